@@ -1,0 +1,23 @@
+"""Floor 1: labels, volumes, records and errors. Standard library and NumPy only."""
+
+from lungseg3d.core.errors import BundleError, GeometryError, IntakeError, LungSegError, OutputError
+from lungseg3d.core.records import Case, CaseResult, Lung, Nodule, QualityIssue, Severity, to_json
+from lungseg3d.core.volume import Box, Grid, Volume
+
+__all__ = [
+    "Box",
+    "BundleError",
+    "Case",
+    "CaseResult",
+    "GeometryError",
+    "Grid",
+    "IntakeError",
+    "Lung",
+    "LungSegError",
+    "Nodule",
+    "OutputError",
+    "QualityIssue",
+    "Severity",
+    "Volume",
+    "to_json",
+]

@@ -1,0 +1,39 @@
+"""Errors for people: a code, the case, what was found, what was expected, the way out.
+
+In: facts. Out: exceptions whose `str` is what the user reads. The codes are listed in docs/codes.md.
+"""
+
+from __future__ import annotations
+
+
+class LungSegError(Exception):
+    """Everything this project refuses, with one code.
+
+    Args:
+        code: `E_...`, stable, for programs.
+        message: what was found and what was expected, naming the file or slice.
+        remedy: what the user can do about it; may be empty.
+    """
+
+    def __init__(self, code: str, message: str, remedy: str = "") -> None:
+        super().__init__(code, message, remedy)
+        self.code, self.message, self.remedy = code, message, remedy
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}" + (f"\n{self.remedy}" if self.remedy else "")
+
+
+class IntakeError(LungSegError):
+    """An input that cannot be read rightly, so it is not read at all."""
+
+
+class GeometryError(LungSegError):
+    """Two things that should lie on one grid do not, or a grid is impossible."""
+
+
+class BundleError(LungSegError):
+    """A bundle, its weights or its configuration cannot be used."""
+
+
+class OutputError(LungSegError):
+    """A result cannot be written, or would overwrite another."""

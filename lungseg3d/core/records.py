@@ -1,0 +1,161 @@
+"""Frozen records that cross module borders, each with a JSON form.
+
+In: numbers and names. Out: dataclasses and their `to_json` dictionaries. Knows no file and no drawing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class Severity(str, Enum):
+    """How much an issue matters: `warning` is recorded and the case goes on, `error` stops the case."""
+
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class QualityIssue:
+    """One thing that a reader of the result must know about its input or output.
+
+    Attributes:
+        code: `W_...` for a warning, `E_...` for a refusal; stable, for programs.
+        message: what was found, with slices, files or numbers.
+        remedy: the way out; empty where there is none.
+    """
+
+    code: str
+    message: str
+    remedy: str = ""
+
+    @property
+    def severity(self) -> Severity:
+        """By the code's first letter."""
+        return Severity.ERROR if self.code.startswith("E_") else Severity.WARNING
+
+
+@dataclass(frozen=True)
+class Nodule:
+    """One measured nodule.
+
+    Attributes:
+        id: value in `nodules.nii.gz`; 1 is the largest.
+        volume_mm3: voxels times voxel volume.
+        equivalent_diameter_mm: diameter of the sphere of that volume.
+        long_axis_mm: longest diameter in any one axial plane (RECIST 1.1; Eisenhauer et al. 2009).
+        perpendicular_mm: longest diameter at right angles to it in the same plane.
+        mean_hu, sd_hu: of the CT inside the mask.
+        solid_fraction: share of the mask above -300 HU, 0 to 1.
+        kind: `solid`, `part-solid` or `ground-glass`, by `solid_fraction`.
+        centroid_ras_mm, centroid_lps_mm: centre of mass in the world.
+        centroid_voxel: the same as voxel index of the CT's own grid.
+        side: `right`, `left` or `unknown` (no lung mask).
+        pleura_distance_mm: shortest distance from the nodule's surface to the border of its lung; None when unknown.
+        confidence: mean network probability inside the mask, 0 to 1; None for a reference mask.
+    """
+
+    id: int
+    volume_mm3: float
+    equivalent_diameter_mm: float
+    long_axis_mm: float
+    perpendicular_mm: float
+    mean_hu: float
+    sd_hu: float
+    solid_fraction: float
+    kind: str
+    centroid_ras_mm: tuple[float, float, float]
+    centroid_lps_mm: tuple[float, float, float]
+    centroid_voxel: tuple[float, float, float]
+    side: str
+    pleura_distance_mm: float | None
+    confidence: float | None
+
+
+@dataclass(frozen=True)
+class Lung:
+    """One segmented lung: `right_lung` or `left_lung` and its volume, nodules included."""
+
+    name: str
+    volume_ml: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """One CT of a manifest.
+
+    Attributes:
+        case_id: file-safe, unique in its manifest; never a patient's name.
+        image: file or series folder.
+        label: reference mask, or None.
+        patient: pseudonym that keeps one patient's cases on one side of a split.
+        fold: cross-validation fold, or None.
+    """
+
+    case_id: str
+    image: Path
+    label: Path | None = None
+    patient: str = ""
+    fold: int | None = None
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """All that is known about one segmented case; written as `result.json`.
+
+    Attributes:
+        case_id: name of the result's folder.
+        status: `done`, `refused` (the input) or `failed` (the program).
+        source: what was read: format, series, slices; no patient identifiers.
+        grid: shape, spacing_mm and affine_ras of the CT's own grid.
+        lungs, nodules: what was found, measured.
+        issues: what a reader of the result must know.
+        provenance: versions, bundles, weights' SHA-256, options.
+        timings_s: seconds by step, in order.
+        peak_memory_mib: largest resident memory of the process so far.
+        files: names of the files written beside the record.
+    """
+
+    case_id: str
+    status: str
+    source: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, Any] = field(default_factory=dict)
+    lungs: tuple[Lung, ...] = ()
+    nodules: tuple[Nodule, ...] = ()
+    issues: tuple[QualityIssue, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+    timings_s: dict[str, float] = field(default_factory=dict)
+    peak_memory_mib: float | None = None
+    files: tuple[str, ...] = ()
+
+
+def to_json(value: Any) -> Any:
+    """A record, or anything made of records and numbers, as what `json.dumps` takes.
+
+    NumPy scalars and arrays become numbers and lists, paths their POSIX form, enums their value;
+    issues gain `severity`.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        plain = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if isinstance(value, QualityIssue):
+            plain["severity"] = value.severity.value
+        return plain
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return value.as_posix()
+    return value
