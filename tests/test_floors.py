@@ -1,0 +1,139 @@
+"""The plan of the house, kept: who may import whom, what may be loaded, what every module must have.
+
+In: the source files of lungseg3d, as syntax trees. Out: nothing but verdicts. A module is named by its dotted path.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import lungseg3d
+
+ROOT = Path(lungseg3d.__file__).parent
+FLOORS = {
+    "core": 1,
+    **dict.fromkeys(("io", "data", "analysis", "metrics", "report"), 2),
+    **dict.fromkeys(("inference", "networks", "losses", "transforms", "engines"), 3),
+    "workflows": 4,
+    "cli": 5,
+}
+LIGHT = [room for room, floor in FLOORS.items() if floor in (1, 2, 5)]
+HEAVY = {"torch", "monai", "ignite", "mlflow"}
+
+
+def _name_of(path: Path) -> str:
+    parts = ("lungseg3d", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {_name_of(path): path for path in sorted(ROOT.rglob("*.py")) if "bundles" not in path.relative_to(ROOT).parts}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOURCES.items()}
+
+
+def _is_for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def _imports(module: str, tree: ast.AST, at_load: bool) -> set[str]:
+    """Dotted names that `module` imports: all of them, or only those that run when the module is loaded."""
+    found: set[str] = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = module if SOURCES[module].name == "__init__.py" else module.rpartition(".")[0]
+            base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            origin = ".".join(part for part in (base, node.module) if part)
+            members = {f"{origin}.{alias.name}" for alias in node.names}
+            found |= (members & set(SOURCES)) or {origin}
+        elif at_load and (isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or _is_for_type_checkers(node)):
+            continue
+        else:
+            found |= _imports(module, node, at_load)
+    return found
+
+
+def _room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if parts[0] == "lungseg3d" and len(parts) > 1 else ""
+
+
+def test_every_package_has_a_floor():
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert packages == set(FLOORS)
+    assert {path.name for path in ROOT.glob("*.py")} == {"__init__.py"}
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_module_imports_only_from_its_own_room_and_from_lower_floors(module):
+    for imported in _imports(module, TREES[module], at_load=False):
+        there = _room(imported)
+        if not there or there == _room(module):
+            continue
+        assert _room(module), f"lungseg3d itself imports {imported}, so every import of a part would load it"
+        assert FLOORS[there] < FLOORS[_room(module)], f"{module} (floor {FLOORS[_room(module)]}) imports {imported}"
+
+
+def test_no_module_imports_itself_by_a_detour():
+    # Imports inside functions count too: a circle that is hidden in a function is a circle.
+    graph = {
+        module: {name for name in _imports(module, tree, at_load=False) if name in SOURCES and name != module}
+        for module, tree in TREES.items()
+    }
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as circle:
+        pytest.fail(" -> ".join(reversed(circle.args[1])))
+    assert set(order) == set(SOURCES)
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if _room(name) in ("", *LIGHT)])
+def test_floors_1_2_and_5_do_not_load_torch_or_monai_in_their_source(module):
+    loaded = {name.split(".")[0] for name in _imports(module, TREES[module], at_load=True)}
+    assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("room", LIGHT)
+def test_importing_a_light_room_leaves_torch_and_monai_alone(room):
+    code = f"import sys, lungseg3d.{room}; print(*sorted({HEAVY!r} & set(sys.modules)))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert run.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_the_public_list_of_a_package_is_true_and_complete(room):
+    package = importlib.import_module(f"lungseg3d.{room}")
+    tree = TREES[f"lungseg3d.{room}"]
+    reexported = {
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__"
+        for alias in node.names
+    }
+    defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    names = getattr(package, "__all__", None)
+    assert names is not None, f"lungseg3d.{room} has no __all__"
+    assert sorted(names) == sorted(set(names))
+    assert {name for name in reexported | defined if not name.startswith("_")} <= set(names)
+    assert [name for name in names if not hasattr(package, name)] == []
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_module_opens_with_a_header_that_says_what_it_is(module):
+    header = ast.get_docstring(TREES[module])
+    assert header, f"{module} has no header"
+    assert len(header) >= 30
+
+
+def test_no_module_is_a_drawer_for_odds_and_ends():
+    drawers = {"utils", "util", "helpers", "helper", "common", "misc"}
+    assert not [module for module in SOURCES if module.rpartition(".")[2] in drawers]
