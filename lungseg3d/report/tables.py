@@ -1,0 +1,94 @@
+"""A case's record as text for programs: nodules as CSV, everything as JSON.
+
+In: a `CaseResult`. Out: text with fixed digits and a fixed order, the same for the same record. Writes no file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+from lungseg3d.core import CaseResult, Nodule, to_json
+
+SCHEMA_VERSION = 1
+"""Raised when a key of `result.json` is renamed, removed or changes its meaning; not when one is added."""
+
+_COLUMNS: tuple[tuple[str, str], ...] = (
+    ("id", "d"),
+    ("volume_mm3", ".2f"),
+    ("equivalent_diameter_mm", ".2f"),
+    ("long_axis_mm", ".2f"),
+    ("perpendicular_mm", ".2f"),
+    ("mean_hu", ".1f"),
+    ("sd_hu", ".1f"),
+    ("solid_fraction", ".3f"),
+    ("kind", "s"),
+    ("side", "s"),
+    ("pleura_distance_mm", ".2f"),
+    ("confidence", ".3f"),
+)
+_POINTS: tuple[tuple[str, str], ...] = (
+    ("centroid_ras", "_mm"),
+    ("centroid_lps", "_mm"),
+    ("centroid_voxel", ""),
+)
+
+
+def nodules_csv(result: CaseResult) -> str:
+    """One header and one row per nodule, in the order of the record.
+
+    Units stand in the column names; `centroid_voxel_*` are indices, counted from 0, of the CT's own grid. What is
+    unknown or not finite is an empty cell. Lines end with a newline alone.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [name for name, _ in _COLUMNS]
+    writer.writerow(names + [f"{point}_{axis}{unit}" for point, unit in _POINTS for axis in "xyz"])
+    writer.writerows(_row(nodule) for nodule in result.nodules)
+    return text.getvalue()
+
+
+def result_json(result: CaseResult) -> str:
+    """The whole record as indented JSON, `schema_version` first.
+
+    Keys of the record and steps of `timings_s` keep their order, those of `source`, `grid` and `provenance` are
+    sorted; a number that is not finite is written as null.
+
+    Raises:
+        TypeError: the record holds something that has no JSON form.
+    """
+    record = {"schema_version": SCHEMA_VERSION, **_finite(to_json(result))}
+    for key in ("source", "grid", "provenance"):
+        record[key] = _sorted(record[key])
+    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _row(nodule: Nodule) -> list[str]:
+    cells = [_cell(getattr(nodule, name), digits) for name, digits in _COLUMNS]
+    points = (getattr(nodule, f"{point}_mm" if unit else point) for point, unit in _POINTS)
+    return cells + [_cell(value, ".2f") for point in points for value in point]
+
+
+def _cell(value: Any, digits: str) -> str:
+    is_number = digits.endswith("f")
+    if value is None or (is_number and not math.isfinite(value)):
+        return ""
+    # Adding 0.0 turns -0.0 into 0.0; rounding first catches -0.001 too.
+    return format(round(float(value), int(digits[1])) + 0.0, digits) if is_number else format(value, digits)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
