@@ -1,0 +1,5 @@
+"""Masks and probabilities -> lungs and nodules, measured in mm and HU. Never imports torch."""
+
+from lungseg3d.analysis.lungs import segment_lungs_by_rules
+
+__all__ = ["segment_lungs_by_rules"]

@@ -1,0 +1,79 @@
+"""Binary morphology with balls measured in mm, and components, on any spacing.
+
+In: bool arrays (X, Y, Z) and a spacing in mm. Out: bool arrays of the same shape. Knows nothing of lungs.
+Balls come from Euclidean distances, so a radius need not be a whole number of voxels, and a border of
+the array behaves as if the mask went on behind it: a lung cut by the first slice is not eaten from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from lungseg3d.core import Box
+
+
+def dilated(mask: np.ndarray, radius_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Every voxel whose centre lies within `radius_mm` of a true voxel's centre."""
+    found = Box.around(mask)
+    if found is None:
+        return mask.copy()
+    box = found.grown([int(np.ceil(radius_mm / s)) for s in spacing_mm], mask.shape)
+    result = np.zeros_like(mask)
+    result[box.slices] = ndimage.distance_transform_edt(~mask[box.slices], sampling=spacing_mm) <= radius_mm
+    return result
+
+
+def eroded(mask: np.ndarray, radius_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Every true voxel whose centre lies further than `radius_mm` from each false voxel's centre."""
+    found = Box.around(mask)
+    if found is None or mask.all():
+        return mask.copy()
+    box = found.grown(1, mask.shape)
+    result = np.zeros_like(mask)
+    part = mask[box.slices]
+    result[box.slices] = part if part.all() else ndimage.distance_transform_edt(part, sampling=spacing_mm) > radius_mm
+    return result
+
+
+def opened(mask: np.ndarray, radius_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
+    """`mask` without the parts thinner than a ball of `radius_mm`."""
+    return dilated(eroded(mask, radius_mm, spacing_mm), radius_mm, spacing_mm)
+
+
+def closed(mask: np.ndarray, radius_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
+    """`mask` with the bays and gaps that a ball of `radius_mm` cannot enter from outside."""
+    return eroded(dilated(mask, radius_mm, spacing_mm), radius_mm, spacing_mm) | mask
+
+
+def filled_in_plane(mask: np.ndarray) -> np.ndarray:
+    """`mask` with the holes of every axial (third axis) slice filled."""
+    in_plane = np.zeros((3, 3, 3), bool)
+    in_plane[:, :, 1] = ndimage.generate_binary_structure(2, 1)
+    parts, count = ndimage.label(~mask, structure=in_plane)
+    is_outside = np.zeros(count + 1, bool)
+    for side in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
+        is_outside[side] = True
+    is_outside[0] = False
+    return ~is_outside[parts]
+
+
+def largest_component(mask: np.ndarray) -> np.ndarray:
+    """The largest face-connected component; all false when `mask` is."""
+    parts, count = ndimage.label(mask)
+    if count == 0:
+        return mask.copy()
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return parts == sizes.argmax()
+
+
+def components_touching(mask: np.ndarray, seed: np.ndarray) -> np.ndarray:
+    """The face-connected components of `mask` that hold a voxel of `seed`."""
+    parts, count = ndimage.label(mask)
+    is_wanted = np.zeros(count + 1, bool)
+    is_wanted[parts[seed]] = True
+    is_wanted[0] = False
+    return is_wanted[parts]
