@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder of real CTs: LUNGSEG3D_REAL_DATA, else `../shared/data` beside the repository; skips where it is absent."""
+    """Folder of real CTs: LUNGSEG3D_REAL_DATA, else `../shared/data` by the repository; skips where it is absent."""
     folder = Path(os.environ.get("LUNGSEG3D_REAL_DATA") or REPOSITORY / ".." / "shared" / "data").resolve()
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set LUNGSEG3D_REAL_DATA to the folder that has it")

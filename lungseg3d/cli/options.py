@@ -1,0 +1,74 @@
+"""Options that several verbs share: how the input is to be read.
+
+In: a verb that takes `reading`. Out: the same verb with one command line option for each way of reading.
+Knows the names of `lungseg3d.io.ReadOptions`, and loads it only when a verb runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_PANEL = "Reading"
+
+
+def _option(kind: Any, name: str, **settings: Any) -> Any:
+    return Annotated[kind, typer.Option(name, rich_help_panel=_PANEL, **settings)]
+
+
+# Field of ReadOptions -> (annotation that typer reads, default).
+_READING: dict[str, tuple[Any, Any]] = {
+    "series": (_option(str | None, "--series", metavar="UID", help="SeriesInstanceUID to use, of several."), None),
+    "allow_gaps": (_option(bool, "--allow-gaps", help="Accept missing slices."), False),
+    "assume_hu": (_option(bool, "--assume-hu", help="Take the values as HU where the file does not say."), False),
+    "fix_offset": (_option(bool, "--fix-offset", help="Take 1024 off values that are HU + 1024."), False),
+    "assume_axes": (
+        _option(str | None, "--assume-axes", metavar="RAS", help="Directions of the axes, for a file without."),
+        None,
+    ),
+    "volume_index": (_option(int | None, "--volume-index", min=0, help="Volume of a 4D file, from 0."), None),
+    "strict": (_option(bool, "--strict", help="Refuse what would be a warning."), False),
+}
+
+InputPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="INPUT", exists=True, help="Folder of a DICOM series, or a .nii, .nii.gz, .nrrd, .mha, .mhd file."
+    ),
+]
+InputPaths = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="INPUT", exists=True, help="Folders of DICOM series, or .nii, .nii.gz, .nrrd, .mha, .mhd files."
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")]
+
+
+def with_reading_options(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """A verb whose parameter `reading` (an `io.ReadOptions`) is filled from `--series`, `--allow-gaps` and so on."""
+    # ReadOptions is a name for type checkers only: its package would load NumPy and more before --help.
+    own = inspect.signature(verb, eval_str=True, locals={"ReadOptions": Any}).parameters
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in _READING.items()
+    ]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.items() if name != "reading"]
+
+    @functools.wraps(verb)
+    def verb_with_options(**given: Any) -> Any:
+        from lungseg3d.io import ReadOptions
+
+        reading = ReadOptions(**{name: given.pop(name) for name in _READING})
+        return verb(reading=reading, **given)
+
+    # typer reads signature and annotations; functools.wraps would show it those of the bare verb.
+    verb_with_options.__signature__ = inspect.Signature(parameters + shared)  # type: ignore[attr-defined]
+    verb_with_options.__annotations__ = {p.name: p.annotation for p in parameters + shared}
+    del verb_with_options.__wrapped__
+    return verb_with_options

@@ -1,0 +1,97 @@
+"""How a verb ends: exit codes, and errors as people read them.
+
+In: whatever a verb returns or raises. Out: an exit code, and at most three lines on stderr.
+Knows no verb.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from enum import IntEnum
+from typing import Any
+
+import typer
+
+from lungseg3d.cli.console import complain
+from lungseg3d.cli.quiet import quieten
+
+DEBUG: ContextVar[bool] = ContextVar("debug", default=False)
+"""True after `--debug`: tracebacks are shown and nothing is quieted."""
+
+
+class Outcome(IntEnum):
+    """Exit codes of the program, the same for every verb."""
+
+    DONE = 0
+    FAULT = 1
+    USAGE = 2
+    NONE_DONE = 3
+    SOME_DONE = 8
+    STOPPED = 130
+
+
+EXIT_CODES = """Exit codes:
+  0  all done
+  8  some cases refused or failed, the others are done
+  3  none could be done; check: the input is refused
+  2  wrong usage
+  1  a fault of the program itself
+130  stopped by Ctrl-C"""
+
+
+def outcome_of(statuses: Iterable[str]) -> Outcome:
+    """The exit code of cases whose statuses are `done`, `refused` or `failed`; no case at all is `NONE_DONE`."""
+    done = [status == "done" for status in statuses]
+    if done and all(done):
+        return Outcome.DONE
+    return Outcome.SOME_DONE if any(done) else Outcome.NONE_DONE
+
+
+def reporting_errors(verb: Callable[..., int | None]) -> Callable[..., None]:
+    """A verb of the program: its result becomes the exit code, its errors become lines on stderr.
+
+    A `LungSegError` is shown as its code, message and remedy; Ctrl-C says so; anything else is one line and the way to
+    its traceback, or the traceback itself after `--debug`.
+    """
+
+    @functools.wraps(verb)
+    def reported(*args: Any, **kwargs: Any) -> None:
+        if not DEBUG.get():
+            quieten()
+        try:
+            code = verb(*args, **kwargs) or Outcome.DONE
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except KeyboardInterrupt:
+            complain("Stopped by Ctrl-C.")
+            code = Outcome.STOPPED
+        except Exception as error:
+            code = _report(error)
+        raise typer.Exit(int(code))
+
+    return reported
+
+
+def _report(error: Exception) -> Outcome:
+    from lungseg3d.core import LungSegError
+
+    if DEBUG.get():
+        raise error
+    if isinstance(error, LungSegError):
+        complain("\n".join(str(error).splitlines()[:3]))
+        return Outcome.NONE_DONE
+    said = " ".join(str(error).split())
+    complain(f"Error: {type(error).__name__}: {said[:300]}\nRun again with --debug for the traceback.")
+    return Outcome.FAULT
+
+
+def with_debug_first(arguments: list[str]) -> list[str]:
+    """The command line with `--debug` where the program expects it, wherever it was written."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if "--debug" not in options:
+        return arguments
+    rest = list(arguments)
+    rest.remove("--debug")
+    return ["--debug", *rest]

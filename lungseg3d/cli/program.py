@@ -1,0 +1,57 @@
+"""The program `lungseg3d`: its verbs, its version, its exit codes.
+
+In: the command line. Out: an exit code. Each verb is a module of this package and loads its workflow when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from lungseg3d.cli.check import check, convert
+from lungseg3d.cli.demo import demo
+from lungseg3d.cli.outcome import DEBUG, EXIT_CODES, with_debug_first
+from lungseg3d.cli.segment import segment
+from lungseg3d.cli.train import train
+
+app = typer.Typer(
+    name="lungseg3d",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES,
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from lungseg3d import __version__
+
+        typer.echo(f"lungseg3d {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and every library's warnings.")] = False,
+) -> None:
+    """A CT in, lungs and lung nodules out: segmented, measured, checked. Research use only."""
+    DEBUG.set(debug)
+
+
+app.command(epilog=EXIT_CODES)(segment)
+app.command(epilog=EXIT_CODES)(check)
+app.command()(convert)
+app.command()(demo)
+app.command()(train)
+
+
+def main() -> None:
+    """Run the program on this process's command line; the entry point of `lungseg3d`."""
+    app(args=with_debug_first(sys.argv[1:]), prog_name="lungseg3d")

@@ -1,0 +1,60 @@
+"""What was found, as a table for the terminal: one row a case.
+
+In: the results of `segment` and where they were written. Out: a rich table. Knows no workflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lungseg3d.core import CaseResult
+
+_STYLES = {"done": "green", "refused": "yellow", "failed": "red"}
+
+
+def results_table(results: Sequence[CaseResult], out: Path) -> Table:
+    """One row a case: status, nodules, diameter of the largest, lung volumes, seconds, its report or the reason.
+
+    Args:
+        results: as `segment_cases` returns them.
+        out: the folder that holds a folder for each case.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("case", no_wrap=True, overflow="ellipsis", max_width=32)
+    table.add_column("status", no_wrap=True)
+    for title in ("nodules", "largest\nmm", "right lung\nml", "left lung\nml", "time\ns"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("report, or reason", overflow="fold")
+    for result in results:
+        status = Text(result.status, style=_STYLES.get(result.status, ""))
+        table.add_row(Text(result.case_id), status, *_measures(result), Text(_report_or_reason(result, out)))
+    return table
+
+
+def _measures(result: CaseResult) -> tuple[str, str, str, str, str]:
+    if result.status != "done":
+        return "", "", "", "", ""
+    lungs_ml = {lung.name: f"{lung.volume_ml:.0f}" for lung in result.lungs}
+    largest_mm = max((nodule.long_axis_mm for nodule in result.nodules), default=None)
+    return (
+        str(len(result.nodules)),
+        "-" if largest_mm is None else f"{largest_mm:.1f}",
+        lungs_ml.get("right_lung", "-"),
+        lungs_ml.get("left_lung", "-"),
+        f"{sum(result.timings_s.values()):.1f}",
+    )
+
+
+def _report_or_reason(result: CaseResult, out: Path) -> str:
+    if result.status == "done":
+        return str(out / result.case_id / "report.html")
+    reasons = [issue for issue in result.issues if issue.code.startswith("E_")]
+    return "\n".join(f"{issue.code}: {issue.message} {issue.remedy}".strip() for issue in reasons)

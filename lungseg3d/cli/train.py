@@ -1,0 +1,44 @@
+"""`lungseg3d train`: train the network of a bundle, with overlays and overrides.
+
+In: the command line. Out: what the bundle's training writes; an exit code. Knows no network.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lungseg3d.cli.outcome import reporting_errors
+
+
+@reporting_errors
+def train(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, file_okay=False, help="MONAI bundle.")],
+    network: Annotated[
+        str | None, typer.Option("--network", metavar="NAME", help="Overlay configs/networks/NAME.json.")
+    ] = None,
+    training: Annotated[
+        str | None, typer.Option("--training", metavar="NAME", help="Overlay configs/training/NAME.json.")
+    ] = None,
+    fold: Annotated[int | None, typer.Option("--fold", min=0, help="Fold to hold out for validation.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY::PATH=VALUE", help="Change one configuration value.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", file_okay=False, help="Folder for what is written.")
+    ] = None,
+) -> int:
+    """Train BUNDLE: prints the equal `python -m monai.bundle run ...` line, then runs it."""
+    settings = dict(_key_and_value(text) for text in overrides or [])
+    from lungseg3d.workflows.train import train as train_bundle
+
+    return train_bundle(bundle, network=network, training=training, fold=fold, overrides=settings, out=out)
+
+
+def _key_and_value(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise typer.BadParameter(f"{text!r} is not KEY::PATH=VALUE, such as trainer::max_epochs=10", param_hint="--set")
+    return key, value
