@@ -1,9 +1,19 @@
 """A segmented case for people and programs: CSV, JSON, figures, one self-contained HTML page."""
 
+from lungseg3d.report.figures import NodulePanel, axial_view, coronal_overview, nodule_panels
+from lungseg3d.report.page import render_html, render_refusal
+from lungseg3d.report.scene import Scene
 from lungseg3d.report.tables import SCHEMA_VERSION, nodules_csv, result_json
 
 __all__ = [
     "SCHEMA_VERSION",
+    "NodulePanel",
+    "Scene",
+    "axial_view",
+    "coronal_overview",
+    "nodule_panels",
     "nodules_csv",
+    "render_html",
+    "render_refusal",
     "result_json",
 ]

@@ -1,0 +1,126 @@
+"""A grey picture that takes outlines, names, side letters and a scale bar, and becomes PNG or JPEG bytes.
+
+In: HU as seen through a frame, lines in picture pixels. Out: bytes, the same for the same input. Knows no anatomy.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
+_OVERSAMPLING = 3
+_BAR_LENGTHS_MM = (1, 2, 5, 10, 20, 50, 100, 200)
+
+
+def window_hu(hu: np.ndarray, centre: float, width: float) -> np.ndarray:
+    """HU -> uint8: black at centre - width / 2 and below, white at centre + width / 2 and above."""
+    grey = (hu.astype(np.float32) - (centre - width / 2)) * (255 / width)
+    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+
+
+class Picture:
+    """A picture being drawn on; positions are (column, row) in its pixels, pixel i reaching from i to i + 1.
+
+    Args:
+        grey: uint8, shape (height, width).
+    """
+
+    def __init__(self, grey: np.ndarray) -> None:
+        self._image = Image.fromarray(np.repeat(grey[:, :, None], 3, axis=2))
+        self._taken: list[tuple[float, float, float, float]] = []
+        self._font_size = max(20, round(max(grey.shape) / 26))
+
+    def draw_outlines(self, lines: Iterable[np.ndarray], colour: Colour, width: float = 1.5) -> None:
+        """Lines (N, 2) with smooth edges, `width` picture pixels wide."""
+        found = [line for line in lines if len(line) > 1]
+        if not found:
+            return
+        size = self._image.width * _OVERSAMPLING, self._image.height * _OVERSAMPLING
+        cover = Image.new("L", size)
+        pen = ImageDraw.Draw(cover)
+        for line in found:
+            points = [tuple(point) for point in (line * _OVERSAMPLING - 0.5).tolist()]
+            pen.line(points, fill=255, width=max(1, round(width * _OVERSAMPLING)), joint="curve")
+        self._image.paste(colour, mask=cover.reduce(_OVERSAMPLING))
+
+    def draw_name(self, name: str, around: tuple[float, float, float, float], colour: Colour) -> None:
+        """A short name beside the box `around` (left, top, right, bottom), where it covers no other name."""
+        font = _font(self._font_size)
+        width, height = font.getlength(name), float(self._font_size)
+        left, top, right, bottom = around
+        gap, middle, centre = 4.0, (top + bottom - height) / 2, (left + right - width) / 2
+        places = [
+            (right + gap, top - height),
+            (left - gap - width, top - height),
+            (right + gap, bottom),
+            (left - gap - width, bottom),
+            (right + gap, middle),
+            (left - gap - width, middle),
+            (centre, top - gap - height),
+            (centre, bottom + gap),
+        ]
+        boxes = [(x, y, x + width, y + height) for x, y in places]
+        self._taken.append(around)
+        place = next((box for box in boxes if self._is_free(box)), boxes[0])
+        self._taken.append(place)
+        self._write(place[:2], name, font, colour)
+
+    def draw_sides(self, left: str, right: str) -> None:
+        """The letters of the patient's sides, at half height at both edges."""
+        font = _font(round(self._font_size * 1.15))
+        row = (self._image.height - font.size) / 2
+        for letter, column in ((left, 6.0), (right, self._image.width - 6 - font.getlength(right))):
+            self._taken.append((column, row, column + font.getlength(letter), row + font.size))
+            self._write((column, row), letter, font, WHITE)
+
+    def draw_scale_bar(self, pixel_mm: float) -> None:
+        """A bar of a round length of at most a third of the picture's width, lower right, with its length in mm."""
+        fitting = [mm for mm in _BAR_LENGTHS_MM if mm / pixel_mm <= self._image.width / 3]
+        if not fitting:
+            return
+        length = fitting[-1] / pixel_mm
+        right, row = self._image.width - 10.0, self._image.height - 10.0
+        pen = ImageDraw.Draw(self._image)
+        pen.rectangle((round(right - length) - 1, row - 3, right, row + 1), fill=(0, 0, 0))
+        pen.rectangle((round(right - length), row - 2, right - 1, row), fill=WHITE)
+        font = _font(self._font_size)
+        text = f"{fitting[-1]} mm"
+        self._write((right - font.getlength(text), row - 6 - self._font_size), text, font, WHITE)
+
+    def encode(self, image_format: str = "png", quality: int = 88) -> bytes:
+        """The picture as `png` or `jpeg` bytes; `quality` (1 to 95) is for JPEG alone.
+
+        Raises:
+            ValueError: another format.
+        """
+        buffer = io.BytesIO()
+        if image_format == "png":
+            self._image.save(buffer, "PNG")
+        elif image_format == "jpeg":
+            # Full-resolution colour: thin coloured lines wash out in 4:2:0.
+            self._image.save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
+        else:
+            raise ValueError(f"image_format is {image_format!r}; it can be 'png' or 'jpeg'")
+        return buffer.getvalue()
+
+    def _is_free(self, box: tuple[float, float, float, float]) -> bool:
+        left, top, right, bottom = box
+        if left < 0 or top < 0 or right > self._image.width or bottom > self._image.height:
+            return False
+        return all(right <= a or left >= c or bottom <= b or top >= d for a, b, c, d in self._taken)
+
+    def _write(self, place: tuple[float, ...], text: str, font: ImageFont.FreeTypeFont, colour: Colour) -> None:
+        pen = ImageDraw.Draw(self._image)
+        pen.text((place[0], place[1]), text, fill=colour, font=font, stroke_width=2, stroke_fill=(0, 0, 0))
+
+
+@lru_cache(maxsize=16)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own font, so that pictures do not depend on what is installed."""
+    return ImageFont.load_default(size)  # type: ignore[return-value]
