@@ -16,7 +16,7 @@ _LUMEN_MM2 = (40.0, 900.0)
 _SHORTEST_MM = 15.0
 _FURTHEST_OFF_MIDLINE_MM = 45.0
 _LARGEST_TREE_MM3 = 150_000.0
-_SMALLEST_RADIUS_MM = 2.5
+_SMALLEST_RADIUS_MM = 3.5
 
 
 def find_airways(
@@ -26,7 +26,7 @@ def find_airways(
 
     The trachea is the longest stack of small round air sections near the midline, followed from the top.
     From it the lumen grows at rising thresholds; the last tree before the volume jumps is taken
-    (explosion control, Mori et al. 2000, IEEE TMI 19:103-114). Branches thinner than 5 mm are left to the lungs.
+    (explosion control, Mori et al. 2000, IEEE TMI 19:103-114). Branches thinner than 7 mm are left to the lungs.
 
     Args:
         hu: smoothed HU (X, Y, Z) in RAS order.
@@ -43,7 +43,7 @@ def find_airways(
         return seed
     tree = _grown(hu, air, seed, float(np.prod(spacing_mm)))
     wide = opened(tree, max(_SMALLEST_RADIUS_MM, 0.9 * max(spacing_mm[:2])), spacing_mm) | seed
-    return dilated(wide, wall_mm, spacing_mm)
+    return dilated(wide, max(wall_mm, *spacing_mm[:2]), spacing_mm)
 
 
 def _trachea(hu: np.ndarray, air: np.ndarray, midline_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:

@@ -16,12 +16,14 @@ from lungseg3d.analysis.airways import find_airways
 from lungseg3d.analysis.lung_sides import split_sides
 from lungseg3d.analysis.morphology import closed, dilated, eroded, filled_in_plane, largest_component, opened
 from lungseg3d.core import Box, Volume
+from lungseg3d.core.labels import LEFT_LUNG, RIGHT_LUNG
 
 _COARSE_MM = 2.0
 _LEAST_LUNG_MM3 = 300_000.0
 _CLOSING_MM = 9.0
+_COSTAL_CLOSING_MM = 20.0
 _GAS_HU = -935.0
-_THRESHOLD_RANGE_HU = (-500.0, -320.0)
+_THRESHOLD_RANGE_HU = (-340.0, -280.0)
 
 
 def segment_lungs_by_rules(ct: Volume) -> Volume:
@@ -54,7 +56,7 @@ def segment_lungs_by_rules(ct: Volume) -> Volume:
     if tissue.sum() * np.prod(spacing_mm) < _LEAST_LUNG_MM3:
         return nothing
     sides = split_sides(tissue, coarse, midline_mm, spacing_mm)
-    whole = _whole_lungs(sides, airways, body, spacing_mm)
+    whole = _whole_lungs(sides, coarse, airways, body, spacing_mm)
     fine = _at_full_resolution(ras.array, tissue, whole, airways, factors, threshold_hu)
     return ct.from_ras(Volume(fine, ras.affine))
 
@@ -77,7 +79,7 @@ def _block_means(hu: np.ndarray, factors: Sequence[int]) -> np.ndarray:
 def _air_threshold_hu(hu: np.ndarray, body: np.ndarray) -> float:
     """Half-way between the means of air and tissue inside the body (Ridler & Calvard 1978), within limits."""
     inside = hu[body]
-    threshold_hu = -400.0
+    threshold_hu = _THRESHOLD_RANGE_HU[0]
     for _ in range(10):
         air, tissue = inside[inside < threshold_hu], inside[inside >= threshold_hu]
         if air.size == 0 or tissue.size == 0:
@@ -106,17 +108,45 @@ def _lung_tissue(hu: np.ndarray, air: np.ndarray, spacing_mm: Sequence[float]) -
     return air & dilated(np.isin(parts, wanted), 1.1 * max(spacing_mm), spacing_mm)
 
 
-def _whole_lungs(sides: np.ndarray, airways: np.ndarray, body: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+def _whole_lungs(
+    sides: np.ndarray, hu: np.ndarray, airways: np.ndarray, body: np.ndarray, spacing_mm: Sequence[float]
+) -> np.ndarray:
     """Each lung closed and filled; where both closings claim a voxel, neither does unless it was theirs before."""
     claims = []
-    for value in (1, 2):
+    for value in (RIGHT_LUNG.value, LEFT_LUNG.value):
         lung = sides == value
-        grown = filled_in_plane(closed(lung, _CLOSING_MM, spacing_mm)) & body & (~airways | lung)
-        claims.append(grown)
+        if not lung.any():
+            claims.append(lung)
+            continue
+        grown = filled_in_plane(closed(lung, _CLOSING_MM, spacing_mm))
+        grown |= _costal_pits(grown, hu, sides > 0, spacing_mm)
+        claims.append(filled_in_plane(grown) & body & (~airways | lung))
     whole = np.zeros(sides.shape, np.uint8)
-    whole[claims[0] & ~claims[1]] = 1
-    whole[claims[1] & ~claims[0]] = 2
+    whole[claims[0] & ~claims[1]] = RIGHT_LUNG.value
+    whole[claims[1] & ~claims[0]] = LEFT_LUNG.value
     return np.where(sides > 0, sides, whole)
+
+
+def _costal_pits(lung: np.ndarray, hu: np.ndarray, lungs: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Pits of up to 40 mm in the surface towards the ribs: consolidation and nodules on the pleura.
+
+    A ball this large would also fill the hilum and the diaphragm's edge, so a pit counts only where the way
+    to the middle of the chest, in its axial slice, leads through this lung; and ribs are not filled in.
+    """
+    added = closed(lung, _COSTAL_CLOSING_MM, spacing_mm) & ~lung & (hu < 150)
+    voxels = np.argwhere(added)
+    middle = ndimage.center_of_mass(lungs)[:2]
+    inwards_mm = (np.array(middle) - voxels[:, :2]) * np.array(spacing_mm[:2])
+    distance_mm = np.linalg.norm(inwards_mm, axis=1)
+    crossed_mm = np.zeros(len(voxels))
+    step_mm = 4.0
+    for way_mm in np.arange(step_mm, 60.0, step_mm):
+        share = np.minimum(way_mm / np.maximum(distance_mm, 1e-6), 1.0)
+        x, y = np.rint(voxels[:, :2] + share[:, None] * inwards_mm / np.array(spacing_mm[:2])).astype(int).T
+        crossed_mm += step_mm * lung[x, y, voxels[:, 2]]
+    pits = np.zeros_like(lung)
+    pits[tuple(voxels[crossed_mm >= 12.0].T)] = True
+    return opened(pits, 2.0, spacing_mm)
 
 
 def _at_full_resolution(

@@ -1,8 +1,8 @@
 """Binary morphology with balls measured in mm, and components, on any spacing.
 
 In: bool arrays (X, Y, Z) and a spacing in mm. Out: bool arrays of the same shape. Knows nothing of lungs.
-Balls come from Euclidean distances, so a radius need not be a whole number of voxels, and a border of
-the array behaves as if the mask went on behind it: a lung cut by the first slice is not eaten from there.
+Balls come from Euclidean distances, so a radius need not be a whole number of voxels. No erosion starts from a
+border of the array: a lung cut by the first slice is not eaten from there.
 """
 
 from __future__ import annotations
@@ -44,8 +44,21 @@ def opened(mask: np.ndarray, radius_mm: float, spacing_mm: Sequence[float]) -> n
 
 
 def closed(mask: np.ndarray, radius_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
-    """`mask` with the bays and gaps that a ball of `radius_mm` cannot enter from outside."""
-    return eroded(dilated(mask, radius_mm, spacing_mm), radius_mm, spacing_mm) | mask
+    """`mask` with the bays and gaps that a ball of `radius_mm` cannot enter from outside.
+
+    The mask is taken to end at the sides of the array, and to go on above and below it.
+    """
+    found = Box.around(mask)
+    if found is None:
+        return mask.copy()
+    margin = [int(np.ceil(radius_mm / s)) + 1 for s in spacing_mm]
+    box = found.grown([0, 0, margin[2]], mask.shape)
+    part = np.pad(mask[box.slices], [(margin[0],) * 2, (margin[1],) * 2, (0, 0)])
+    part = np.pad(part, [(0, 0), (0, 0), (margin[2],) * 2], mode="edge")
+    grown = eroded(dilated(part, radius_mm, spacing_mm), radius_mm, spacing_mm)
+    result = mask.copy()
+    result[box.slices] |= grown[margin[0] : -margin[0], margin[1] : -margin[1], margin[2] : -margin[2]]
+    return result
 
 
 def filled_in_plane(mask: np.ndarray) -> np.ndarray:

@@ -1,10 +1,13 @@
 """Lungs by rules: a thorax made of ellipsoids with known lungs, and real CTs where they are at hand."""
 
+import nibabel
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from lungseg3d.analysis import segment_lungs_by_rules
 from lungseg3d.core import Volume
+from lungseg3d.core.labels import NSCLC_RADIOMICS_LUNGS
 
 SPACING_MM = (3.0, 3.0, 4.0)
 SHAPE = (120, 90, 75)
@@ -74,6 +77,16 @@ def test_a_nodule_on_the_pleura_and_a_vessel_stay_inside_the_lung():
     assert (found[vessel] == RIGHT).all()
 
 
+def test_most_of_a_24_mm_wide_consolidation_on_the_ribs_stays_inside_the_lung_and_the_mediastinum_outside():
+    ct, truth = make_thorax()
+    consolidation = ellipsoid((296, 135, 165), (10, 12, 12)) & (truth == RIGHT)
+    hu = ct.array.copy()
+    hu[consolidation] = 40
+    found = segment_lungs_by_rules(ct.with_array(hu)).array
+    assert (found[consolidation] == RIGHT).mean() > 0.65
+    assert not found[ellipsoid((180, 135, 165), (12, 75, 60))].any()
+
+
 def test_a_turned_and_permuted_scan_gives_the_same_lungs_in_the_world():
     ct, _ = make_thorax()
     straight = segment_lungs_by_rules(ct).array
@@ -89,3 +102,14 @@ def test_a_turned_and_permuted_scan_gives_the_same_lungs_in_the_world():
 def test_a_scan_without_lungs_gives_an_empty_label_map(hu):
     ct, _ = make_thorax()
     assert not segment_lungs_by_rules(ct.with_array(np.full(SHAPE, hu, np.int16))).array.any()
+
+
+@pytest.mark.real
+def test_expert_lungs_are_met_at_dice_0_96_with_the_tumour_left_out(real_data):
+    folder = real_data / "ct" / "lung1-001"
+    image = nibabel.load(folder / "ct.nii.gz")
+    expert = np.asarray(nibabel.load(folder / "lungs.nii.gz").dataobj)
+    tumour = ndimage.binary_dilation(np.asarray(nibabel.load(folder / "tumour.nii.gz").dataobj) > 0, iterations=2)
+    found = segment_lungs_by_rules(Volume(np.asarray(image.dataobj).astype(np.int16), image.affine)).array
+    for theirs, ours in NSCLC_RADIOMICS_LUNGS.items():
+        assert dice((found == ours) & ~tumour, (expert == theirs) & ~tumour) > 0.96
