@@ -21,6 +21,7 @@ from lungseg3d.cli.console import progress
 from lungseg3d.cli.outcome import with_debug_first
 from lungseg3d.cli.quiet import quieten
 from lungseg3d.core import CaseResult, IntakeError, Lung, Nodule, QualityIssue, Volume
+from lungseg3d.io import Inspection, SeriesInfo
 
 CENTROIDS = ((1.0, 2.0, 3.0), (-1.0, -2.0, 3.0), (4.0, 5.0, 6.0))
 NODULE = Nodule(1, 523.6, 10.0, 11.4, 9.0, 20.0, 5.0, 1.0, "solid", *CENTROIDS, "right", 3.0, 0.9)
@@ -163,20 +164,25 @@ def test_wrong_usage_ends_with_2(segmenting, ct, arguments):
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("refused", 3)])
 def test_check_tells_the_status_the_series_and_the_issues(monkeypatch, ct, status, code):
-    found = {
-        "series": [{"uid": "1.2", "slices": 120}, {"uid": "1.3", "slices": 4}],
-        "chosen": "1.2",
-        "status": status,
-        "issues": [{"code": "W_MULTI_SERIES", "message": "two series.", "remedy": "Pass --series 1.3."}],
-    }
-    inspection = SimpleNamespace(status=status, to_json=lambda: found)
+    inspection = Inspection(
+        series=(
+            SeriesInfo("1.2", "CT", 120, 512, 512, (0.7, 0.7, 1.25), "axial", 1.25, "B50f"),
+            SeriesInfo("1.3", "CT", 4, problem="E_TOO_FEW_SLICES: 4 slices."),
+        ),
+        chosen="1.2",
+        reason="it has the thinnest slices.",
+        status=status,
+        issues=(QualityIssue("W_MULTI_SERIES", "two series.", "Pass --series 1.3."),),
+    )
     stand_in(monkeypatch, "check", check=lambda path, options: inspection)
     in_words, in_json = run("check", ct), run("check", ct, "--json")
     assert in_words.exit_code == in_json.exit_code == code
-    assert json.loads(in_json.stdout) == found
+    assert json.loads(in_json.stdout) == json.loads(json.dumps(inspection.to_json()))
     lines = [line.strip() for line in in_words.stdout.splitlines()]
     assert lines[0] == f"Status: {status}"
-    assert lines.index("Series  (used)") < lines.index("uid: 1.2") < lines.index("Series") < lines.index("uid: 1.3")
+    assert "yes CT 120 512 x 512 0.7 x 0.7 x 1.25 1.25 axial B50f 1.2" in [" ".join(line.split()) for line in lines]
+    assert "no CT 4 ? ? x ? x ? ? 1.3" in [" ".join(line.split()) for line in lines]
+    assert lines[-4:] == ["Used because: it has the thinnest slices.", "", *lines[-2:]]
     assert lines[-2:] == ["W_MULTI_SERIES: two series.", "Pass --series 1.3."]
 
 

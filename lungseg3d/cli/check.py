@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lungseg3d.cli.console import say
+from lungseg3d.cli.console import say, say_table
 from lungseg3d.cli.options import InputPath, Overwrite, with_reading_options
 from lungseg3d.cli.outcome import Outcome, reporting_errors
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lungseg3d.core import QualityIssue
     from lungseg3d.io import Inspection, ReadOptions
 
 
@@ -30,7 +33,10 @@ def check(
     from lungseg3d.workflows.check import check as check_input
 
     inspection = check_input(source, reading)
-    say(_as_json(inspection) if json else _as_text(inspection))
+    if json:
+        say(_as_json(inspection))
+    else:
+        _say_in_words(inspection)
     return Outcome.NONE_DONE if inspection.status == "refused" else Outcome.DONE
 
 
@@ -40,18 +46,42 @@ def _as_json(inspection: Inspection) -> str:
     return dumps(inspection.to_json(), indent=2, ensure_ascii=False)
 
 
-def _as_text(inspection: Inspection) -> str:
-    found = inspection.to_json()
-    lines = [f"Status: {found['status']}"]
-    for series in found["series"]:
-        lines += ["", "Series" + ("  (used)" if series.get("uid") == found["chosen"] else "")]
-        lines += [f"  {key}: {value}" for key, value in series.items() if value not in (None, "", [], {})]
-    if found.get("reason"):
-        lines += ["", f"Chosen because {found['reason']}"]
-    for issue in found["issues"]:
-        lines += ["", f"{issue['code']}: {issue['message']}"]
-        lines += [issue["remedy"]] if issue.get("remedy") else []
-    return "\n".join(lines)
+def _say_in_words(inspection: Inspection) -> None:
+    say(f"Status: {inspection.status}")
+    if inspection.series:
+        say("")
+        say_table(_series_table(inspection))
+    if inspection.reason:
+        say(f"\nUsed because: {inspection.reason}")
+    for issue in inspection.issues:
+        say("\n" + _in_words(issue))
+
+
+def _series_table(inspection: Inspection) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("used", "modality", "slices", "matrix", "spacing mm", "thickness mm", "axes", "kernel", "series UID"):
+        table.add_column(title, overflow="fold")
+    for series in inspection.series:
+        cells = (
+            "yes" if series.uid == inspection.chosen else "no",
+            series.modality,
+            str(series.slices),
+            f"{series.columns} x {series.rows}" if series.columns and series.rows else "?",
+            " x ".join("?" if mm is None else f"{mm:.4g}" for mm in series.spacing_mm),
+            "?" if series.thickness_mm is None else f"{series.thickness_mm:.4g}",
+            series.orientation,
+            series.kernel,
+            "\n".join(text for text in (series.uid, series.problem) if text),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def _in_words(issue: QualityIssue) -> str:
+    return f"{issue.code}: {issue.message}" + (f"\n{issue.remedy}" if issue.remedy else "")
 
 
 @reporting_errors
@@ -68,7 +98,7 @@ def convert(
 
     result = convert_input(source, target, reading, overwrite=overwrite)
     for issue in result.issues:
-        say(f"{issue.code}: {issue.message}" + (f"\n{issue.remedy}" if issue.remedy else ""))
+        say(_in_words(issue))
     grid = result.volume.grid
     shape, spacing = " x ".join(map(str, grid.shape)), " x ".join(f"{mm:.4g}" for mm in grid.spacing_mm)
     say(f"{target}: {shape} voxels of {spacing} mm")

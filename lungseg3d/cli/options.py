@@ -24,7 +24,7 @@ def _option(kind: Any, name: str, **settings: Any) -> Any:
 # Field of ReadOptions -> (annotation that typer reads, default).
 _READING: dict[str, tuple[Any, Any]] = {
     "series": (_option(str | None, "--series", metavar="UID", help="SeriesInstanceUID to use, of several."), None),
-    "allow_gaps": (_option(bool, "--allow-gaps", help="Accept missing slices."), False),
+    "allow_gaps": (_option(bool, "--allow-gaps", help="Fill missing slices by interpolation."), False),
     "assume_hu": (_option(bool, "--assume-hu", help="Take the values as HU where the file does not say."), False),
     "fix_offset": (_option(bool, "--fix-offset", help="Take 1024 off values that are HU + 1024."), False),
     "assume_axes": (
@@ -32,7 +32,7 @@ _READING: dict[str, tuple[Any, Any]] = {
         None,
     ),
     "volume_index": (_option(int | None, "--volume-index", min=0, help="Volume of a 4D file, from 0."), None),
-    "strict": (_option(bool, "--strict", help="Refuse what would be a warning."), False),
+    "strict": (_option(bool, "--strict", help="Refuse derived images, too."), False),
 }
 
 InputPath = Annotated[
