@@ -146,8 +146,7 @@ def _draw_nodules(picture: Picture, frame: Frame, masks: dict[int, np.ndarray]) 
     """The outlines of all, then the names: largest first, so that it gets the best place."""
     outlines = {nodule_id: list(frame.outlines(mask)) for nodule_id, mask in masks.items()}
     outlines = {nodule_id: lines for nodule_id, lines in outlines.items() if lines}
-    for lines in outlines.values():
-        picture.draw_outlines(lines, NODULE.colour, 1.8)
+    picture.draw_outlines((line for lines in outlines.values() for line in lines), NODULE.colour, 1.8)
     for nodule_id, lines in outlines.items():
         points = np.concatenate(lines)
         low, high = points.min(axis=0), points.max(axis=0)

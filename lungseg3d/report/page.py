@@ -66,9 +66,9 @@ def render_refusal(result: CaseResult) -> str:
 
 def _facts(result: CaseResult) -> dict[str, Any]:
     """What both pages show."""
-    steps = [Fact(name.replace("_", " "), f"{seconds:.2f} s") for name, seconds in result.timings_s.items()]
-    if steps:
-        steps.append(Fact("all steps", f"{sum(result.timings_s.values()):.2f} s"))
+    steps = [Fact(name.replace("_", " "), f"{_number(seconds, 2)} s") for name, seconds in result.timings_s.items()]
+    if steps and "total" not in result.timings_s:
+        steps.append(Fact("all steps", f"{_number(sum(result.timings_s.values()), 2)} s"))
     if result.peak_memory_mib is not None:
         steps.append(Fact("peak memory", f"{result.peak_memory_mib:.0f} MiB"))
     issues = sorted(result.issues, key=lambda issue: issue.severity != Severity.ERROR)

@@ -49,9 +49,7 @@ class Scene:
                     "Paste it onto the CT's own grid first.",
                 )
         ras, nodules = ct.as_ras(), nodule_map.as_ras().array
-        found = enumerate(ndimage.find_objects(nodules), start=1)
-        boxes = {i: Box(tuple(s.start for s in at), tuple(s.stop for s in at)) for i, at in found if at is not None}
-        return Scene(ras.array, labels.as_ras().array, nodules, ras.spacing_mm, boxes)
+        return Scene(ras.array, labels.as_ras().array, nodules, ras.spacing_mm, _find_boxes(nodules))
 
     @cached_property
     def lung_box(self) -> Box | None:
@@ -68,7 +66,8 @@ class Scene:
         start = np.min([box.start for box in found], axis=0)
         stop = np.max([box.stop for box in found], axis=0)
         margin = [int(np.ceil(15 / s)) for s in self.spacing_mm]
-        return Box(tuple(start), tuple(stop)).grown(margin, within=self.hu.shape)
+        chest = Box((int(start[0]), int(start[1]), int(start[2])), (int(stop[0]), int(stop[1]), int(stop[2])))
+        return chest.grown(margin, within=self.hu.shape)
 
     def largest_section(self, nodule_id: int, axis: int) -> int:
         """Index along `axis` of the section in which the nodule covers most voxels.
@@ -85,3 +84,16 @@ class Scene:
         """Ids of the nodules that axial slice `index` cuts, ascending."""
         near = {i: box for i, box in self.boxes.items() if box.start[2] <= index < box.stop[2]}
         return [i for i, box in near.items() if (self.nodules[box.slices][:, :, index - box.start[2]] == i).any()]
+
+
+def _find_boxes(nodules: np.ndarray) -> dict[int, Box]:
+    """The box of every value above 0 that occurs."""
+    # find_objects walks in C order: 1.3 s instead of 0.2 s on 512 x 512 x 300 when memory runs the other way.
+    by_stride = np.argsort([-abs(stride) for stride in nodules.strides], kind="stable")
+    back = np.argsort(by_stride)
+    boxes = {}
+    for nodule_id, found in enumerate(ndimage.find_objects(nodules.transpose(by_stride)), start=1):
+        if found is not None:
+            x, y, z = (found[axis] for axis in back)
+            boxes[nodule_id] = Box((x.start, y.start, z.start), (x.stop, y.stop, z.stop))
+    return boxes

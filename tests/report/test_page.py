@@ -1,0 +1,188 @@
+"""The HTML page: what it says, what it never does."""
+
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from lungseg3d.core import QualityIssue, Volume
+from lungseg3d.report import render_html, render_refusal
+from lungseg3d.report.page import MAX_BYTES, MAX_PANELS
+
+MANY = [(x, y, z, 2) for x in (10, 20, 40) for y in (12, 22, 32) for z in (5, 11, 17)]
+VOID = {"meta", "img", "br", "link"}
+
+
+class Page(HTMLParser):
+    """Collects tags and checks that every one is closed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.open: list[str] = []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def values(self, name):
+        return [attrs[name] for _, attrs in self.tags if name in attrs]
+
+
+def plain_text(html: str) -> str:
+    body = re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL)
+    return re.sub(r"[ \n]+", " ", re.sub(r"<[^>]+>", "", body).replace("&nbsp;", " "))
+
+
+@pytest.fixture
+def volumes(chest):
+    return chest()
+
+
+def test_the_page_loads_nothing_from_elsewhere(volumes, record):
+    html = render_html(record(volumes[0], volumes[2]), *volumes)
+    page = Page(html)
+    assert page.values("src")
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.values("src"))
+    assert all(target.startswith("#") for target in page.values("href"))
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    assert "url(" not in html
+    assert "@import" not in html
+    assert "http://" not in html
+    assert "https://" not in html
+
+
+def test_every_link_leads_to_a_place_on_the_page_and_no_id_is_used_twice(volumes, record):
+    page = Page(render_html(record(volumes[0], volumes[2], issues=(QualityIssue("W_X", "x"),)), *volumes))
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    assert {target[1:] for target in page.values("href")} <= set(ids)
+    assert set(page.values("aria-labelledby")) <= set(ids)
+
+
+def test_every_image_has_words_and_the_page_a_language(volumes, record):
+    page = Page(render_html(record(volumes[0], volumes[2]), *volumes))
+    assert all(attrs.get("alt", "").strip() for tag, attrs in page.tags if tag == "img")
+    assert ("html", {"lang": "en"}) in page.tags
+
+
+def test_the_summary_says_how_many_how_large_and_how_much_lung(volumes, record):
+    text = plain_text(render_html(record(volumes[0], volumes[2]), *volumes))
+    assert "1 nodule. Largest: nodule 1, left lung, solid, 12.7 × 9.0 mm, 1\u202f458 mm³." in text
+    assert "Lungs: right lung 2\u202f965 ml, left lung 2\u202f253 ml, both lungs 5\u202f218 ml." in text
+    assert "Research use only. Not a medical device." in text
+
+
+def test_slice_numbers_count_in_the_order_of_the_cts_own_array(volumes, record):
+    flip = np.diag([1.0, 1.0, -1.0, 1.0])
+    flip[2, 3] = volumes[0].shape[2] - 1
+    flipped = tuple(Volume(volume.array[:, :, ::-1], volume.affine @ flip) for volume in volumes)
+    # The cube fills z 10 to 15: slices 11 to 16 from the feet, 15 to 20 of 30 from the head.
+    assert "Slice 11 of 30: nodule 1" in render_html(record(volumes[0], volumes[2]), *volumes)
+    assert "Slice 20 of 30: nodule 1" in render_html(record(flipped[0], flipped[2]), *flipped)
+
+
+def test_names_with_markup_are_shown_and_not_run(volumes, record):
+    nasty = "<script>alert(1)</script>"
+    result = record(
+        volumes[0],
+        volumes[2],
+        case_id=nasty,
+        source={"kernel": nasty},
+        issues=(QualityIssue("W_X", nasty, nasty),),
+        provenance={nasty: '" onload="alert(1)'},
+    )
+    for html in (render_html(result, *volumes), render_refusal(result)):
+        assert "<script" not in html
+        assert '" onload="' not in html
+        assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 5
+
+
+def test_the_same_case_gives_the_same_bytes(volumes, record):
+    result = record(volumes[0], volumes[2])
+    assert render_html(result, *volumes) == render_html(result, *volumes)
+
+
+def test_a_ct_without_nodules_and_without_lungs_has_a_page_that_says_so(chest, record):
+    ct, _, nodule_map = chest(cubes=())
+    html = render_html(record(ct, nodule_map, lungs=()), ct, nodule_map.with_array(nodule_map.array * 0), nodule_map)
+    text = plain_text(html)
+    assert "No nodules found. No lung mask: the whole volume was searched." in text
+    assert text.count(": no nodule") == 3
+    assert not any(word in html for word in ('id="nodules"', "Table of nodules", "Right lung"))
+    Page(html)
+
+
+def test_of_many_nodules_the_largest_have_panels_and_all_stand_in_the_table(chest, record):
+    ct, labels, nodule_map = chest(
+        cubes=[(x, y, z, 2) for x in (10, 20, 40) for y in (12, 22, 32) for z in (6, 12, 18)]
+    )
+    html = render_html(record(ct, nodule_map), ct, labels, nodule_map)
+    assert html.count('class="card"') == MAX_PANELS
+    assert html.count('<th scope="row" class="num">') == 27
+    assert "Shown are the 20 largest of 27 nodules" in plain_text(html)
+    Page(html)
+
+
+def test_a_page_of_pure_noise_stays_below_five_megabytes(chest, record):
+    ct, labels, nodule_map = chest(
+        cubes=[(x, y, z, 2) for x in (10, 20, 40) for y in (12, 22, 32) for z in (5, 10, 15)],
+        spacing_mm=(0.1, 0.1, 0.1),
+    )
+    noise = np.random.default_rng(0).integers(-1350, 150, ct.shape).astype(np.int16)
+    assert len(render_html(record(ct, nodule_map), ct.with_array(noise), labels, nodule_map).encode()) < MAX_BYTES
+
+
+def test_a_measured_nodule_without_voxels_is_listed_and_said_to_be_without_picture(volumes, record):
+    ct, labels, nodule_map = volumes
+    html = render_html(record(ct, nodule_map), ct, labels, nodule_map.with_array(nodule_map.array * 0))
+    assert "has no voxels in the nodule map" in html
+
+
+def test_what_is_unknown_is_a_dash_and_never_nan(volumes, record):
+    result = record(volumes[0], volumes[2])
+    odd = replace(result.nodules[0], mean_hu=math.nan, confidence=None)
+    html = render_html(replace(result, nodules=(odd,), timings_s={"read": math.nan}), *volumes)
+    assert "– s" in html
+    assert not re.search(r"\bnan\b|\bNone\b", plain_text(html))
+
+
+def test_weights_are_named_by_twelve_digits_and_whole_on_hover(volumes, record):
+    html = render_html(record(volumes[0], volumes[2]), *volumes)
+    assert f'<td title="{"ab12" * 16}">ab12ab12ab12…</td>' in html
+
+
+def test_errors_come_before_warnings_each_with_its_way_out(volumes, record):
+    issues = (QualityIssue("W_THICK", "5 mm slices", "Reconstruct at 1 mm."), QualityIssue("E_GAP", "2 slices missing"))
+    html = render_html(record(volumes[0], volumes[2], issues=issues), *volumes)
+    text = plain_text(html)
+    assert text.index("Error: E_GAP 2 slices missing") < text.index("Warning: W_THICK 5 mm slices")
+    assert "Way out: Reconstruct at 1 mm." in text
+    assert html.count("Way out:") == 1
+    assert 'class="issue error"' in html
+
+
+def test_a_refused_case_has_a_small_page_with_the_reason_and_the_way_out(record, volumes):
+    issue = QualityIssue("E_SLICE_GAP", "slices 88 and 89 lie 3.75 mm apart", "Export the series again.")
+    html = render_refusal(record(volumes[0], volumes[2], status="refused", issues=(issue,)))
+    text = plain_text(html)
+    assert "input refused" in text
+    assert "E_SLICE_GAP slices 88 and 89 lie 3.75 mm apart Way out: Export the series again." in text
+    assert "Research use only" in text
+    assert len(html) < 20_000
+    Page(html)
+
+
+def test_a_failed_case_blames_the_program_and_not_the_input(record, volumes):
+    text = plain_text(render_refusal(record(volumes[0], volumes[2], status="failed")))
+    assert "the program failed" in text
+    assert "refused" not in text
