@@ -16,7 +16,8 @@ from PIL import Image
 
 from lungseg3d.core import Box
 
-AIR_HU = -1000
+OUTSIDE_HU = -4096
+"""What pictures hold where the volume has ended: black in every window, unlike air."""
 
 
 @dataclass(frozen=True)
@@ -105,33 +106,36 @@ class Frame:
         scale = self.width / (self.right - self.left), self.height / (self.bottom - self.top)
         return (np.asarray(points, dtype=np.float64) - (self.left, self.top)) * scale
 
-    def view(self, section: np.ndarray, fill: float = AIR_HU) -> np.ndarray:
+    def view(self, section: np.ndarray) -> np.ndarray:
         """The section (rows, columns) as seen through the frame: float32 (height, width), bicubic.
 
-        What lies outside the section is `fill`.
+        What lies outside the section is `OUTSIDE_HU`.
         """
-        part, (left, top) = self._part(section, margin=3, fill=fill)
-        box = (self.left - left, self.top - top, self.right - left, self.bottom - top)
-        image = Image.fromarray(np.ascontiguousarray(part, dtype=np.float32))
-        return np.asarray(image.resize((self.width, self.height), Image.Resampling.BICUBIC, box=box))
+        rows, columns = self._places(margin=3)
+        edge_rows, edge_columns = (np.clip(p, 0, n - 1) for p, n in zip((rows, columns), section.shape, strict=True))
+        # The border goes on outside, so that interpolation does not darken the last pixels inside.
+        image = Image.fromarray(section[np.ix_(edge_rows, edge_columns)].astype(np.float32))
+        box = (self.left - columns[0], self.top - rows[0], self.right - columns[0], self.bottom - rows[0])
+        seen = np.array(image.resize((self.width, self.height), Image.Resampling.BICUBIC, box=box))
+        y = self.top + (np.arange(self.height) + 0.5) * (self.bottom - self.top) / self.height
+        x = self.left + (np.arange(self.width) + 0.5) * (self.right - self.left) / self.width
+        seen[(y < 0) | (y > section.shape[0])] = OUTSIDE_HU
+        seen[:, (x < 0) | (x > section.shape[1])] = OUTSIDE_HU
+        return seen
 
     def outlines(self, mask: np.ndarray) -> Iterator[np.ndarray]:
         """The mask's border lines, midway between inner and outer pixel centres: picture positions (N, 2) each."""
-        part, (left, top) = self._part(mask, margin=2, fill=0)
+        rows, columns = self._places(margin=2)
+        inside = np.ix_((rows >= 0) & (rows < mask.shape[0]), (columns >= 0) & (columns < mask.shape[1]))
+        part = np.zeros((len(rows), len(columns)), dtype=np.float32)
+        part[inside] = mask[max(0, rows[0]) : max(0, rows[-1] + 1), max(0, columns[0]) : max(0, columns[-1] + 1)]
         if not part.any():
             return
-        for line in contourpy.contour_generator(z=part.astype(np.float32)).lines(0.5):
-            yield self.to_picture(np.asarray(line) + np.array([left + 0.5, top + 0.5]))
+        for line in contourpy.contour_generator(z=part).lines(0.5):
+            yield self.to_picture(np.asarray(line) + np.array([columns[0] + 0.5, rows[0] + 0.5]))
 
-    def _part(self, section: np.ndarray, margin: int, fill: float) -> tuple[np.ndarray, tuple[int, int]]:
-        """The pixels under the frame and `margin` more on every side, and the place of the first of them."""
-        rows, columns = section.shape
-        left, right = int(np.floor(self.left)) - margin, int(np.ceil(self.right)) + margin
-        top, bottom = int(np.floor(self.top)) - margin, int(np.ceil(self.bottom)) + margin
-        part = np.full((bottom - top, right - left), fill, dtype=section.dtype)
-        inside = np.s_[max(0, top) : min(rows, bottom), max(0, left) : min(columns, right)]
-        seen = section[inside]
-        if seen.size:
-            first_row, first_column = inside[0].start - top, inside[1].start - left
-            part[first_row : first_row + seen.shape[0], first_column : first_column + seen.shape[1]] = seen
-        return part, (left, top)
+    def _places(self, margin: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of the section pixels under the frame and `margin` more; may lie outside the section."""
+        rows = np.arange(int(np.floor(self.top)) - margin, int(np.ceil(self.bottom)) + margin)
+        columns = np.arange(int(np.floor(self.left)) - margin, int(np.ceil(self.right)) + margin)
+        return rows, columns

@@ -2,6 +2,7 @@
 
 import io
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -135,3 +136,20 @@ def test_a_label_map_from_another_grid_is_refused(chest):
 def test_an_unknown_image_format_is_named(chest):
     with pytest.raises(ValueError, match="gif"):
         axial_view(Scene.of(*chest()), 12, "gif")
+
+
+@pytest.mark.real
+def test_the_outline_of_a_real_nodule_lies_around_what_is_bright(real_data):
+    name = "nodule-0011.nii.gz"
+    image, label = (nib.load(real_data / "nodules_lidc" / kind / name) for kind in ("images", "labels"))
+    mask = np.asarray(label.dataobj) > 0
+    ct = Volume(np.asarray(image.dataobj).astype(np.int16), image.affine)
+    scene = Scene.of(ct, ct.with_array(mask.astype(np.uint8) * NODULE.value), ct.with_array(mask.astype(np.uint16)))
+    for panel in nodule_panels(scene, 1):
+        line = find_colour(read_pixels(panel.outlined), NODULE.colour)
+        (top, left), (bottom, right) = line.min(axis=0), line.max(axis=0)
+        grey = read_pixels(panel.plain)[:, :, 0]
+        row, column = (top + bottom) // 2, (left + right) // 2
+        middle = grey[row - 8 : row + 8, column - 8 : column + 8]
+        rim = np.concatenate([grey[top, left:right], grey[bottom, left:right], grey[top:bottom, left]])
+        assert middle.mean() > rim.mean() + 40

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lungseg3d.core import Box
-from lungseg3d.report.planes import AXIAL, CORONAL, SAGITTAL, Frame, cut_section
+from lungseg3d.report.planes import AXIAL, CORONAL, OUTSIDE_HU, SAGITTAL, Frame, cut_section
 
 
 def make_grid_with_one_voxel(voxel, shape=(8, 6, 4)) -> np.ndarray:
@@ -65,8 +65,9 @@ def test_an_empty_mask_has_no_outline():
     assert list(Frame(0, 0, 6, 6, 60, 60, 1.0).outlines(np.zeros((6, 6), dtype=bool))) == []
 
 
-def test_what_lies_outside_the_volume_is_air():
+def test_where_the_volume_ends_the_picture_is_black_and_the_last_voxels_keep_their_hu():
     section = np.full((4, 4), 40, dtype=np.int16)
     seen = Frame(-10, -10, 14, 14, 48, 48, 1.0).view(section)
-    assert seen[0, 0] == -1000
-    assert seen[24, 24] == pytest.approx(40, abs=1)
+    assert np.allclose(seen[20:28, 20:28], 40, atol=0.01)
+    seen[20:28, 20:28] = OUTSIDE_HU
+    assert (seen == OUTSIDE_HU).all()
