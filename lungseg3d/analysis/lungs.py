@@ -14,7 +14,15 @@ from scipy import ndimage
 
 from lungseg3d.analysis.airways import find_airways
 from lungseg3d.analysis.lung_sides import split_sides
-from lungseg3d.analysis.morphology import closed, dilated, eroded, filled_in_plane, largest_component, opened
+from lungseg3d.analysis.morphology import (
+    ANY_NEIGHBOUR,
+    closed,
+    dilated,
+    eroded,
+    filled_in_plane,
+    largest_component,
+    opened,
+)
 from lungseg3d.core import Box, Volume
 from lungseg3d.core.labels import LEFT_LUNG, RIGHT_LUNG
 
@@ -178,11 +186,10 @@ def _at_full_resolution(
         return ndimage.uniform_filter(up(mask).astype(np.float32), size=[2 * f - 1 for f in factors]) > 0.5
 
     lung = whole > 0
-    one = np.ones((3, 3, 3), bool)
-    is_air = (part < threshold_hu) & up(ndimage.binary_dilation(tissue, one) & ~airways)
+    is_air = (part < threshold_hu) & up(ndimage.binary_dilation(tissue, ANY_NEIGHBOUR) & ~airways)
     inside = up_smooth(lung)
-    deep = up(ndimage.binary_erosion(lung, one, border_value=1))
-    added = up(ndimage.binary_dilation(lung & ~tissue, one) & lung)
+    deep = up(ndimage.binary_erosion(lung, ANY_NEIGHBOUR, border_value=1))
+    added = up(ndimage.binary_dilation(lung & ~tissue, ANY_NEIGHBOUR) & lung)
     mask = is_air | deep | (inside & added)
     mask = ndimage.uniform_filter(mask.astype(np.float32), size=3) > 0.5
     side = up(np.where(whole > 0, whole, ndimage.grey_dilation(whole, size=3)))

@@ -14,6 +14,9 @@ from scipy import ndimage
 
 from lungseg3d.core import Box
 
+ANY_NEIGHBOUR = np.ones((3, 3, 3), bool)
+"""Structure for components that touch by a face, an edge or a corner."""
+
 
 def dilated(mask: np.ndarray, radius_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
     """Every voxel whose centre lies within `radius_mm` of a true voxel's centre."""
