@@ -1,0 +1,146 @@
+"""A folder, a file or a zip -> every DICOM file in it, with the rest sorted into ignored and unreadable.
+
+In: a path. Out: `Scan`. Follows no link out of the folder and no reference of a DICOMDIR. Knows nothing of series.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pydicom
+
+from lungseg3d.core import IntakeError
+from lungseg3d.io.dicom_headers import DicomFile, Place, read_header
+from lungseg3d.io.limits import MAX_BYTES, MAX_FILES
+from lungseg3d.io.reading import refuse, shown
+
+_DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
+_JUNK_NAMES = {"thumbs.db", "desktop.ini", "dicomdir", "dirfile", "lockfile", "version"}
+_ZIP_RATIO, _ZIP_FREE_BYTES = 100, 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What lies under a path.
+
+    Attributes:
+        root: the path itself.
+        files: parsed DICOM files, by name.
+        unreadable: files that are or should be DICOM but cannot be parsed, with the refusal.
+        ignored: number of files that are not DICOM.
+    """
+
+    root: Path
+    files: tuple[DicomFile, ...]
+    unreadable: tuple[tuple[Path, IntakeError], ...]
+    ignored: int
+
+
+def scan_dicom(root: Path) -> Scan:
+    """Parse the headers of every DICOM file under `root`, recursively, in the order of their names.
+
+    Raises:
+        IntakeError: E_RESOURCE_LIMIT for bombs and endless folders, E_UNSAFE_ARCHIVE for a zip with links or `..`.
+    """
+    files: list[DicomFile] = []
+    unreadable: list[tuple[Path, IntakeError]] = []
+    empty: list[Path] = []
+    ignored = 0
+    with pydicom.config.disable_value_validation():
+        for count, place in enumerate(_places(root)):
+            if count >= MAX_FILES:
+                refuse("E_RESOURCE_LIMIT", f"{shown(root)}: more than {MAX_FILES} files.", "Give a smaller folder.")
+            kind = _kind(place)
+            if kind == "empty":
+                empty.append(place.name)
+            elif kind == "junk":
+                ignored += 1
+            else:
+                try:
+                    files.append(read_header(place))
+                except IntakeError as error:
+                    if error.code == "E_RESOURCE_LIMIT":
+                        raise
+                    unreadable.append((place.name, error))
+    # An empty file counts as a lost slice only where slices carry the same ending.
+    endings = {(file.path.parent, file.path.suffix.lower()) for file in files}
+    for path in empty:
+        if (path.parent, path.suffix.lower()) in endings or path.suffix.lower() in _DICOM_SUFFIXES:
+            unreadable.append((path, _lost(path, root)))
+        else:
+            ignored += 1
+    return Scan(root, tuple(files), tuple(unreadable), ignored)
+
+
+def _lost(path: Path, root: Path) -> IntakeError:
+    return IntakeError(
+        "E_UNREADABLE_SLICE", f"{shown(path, root)}: 0 bytes, a slice is expected.", "Copy or export the series again."
+    )
+
+
+def _kind(place: Place) -> str:
+    """`dicom`, `empty` or `junk`, by the first bytes."""
+    name = place.name.name.lower()
+    if name.startswith(".") or name in _JUNK_NAMES:
+        return "junk"
+    try:
+        with place.open() as stream:
+            start = stream.read(132)
+    except OSError as error:
+        refuse("E_UNREADABLE_SLICE", f"{shown(place.name)}: {error.strerror}.", "Check the permissions of the file.")
+    if not start:
+        return "empty"
+    if start[128:132] == b"DICM":
+        return "dicom"
+    # Without a preamble a data set starts with group 2 or 8, little or big endian, and a small element number.
+    if len(start) >= 8 and start[:2] in (b"\x02\x00", b"\x08\x00") and start[3] == 0:
+        return "dicom"
+    if len(start) >= 8 and start[:2] in (b"\x00\x02", b"\x00\x08") and start[2] == 0:
+        return "dicom"
+    return "empty" if place.name.suffix.lower() in _DICOM_SUFFIXES and not start.strip(b"\0") else "junk"
+
+
+def _places(root: Path) -> Iterator[Place]:
+    if root.is_dir():
+        inside = root.resolve()
+        for folder, folders, names in os.walk(root):  # does not follow linked folders
+            folders.sort()
+            for name in sorted(names):
+                path = Path(folder, name)
+                if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                    continue
+                if path.is_file():
+                    yield Place(path)
+    elif zipfile.is_zipfile(root):
+        yield from _members(root)
+    else:
+        yield Place(root)
+
+
+def _members(root: Path) -> Iterator[Place]:
+    with zipfile.ZipFile(root) as archive:
+        members = sorted((info for info in archive.infolist() if not info.is_dir()), key=lambda info: info.filename)
+    size = sum(info.file_size for info in members)
+    packed = root.stat().st_size
+    if len(members) > MAX_FILES or size > MAX_BYTES or (size > _ZIP_FREE_BYTES and size > _ZIP_RATIO * packed):
+        refuse(
+            "E_RESOURCE_LIMIT",
+            f"{shown(root)}: {packed} bytes unpack to {size} bytes in {len(members)} files.",
+            "Check where the archive comes from; unpack it yourself if it is real, and give the folder.",
+        )
+    for info in members:
+        name = PurePosixPath(info.filename.replace("\\", "/"))
+        if name.is_absolute() or ".." in name.parts or stat.S_ISLNK(info.external_attr >> 16):
+            refuse(
+                "E_UNSAFE_ARCHIVE",
+                f"{shown(root)}: the member {shown(info.filename)} is a link or leads out of the archive.",
+                "Do not unpack this archive; ask for another.",
+            )
+        if info.flag_bits & 1:
+            refuse("E_UNSAFE_ARCHIVE", f"{shown(root)}: the archive is encrypted.", "Unpack it and give the folder.")
+        yield Place(root, info.filename)

@@ -1,0 +1,335 @@
+"""One DICOM file -> what its header says about its slices; absent tags stay None, nothing is filled in.
+
+In: a file, or a member of a zip. Out: `DicomFile` with one `Frame` per slice. Knows nothing of other files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import Tag
+
+from lungseg3d.core import IntakeError
+from lungseg3d.io.limits import inflate
+from lungseg3d.io.reading import refuse, shown
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+_IMPLICIT = "1.2.840.10008.1.2"
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_PIXEL_TAGS = {Tag(0x7FE00008): "FloatPixelData", Tag(0x7FE00009): "DoubleFloatPixelData", Tag(0x7FE00010): "PixelData"}
+_KEYWORDS = (
+    "SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID Modality Manufacturer ManufacturerModelName PatientID "
+    "SliceThickness KVP ConvolutionKernel PatientPosition StudyInstanceUID SeriesInstanceUID "
+    "AcquisitionNumber ImagePositionPatient ImageOrientationPatient SamplesPerPixel "
+    "PhotometricInterpretation NumberOfFrames Rows Columns PixelSpacing BitsAllocated BitsStored HighBit "
+    "PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit RescaleIntercept RescaleSlope RescaleType "
+    "LossyImageCompression LossyImageCompressionRatio ImagesInAcquisition SharedFunctionalGroupsSequence "
+    "PerFrameFunctionalGroupsSequence"
+).split()
+# pydicom applies these to the top level only; what lies inside the functional groups comes whole.
+_TAGS: list[Any] = list(_KEYWORDS)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the bytes of one file lie: a path, or a member of a zip archive."""
+
+    path: Path
+    member: str | None = None
+    deflated: bool = False
+
+    @property
+    def name(self) -> Path:
+        """For messages and records."""
+        return self.path / self.member if self.member else self.path
+
+    def open(self) -> BinaryIO:
+        """The bytes as they are stored."""
+        if self.member is None:
+            return open(self.path, "rb")
+        with zipfile.ZipFile(self.path) as archive:
+            return io.BytesIO(archive.read(self.member))
+
+    def size(self) -> int:
+        """Bytes as stored (inflated, for a zip member)."""
+        if self.member is None:
+            return self.path.stat().st_size
+        with zipfile.ZipFile(self.path) as archive:
+            return archive.getinfo(self.member).file_size
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One slice, in DICOM's own terms (LPS, mm); None = the header does not say."""
+
+    index: int
+    position_mm: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    pixel_spacing_mm: tuple[float, ...] | None
+    slope: float | None
+    intercept: float | None
+    rescale_type: str
+    thickness_mm: float | None
+    image_type: tuple[str, ...]
+
+    @property
+    def is_localizer(self) -> bool:
+        """A scout: the scanner says so in ImageType."""
+        return "LOCALIZER" in self.image_type
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How the stored values lie in the file."""
+
+    keyword: str
+    offset: int
+    length: int | None
+    rows: int | None
+    columns: int | None
+    samples: int | None
+    photometric: str
+    bits_allocated: int | None
+    bits_stored: int | None
+    high_bit: int | None
+    signed: bool | None
+    padding: tuple[int, int] | None
+    number_of_frames: int
+
+
+@dataclass(frozen=True)
+class DicomFile:
+    """One instance: identity, pixels, slices, and what the record of the source says about it."""
+
+    place: Place
+    sop_class: str
+    sop_uid: str
+    series_uid: str
+    study_uid: str
+    patient_hash: str
+    modality: str
+    transfer_syntax: str
+    has_preamble: bool
+    pixels: Pixels
+    frames: tuple[Frame, ...]
+    about: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
+
+    @property
+    def path(self) -> Path:
+        """For messages and records."""
+        return self.place.name
+
+
+def read_header(place: Place) -> DicomFile:
+    """Parse one DICOM file up to its pixels.
+
+    Raises:
+        IntakeError: E_UNREADABLE_SLICE when it cannot be parsed, E_RESOURCE_LIMIT for a deflate bomb.
+    """
+    with place.open() as stream:
+        try:
+            return _parse(place, stream)
+        except IntakeError:
+            raise
+        except (Exception, RecursionError) as error:  # a hostile header can make pydicom raise anything
+            text = " ".join(str(error).split())[:120] or type(error).__name__
+            refuse(
+                "E_UNREADABLE_SLICE",
+                f"{shown(place.name)}: {place.size()} bytes that cannot be parsed as DICOM ({text}).",
+                "Export the series again.",
+            )
+
+
+def _parse(place: Place, stream: BinaryIO) -> DicomFile:
+    start = stream.read(4096)
+    stream.seek(0)
+    has_preamble = start[128:132] == b"DICM"
+    body: BinaryIO = stream
+    if DEFLATED.encode() in start:
+        dataset, body, place = _read_deflated(place, stream)
+    else:
+        dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=not has_preamble, specific_tags=_TAGS)
+    syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) if hasattr(dataset, "file_meta") else ""
+    implicit, little = dataset.original_encoding
+    if not syntax:
+        syntax = _IMPLICIT if implicit else ("1.2.840.10008.1.2.1" if little else _BIG_ENDIAN)
+    return DicomFile(
+        place=place,
+        sop_class=str(dataset.get("SOPClassUID", "")),
+        sop_uid=str(dataset.get("SOPInstanceUID", "")),
+        series_uid=str(dataset.get("SeriesInstanceUID", "")),
+        study_uid=str(dataset.get("StudyInstanceUID", "")),
+        patient_hash=hashlib.sha256(str(dataset.get("PatientID", "")).strip().encode()).hexdigest()[:16],
+        modality=str(dataset.get("Modality", "")),
+        transfer_syntax=syntax,
+        has_preamble=has_preamble,
+        pixels=_pixels(dataset, *_find_pixels(body, bool(implicit), bool(little))),
+        frames=_frames(dataset),
+        about=_about(dataset),
+    )
+
+
+def _read_deflated(place: Place, stream: BinaryIO) -> tuple[Dataset, BinaryIO, Place]:
+    """As `dcmread`, but the inflation is bounded; the pixel offset counts from the start of the inflated data."""
+    meta = _file_meta(stream)
+    body = io.BytesIO(inflate(shown(place.name), stream, place.size()))
+    dataset = read_dataset(body, False, True, stop_when=_at_pixels, specific_tags=[Tag(k) for k in _TAGS])
+    dataset.set_original_encoding(False, True, dataset.get("SpecificCharacterSet", "ISO_IR 6"))
+    dataset.file_meta = meta
+    return dataset, body, Place(place.path, place.member, deflated=True)
+
+
+def inflated(place: Place) -> BinaryIO:
+    """The data set of a deflated file, as `read_header` saw it."""
+    with place.open() as stream:
+        _file_meta(stream)
+        return io.BytesIO(inflate(shown(place.name), stream, place.size()))
+
+
+def _file_meta(stream: BinaryIO) -> Any:
+    """Group 2 of the file; leaves the stream at the first byte after it."""
+    stream.seek(132)
+    group2 = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
+    return pydicom.dataset.FileMetaDataset(group2)
+
+
+def _at_pixels(tag: Any, vr: str | None, length: int) -> bool:
+    return tag >= 0x7FE00008
+
+
+def _find_pixels(stream: BinaryIO, implicit: bool, little: bool) -> tuple[str, int, int | None]:
+    """(keyword, offset of the value, its length; None = encapsulated) of the element that the stream stands at."""
+    order = "<" if little else ">"
+    head = stream.read(8)
+    if len(head) < 8:
+        return "", 0, 0
+    group, element = struct.unpack(order + "HH", head[:4])
+    keyword = _PIXEL_TAGS.get(Tag(group, element), "")
+    if not keyword:
+        return "", 0, 0
+    if implicit:
+        (length,) = struct.unpack(order + "L", head[4:])
+    else:
+        (length,) = struct.unpack(order + "L", stream.read(4))
+    return keyword, stream.tell(), None if length == 0xFFFFFFFF else length
+
+
+def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    value = dataset.get(keyword)
+    if value is None or isinstance(value, (str, bytes, float, int)) or len(value) != count:
+        return None
+    return tuple(float(v) for v in value)
+
+
+def _number(dataset: Dataset, keyword: str) -> float | None:
+    value = dataset.get(keyword)
+    return None if value is None or value == "" or not hasattr(value, "__float__") else float(value)
+
+
+def _integer(dataset: Dataset, keyword: str) -> int | None:
+    value = _number(dataset, keyword)
+    return None if value is None else int(value)
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    if value is None or value == "":
+        return ()
+    return (str(value),) if isinstance(value, (str, int, float)) else tuple(str(v) for v in value)
+
+
+def _pixels(dataset: Dataset, keyword: str, offset: int, length: int | None) -> Pixels:
+    representation = _integer(dataset, "PixelRepresentation")
+    first, last = _padding(dataset.get("PixelPaddingValue")), _padding(dataset.get("PixelPaddingRangeLimit"))
+    padding = None if first is None else (first, first if last is None else last)
+    return Pixels(
+        keyword=keyword,
+        offset=offset,
+        length=length,
+        rows=_integer(dataset, "Rows"),
+        columns=_integer(dataset, "Columns"),
+        samples=_integer(dataset, "SamplesPerPixel"),
+        photometric=str(dataset.get("PhotometricInterpretation", "")),
+        bits_allocated=_integer(dataset, "BitsAllocated"),
+        bits_stored=_integer(dataset, "BitsStored"),
+        high_bit=_integer(dataset, "HighBit"),
+        signed=None if representation is None else representation == 1,
+        padding=padding,
+        number_of_frames=_integer(dataset, "NumberOfFrames") or 1,
+    )
+
+
+def _padding(value: Any) -> int | None:
+    """Padding as a number; a value left as bytes (wrong VR) is its little-endian 16 bits."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bytes):
+        return int.from_bytes(value[:2], "little") if len(value) >= 2 else None
+    return int(value) if hasattr(value, "__int__") else None
+
+
+def _frames(dataset: Dataset) -> tuple[Frame, ...]:
+    if "PerFrameFunctionalGroupsSequence" not in dataset:
+        return (_frame(0, [dataset], _words(dataset.get("ImageType"))),)
+    shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    frames = []
+    for index, own in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        groups = [_group(own, shared[0], name) for name in _GROUPS]
+        types = _words(groups[-1].get("FrameType")) or _words(dataset.get("ImageType"))
+        frames.append(_frame(index, groups, types))
+    return tuple(frames)
+
+
+_GROUPS = (
+    "PlanePositionSequence",
+    "PlaneOrientationSequence",
+    "PixelMeasuresSequence",
+    "PixelValueTransformationSequence",
+    "CTImageFrameTypeSequence",
+)
+
+
+def _group(own: Dataset, shared: Dataset, name: str) -> Dataset:
+    """A functional group: the frame's own before the shared one (PS3.3 C.7.6.16)."""
+    sequence = own.get(name) or shared.get(name)
+    return sequence[0] if sequence else Dataset()
+
+
+def _frame(index: int, groups: list[Dataset], image_type: tuple[str, ...]) -> Frame:
+    def where(keyword: str) -> Dataset:
+        return next((group for group in groups if keyword in group), Dataset())
+
+    return Frame(
+        index=index,
+        position_mm=_numbers(where("ImagePositionPatient"), "ImagePositionPatient", 3),
+        orientation=_numbers(where("ImageOrientationPatient"), "ImageOrientationPatient", 6),
+        pixel_spacing_mm=_numbers(where("PixelSpacing"), "PixelSpacing", 2),
+        slope=_number(where("RescaleSlope"), "RescaleSlope"),
+        intercept=_number(where("RescaleIntercept"), "RescaleIntercept"),
+        rescale_type=str(where("RescaleType").get("RescaleType", "")),
+        thickness_mm=_number(where("SliceThickness"), "SliceThickness"),
+        image_type=tuple(word.upper() for word in image_type),
+    )
+
+
+def _about(dataset: Dataset) -> dict[str, Any]:
+    """What the record says about the source; nothing here identifies a person."""
+    return {
+        "manufacturer": str(dataset.get("Manufacturer") or ""),
+        "model": str(dataset.get("ManufacturerModelName") or ""),
+        "kernel": "/".join(_words(dataset.get("ConvolutionKernel"))),
+        "kvp": _number(dataset, "KVP"),
+        "patient_position": str(dataset.get("PatientPosition") or ""),
+        "lossy": str(dataset.get("LossyImageCompression") or "") == "01",
+        "lossy_ratio": "/".join(_words(dataset.get("LossyImageCompressionRatio"))),
+        "acquisition": str(dataset.get("AcquisitionNumber") or ""),
+        "images_in_acquisition": _integer(dataset, "ImagesInAcquisition"),
+    }

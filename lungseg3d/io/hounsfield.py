@@ -1,0 +1,156 @@
+"""Are these numbers HU? Padding, missing offset, NaN, floats: decided here for every format.
+
+In: an array of stored or scaled values. Out: int16 HU, or a refusal E_NOT_HOUNSFIELD / E_NONFINITE.
+Knows no file format and no geometry.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from lungseg3d.io.reading import Findings, ReadOptions, refuse
+
+AIR_HU = -1000
+PADDING = np.int16(-32768)
+"""Marks padding voxels until `finish_hounsfield` turns them into air."""
+# Below this no tissue, no air and no noise of air lies: what is there fills the image outside the reconstruction circle
+# (-2000, -2048, -3024 are common).
+_PADDING_BELOW_HU = -1500
+_OFFSET = 1024
+
+
+def to_int16(array: np.ndarray, slope: float, intercept: float, name: str, findings: Findings) -> np.ndarray:
+    """Stored values (X, Y, Z) of any number type -> HU as int16 in Fortran order, fractions rounded.
+
+    Raises:
+        IntakeError: E_NONFINITE for Inf, or NaN inside the body; E_NOT_HOUNSFIELD when int16 cannot hold the values.
+    """
+    scaled = (slope, intercept) != (1.0, 0.0)
+    if array.dtype.kind == "f" or scaled:
+        kind = np.float64 if array.dtype.itemsize > 2 else np.float32
+    hu = np.empty(array.shape, np.int16, order="F")
+    missing = None
+    for k in range(array.shape[2]):  # slice by slice: a float64 copy of a whole CT is 4 times the CT
+        part = array[:, :, k]
+        if array.dtype.kind == "f" or scaled:
+            part = part.astype(kind) * slope + intercept if scaled else part
+            finite = np.isfinite(part)
+            if not finite.all():
+                if missing is None:
+                    missing = np.zeros(array.shape, bool, order="F")
+                missing[:, :, k] = ~finite
+                if np.isinf(part).any():
+                    _refuse_nonfinite(name, missing, "infinite values")
+                part = np.where(finite, part, AIR_HU)
+            part = np.rint(part)
+        low, high = part.min(), part.max()
+        if low < -32768 or high > 32767:
+            refuse(
+                "E_NOT_HOUNSFIELD",
+                f"{name}: values {low:g}..{high:g} on plane {k} of the last axis do not fit HU in 16 bits.",
+                "Export the CT in Hounsfield units.",
+            )
+        hu[:, :, k] = part
+    if missing is not None:
+        _replace_missing(hu, missing, name, findings)
+    return hu
+
+
+def _replace_missing(hu: np.ndarray, missing: np.ndarray, name: str, findings: Findings) -> None:
+    """NaN around the patient becomes air; anywhere else it is refused."""
+    if missing.all():
+        _refuse_nonfinite(name, missing, "NaN")
+    parts, count = ndimage.label(missing)
+    border = np.zeros(missing.shape, bool)
+    border[[0, -1]] = border[:, [0, -1]] = True
+    touching = np.unique(parts[border & missing])
+    shell = ndimage.binary_dilation(missing) & ~missing
+    inside_body = (hu[shell] > -300).mean() > 0.1 if shell.any() else True
+    if len(touching) < count or inside_body:
+        _refuse_nonfinite(name, missing, "NaN inside the body")
+    hu[missing] = AIR_HU
+    findings.warn("W_NONFINITE_REPLACED", f"{name}: {int(missing.sum())} NaN voxels around the patient set to -1000.")
+
+
+def _refuse_nonfinite(name: str, missing: np.ndarray, what: str) -> None:
+    where = [np.flatnonzero(missing.any(axis=tuple(b for b in range(3) if b != axis))) for axis in range(3)]
+    box = ", ".join(f"{found[0]}..{found[-1]}" for found in where)
+    refuse(
+        "E_NONFINITE",
+        f"{name}: {what} in {100 * missing.mean():.3g} % of the voxels, at [{box}].",
+        "Write the CT again from its source.",
+    )
+
+
+def finish_hounsfield(
+    hu: np.ndarray, name: str, findings: Findings, options: ReadOptions, *, declared: bool = False
+) -> None:
+    """Check in place that int16 values are HU, and turn padding into air (-1000 HU).
+
+    Args:
+        hu: int16, 3 axes, changed in place; `PADDING` marks known padding.
+        name: for messages.
+        findings: takes warnings.
+        options: `fix_offset` subtracts 1024 where it is missing.
+        declared: a CT object whose header declares HU (DICOM): only the clear sign of a missing offset is refused.
+
+    Raises:
+        IntakeError: E_NOT_HOUNSFIELD with the values found.
+    """
+    trouble = _trouble(hu, declared)
+    if trouble and options.fix_offset and trouble[0] == "offset":
+        hu[hu != PADDING] -= _OFFSET
+        findings.warn("W_OFFSET_FIXED", f"{name}: 1024 subtracted from all values, as --fix-offset asks.")
+        trouble = _trouble(hu, declared)
+    if trouble and trouble[0] == "unusual":
+        findings.warn("W_UNUSUAL_HU", f"{name}: {trouble[1]}", "Look at the images before trusting the result.")
+    elif trouble:
+        remedy = "Export the CT in Hounsfield units" + (
+            ", or pass --fix-offset to subtract 1024." if trouble[0] == "offset" else "."
+        )
+        refuse("E_NOT_HOUNSFIELD", f"{name}: {trouble[1]}", remedy)
+    for plane in np.moveaxis(hu, int(np.argmax(hu.strides)), 0):
+        low = plane < _PADDING_BELOW_HU
+        if low.any():
+            plane[low] = AIR_HU
+
+
+def _trouble(hu: np.ndarray, declared: bool) -> tuple[str, str] | None:
+    """What speaks against HU, as (kind, text); None when nothing does."""
+    step = 3 if hu.size > 4_000_000 else 1  # every third row and column is plenty for shares
+    counts = np.zeros(65536, np.int64)
+    for plane in np.moveaxis(hu, int(np.argmax(hu.strides)), 0):
+        sample = plane[::step, ::step].astype(np.int64) + 32768
+        counts += np.bincount(sample.ravel(), minlength=65536)
+    values = np.arange(-32768, 32768)
+    counts[0] = 0  # PADDING
+    total = counts.sum()
+    low_counts = counts[: 32768 + _PADDING_BELOW_HU]
+    present = values[32768 + _PADDING_BELOW_HU :][counts[32768 + _PADDING_BELOW_HU :] > 0]
+    if present.size < 2:
+        return "constant", "all voxels have one value" + (f", {present[0]}." if present.size else ", or none is valid.")
+    low, high = int(present[0]), int(present[-1])
+    span = f"values {low}..{high}"
+    # Padding is one value, or a few; a spread below -1500 means that the rescale was applied twice or with a factor.
+    if low_counts.sum() > 0.01 * total and np.sort(low_counts)[-3:].sum() < 0.8 * low_counts.sum():
+        share = 100 * low_counts.sum() / total
+        return "scale", f"{share:.0f} % of the values spread below -1500: was the rescale applied twice?"
+    looks_shifted = low > -200 and _share(counts, -100, 100) > 0.05 * total and _share(counts, 924, 1224) > 0.02 * total
+    if declared:
+        if looks_shifted:
+            return "offset", f"{span}: is the rescale intercept missing?"
+        if low > -500 or high < -200:
+            return "unusual", f"{span}: a chest CT has air (-1000 HU) and tissue (0 HU)."
+        return None
+    if low > -500:
+        if low > -200 and high > 500:
+            return "offset", f"{span}: is the rescale missing? Air is -1000 HU."
+        return "scale", f"{span}: no air (-1000 HU), so these are not Hounsfield units."
+    if high < -200:
+        return "scale", f"{span}: no tissue (0 HU), so these are not Hounsfield units."
+    return None
+
+
+def _share(counts: np.ndarray, low: int, high: int) -> int:
+    return int(counts[low + 32768 : high + 32769].sum())

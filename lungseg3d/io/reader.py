@@ -1,0 +1,140 @@
+"""The one reader: a path -> a CT in HU, a label map, or the reasons against it.
+
+In: a DICOM series folder, zip or enhanced file, NIfTI, NRRD, MetaImage. Out: `Reading`, `Volume`, `Inspection`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lungseg3d.core import IntakeError, LungSegError, QualityIssue, Volume
+from lungseg3d.io.dicom import read_dicom
+from lungseg3d.io.hounsfield import finish_hounsfield, to_int16
+from lungseg3d.io.metaimage import read_metaimage
+from lungseg3d.io.nifti import read_nifti
+from lungseg3d.io.nrrd import read_nrrd
+from lungseg3d.io.raster import Raster
+from lungseg3d.io.reading import Findings, Inspection, Reading, ReadOptions, SeriesInfo, refuse, shown
+from lungseg3d.io.sniff import kind_of
+
+_THICK_MM = 5.0
+
+
+def open_ct(path: Path | str, options: ReadOptions = ReadOptions()) -> Reading:  # noqa: B008 - frozen
+    """Read a CT strictly: what cannot be read rightly is refused.
+
+    Raises:
+        IntakeError: with a code of `lungseg3d.io.codes`.
+    """
+    return _open(Path(path), options, Findings())
+
+
+def read_volume(path: Path | str, options: ReadOptions = ReadOptions()) -> Volume:  # noqa: B008 - frozen
+    """The volume of `open_ct`: int16 HU, RAS affine in mm.
+
+    Raises:
+        IntakeError: as `open_ct`.
+    """
+    return open_ct(path, options).volume
+
+
+def inspect(path: Path | str, options: ReadOptions = ReadOptions()) -> Inspection:  # noqa: B008 - frozen
+    """Read a CT as `open_ct` does, and tell everything that was found, refused or not."""
+    findings = Findings()
+    try:
+        reading = _open(Path(path), options, findings)
+    except LungSegError as error:
+        issues = (*findings.issues, QualityIssue(error.code, error.message, error.remedy))
+        return Inspection(tuple(findings.series), None, findings.reason, "refused", issues)
+    status = "warn" if findings.issues else "ok"
+    series, chosen = tuple(findings.series), findings.chosen
+    return Inspection(series, chosen, findings.reason, status, tuple(findings.issues), reading.source)
+
+
+def read_labels(path: Path | str) -> Volume:
+    """A label map from NIfTI, NRRD or MetaImage: uint8, uint16 or int16, the narrowest that holds the values.
+
+    Raises:
+        IntakeError: E_LABEL_VALUES for values that are not whole or do not fit, else as `open_ct`.
+    """
+    path = Path(path)
+    findings = Findings()
+    _check_there(path)
+    if path.is_dir():
+        refuse("E_NOT_AN_IMAGE", f"{shown(path)}: a folder; a label map is one file.", "Give .nii.gz, .nrrd or .mha.")
+    raster = _read_raster(path, kind_of(path, findings), ReadOptions(), findings)
+    array = raster.array
+    if (raster.slope, raster.intercept) != (1.0, 0.0):
+        array = array * raster.slope + raster.intercept
+    low, high = array.min(), array.max()
+    if array.dtype.kind == "f" and not (np.isfinite([low, high]).all() and np.array_equal(array, np.rint(array))):
+        refuse("E_LABEL_VALUES", f"{shown(path)}: values that are not whole numbers.", "Give a label map.")
+    for dtype in (np.uint8, np.uint16, np.int16):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return Volume(array.astype(dtype), raster.affine)
+    refuse("E_LABEL_VALUES", f"{shown(path)}: values {low:g}..{high:g} are no labels.", "Give a label map.")
+
+
+def _open(path: Path, options: ReadOptions, findings: Findings) -> Reading:
+    _check_there(path)
+    if path.is_dir():
+        return read_dicom(path, options, findings)
+    kind = kind_of(path, findings)
+    if kind == "zip":
+        return read_dicom(path, options, findings)
+    if kind == "dicom":
+        try:
+            return read_dicom(path, options, findings)
+        except IntakeError as error:
+            if error.code != "E_TOO_FEW_SLICES":
+                raise
+            refuse(
+                "E_TOO_FEW_SLICES",
+                f"{shown(path)}: a single DICOM slice.",
+                "Give the folder that holds the series; all slices of it are found by their headers.",
+            )
+    return _read_image(path, kind, options, findings)
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        refuse("E_NOT_FOUND", f"{shown(path)}: there is no such file or folder.", "Check the path.")
+    if not path.is_dir() and not path.is_file():
+        refuse("E_NOT_AN_IMAGE", f"{shown(path)}: neither a file nor a folder.", "Check the path.")
+    try:
+        if path.is_file():
+            path.open("rb").close()
+    except OSError as error:
+        refuse("E_NOT_FOUND", f"{shown(path)}: cannot be opened ({error.strerror}).", "Check its permissions.")
+
+
+def _read_raster(path: Path, kind: str, options: ReadOptions, findings: Findings) -> Raster:
+    if kind == "nrrd":
+        return read_nrrd(path, options, findings)
+    if kind == "metaimage":
+        return read_metaimage(path, options, findings)
+    if kind in ("nifti", "nifti.gz"):
+        return read_nifti(path, kind == "nifti.gz", options, findings)
+    refuse("E_NOT_AN_IMAGE", f"{shown(path)}: {kind} holds no label map here.", "Give .nii.gz, .nrrd or .mha.")
+
+
+def _read_image(path: Path, kind: str, options: ReadOptions, findings: Findings) -> Reading:
+    raster = _read_raster(path, kind, options, findings)
+    array = to_int16(raster.array, raster.slope, raster.intercept, shown(path), findings)
+    finish_hounsfield(array, shown(path), findings, options)
+    volume = Volume(array, raster.affine)
+    x, y, z = volume.shape
+    findings.series = [SeriesInfo("", "", z, x, y, volume.spacing_mm, _orientation(volume))]
+    findings.chosen, findings.reason = "", "one image file"
+    if not volume.grid.is_orthogonal:
+        findings.warn("W_GANTRY_TILT", f"{shown(path)}: the voxel axes are not at right angles (sheared).")
+    if max(volume.spacing_mm) > _THICK_MM:
+        findings.warn("W_THICK_SLICES", f"voxels of {max(volume.spacing_mm):g} mm blur small nodules.")
+    return Reading(volume, tuple(findings.issues), {**raster.about, "slices": z}, (path,))
+
+
+def _orientation(volume: Volume) -> str:
+    slice_axis_in_ras = volume.grid.ras_axes[0].index(2)
+    return ("sagittal", "coronal", "axial")[slice_axis_in_ras]

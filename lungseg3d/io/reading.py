@@ -1,0 +1,144 @@
+"""The records of reading: what may be asked, what was read, what was found on the way.
+
+In: nothing. Out: `ReadOptions`, `Reading`, `SeriesInfo`, `Inspection`, `Findings`. Knows no file format.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lungseg3d.core import IntakeError, QualityIssue, Volume, to_json
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the user allows beyond the strict reading.
+
+    Attributes:
+        allow_gaps: fill missing slices and uneven spacing by linear interpolation along the slice axis.
+        assume_hu: take stored values as HU where the rescale tags are absent.
+        series: SeriesInstanceUID to read, instead of the rule of choice.
+        fix_offset: subtract 1024 where the values look like HU + 1024.
+        assume_axes: three letters such as "RAS" or "LPS": the direction that each array axis runs to,
+            for files that carry no orientation.
+        volume_index: which volume (from 0) of a 4D file to read.
+        strict: refuse derived images, too.
+    """
+
+    allow_gaps: bool = False
+    assume_hu: bool = False
+    series: str | None = None
+    fix_offset: bool = False
+    assume_axes: str | None = None
+    volume_index: int | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One CT as read.
+
+    Attributes:
+        volume: int16 HU, array axes as in the source, RAS affine in mm.
+        issues: warnings, in the order of finding.
+        source: format, slices, scanner, ...: JSON-able, without patient identifiers.
+        files: the files of the slices in order of the last axis; one file for NIfTI, NRRD, MHA.
+    """
+
+    volume: Volume
+    issues: tuple[QualityIssue, ...]
+    source: dict[str, Any]
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class SeriesInfo:
+    """One series (or one image file) as it lies on the disk.
+
+    Attributes:
+        uid: SeriesInstanceUID; empty for image files.
+        modality: as the header says.
+        slices: number of slices, localizers not counted.
+        columns, rows: matrix.
+        spacing_mm: between columns, rows and slices; None where not known.
+        orientation: `axial`, `coronal`, `sagittal`, `oblique`, `localizer` or empty.
+        thickness_mm: nominal slice thickness; None where not known.
+        kernel: reconstruction kernel; empty where not known.
+        problem: code and text of why it cannot be read; empty when nothing in the headers forbids it.
+    """
+
+    uid: str
+    modality: str
+    slices: int
+    columns: int | None = None
+    rows: int | None = None
+    spacing_mm: tuple[float | None, float | None, float | None] = (None, None, None)
+    orientation: str = ""
+    thickness_mm: float | None = None
+    kernel: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What lies under a path, and whether it can be used.
+
+    Attributes:
+        series: everything found.
+        chosen: uid of the series that is read (empty string for an image file), None when none is.
+        reason: why this one.
+        status: `ok`, `warn` or `refused`.
+        issues: warnings and, last, the refusal.
+        source: as in `Reading`; empty when refused.
+    """
+
+    series: tuple[SeriesInfo, ...]
+    chosen: str | None
+    reason: str
+    status: str
+    issues: tuple[QualityIssue, ...]
+    source: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `json.dumps` takes it: series, chosen, reason, status, issues with code and message, source."""
+        return {name: to_json(getattr(self, name)) for name in self.__dataclass_fields__}
+
+
+@dataclass
+class Findings:
+    """Collects what is found while a path is being read, also when the reading ends in a refusal."""
+
+    issues: list[QualityIssue] = field(default_factory=list)
+    series: list[SeriesInfo] = field(default_factory=list)
+    chosen: str | None = None
+    reason: str = ""
+
+    def warn(self, code: str, message: str, remedy: str = "") -> None:
+        """Note something the reader of the result must know."""
+        issue = QualityIssue(code, message, remedy)
+        if issue not in self.issues:
+            self.issues.append(issue)
+
+
+def refuse(code: str, message: str, remedy: str = "") -> NoReturn:
+    """Stop reading.
+
+    Raises:
+        IntakeError: always.
+    """
+    raise IntakeError(code, message, remedy)
+
+
+def shown(path: Path | str, root: Path | None = None) -> str:
+    """A path for messages: relative to `root`, or its last part; control characters escaped.
+
+    Parents of the input stay out: folder names of a hospital's disk may name patients.
+    """
+    text = Path(path)
+    if root is not None and text != root and text.is_relative_to(root):
+        text = text.relative_to(root)
+    else:
+        text = Path(text.name or text.absolute().name or text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
