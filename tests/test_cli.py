@@ -21,7 +21,7 @@ from lungseg3d.cli.console import progress
 from lungseg3d.cli.outcome import with_debug_first
 from lungseg3d.cli.quiet import quieten
 from lungseg3d.core import CaseResult, IntakeError, Lung, Nodule, QualityIssue, Volume
-from lungseg3d.io import Inspection, SeriesInfo
+from lungseg3d.io import Inspection, SeriesInfo, read_volume, write_volume
 
 CENTROIDS = ((1.0, 2.0, 3.0), (-1.0, -2.0, 3.0), (4.0, 5.0, 6.0))
 NODULE = Nodule(1, 523.6, 10.0, 11.4, 9.0, 20.0, 5.0, 1.0, "solid", *CENTROIDS, "right", 3.0, 0.9)
@@ -184,6 +184,35 @@ def test_check_tells_the_status_the_series_and_the_issues(monkeypatch, ct, statu
     assert "no CT 4 ? ? x ? x ? ? 1.3" in [" ".join(line.split()) for line in lines]
     assert lines[-4:] == ["Used because: it has the thinnest slices.", "", *lines[-2:]]
     assert lines[-2:] == ["W_MULTI_SERIES: two series.", "Pass --series 1.3."]
+
+
+def test_check_of_a_real_file_needs_no_torch(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing here")
+    code = f"""
+import atexit, sys
+from lungseg3d.cli import main
+atexit.register(lambda: print("LOADED", *sorted({{"torch", "monai"}} & set(sys.modules))))
+sys.argv = ["lungseg3d", "check", {str(tmp_path)!r}]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout.startswith("Status: refused\n")
+    assert "E_NO_DICOM" in done.stdout
+    assert done.stdout.splitlines()[-1] == "LOADED"
+
+
+def test_convert_and_check_agree_with_the_volume_that_was_written(tmp_path):
+    values = np.random.default_rng(1).integers(-1000, 300, (12, 10, 8)).astype(np.int16)
+    volume = Volume(values, np.diag([-0.7, -0.7, 1.25, 1]))
+    write_volume(tmp_path / "ct.nii.gz", volume)
+    target = tmp_path / "copy.nii.gz"
+    assert run("check", tmp_path / "ct.nii.gz").exit_code == 0
+    assert run("convert", tmp_path / "ct.nii.gz", target).exit_code == 0
+    assert np.array_equal(read_volume(target).array, values)
+    again = run("convert", tmp_path / "ct.nii.gz", target)
+    assert again.exit_code == 3
+    assert again.stderr.startswith("E_OUTPUT_EXISTS: ")
 
 
 def test_convert_says_what_it_wrote(monkeypatch, ct, tmp_path):
