@@ -1,0 +1,176 @@
+"""Nodule map + CT -> nodules measured in mm and HU; label map -> lung volumes.
+
+In: Volumes on one grid (HU, nodule ids, lungs). Out: `core.records.Nodule`, largest first, and `Lung`.
+Knows no network and no file format. Each nodule is measured in a box of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from lungseg3d.analysis.diameters import axial_diameters_mm
+from lungseg3d.analysis.morphology import ANY_NEIGHBOUR
+from lungseg3d.core import Box, GeometryError, Lung, Nodule, Volume
+from lungseg3d.core.labels import LEFT_LUNG, LUNGS, NODULE, RIGHT_LUNG
+
+SOLID_HU = -300.0
+_GROUND_GLASS_BELOW = 0.06
+_SOLID_FROM = 0.30
+_SIDE_NAMES = {RIGHT_LUNG.value: "right", LEFT_LUNG.value: "left"}
+
+
+def measure_nodules(
+    ct: Volume, nodules: Volume, *, lungs: Volume | None = None, confidence: Sequence[float] | None = None
+) -> list[Nodule]:
+    """Measure every nodule of an integer map.
+
+    Args:
+        ct: HU.
+        nodules: integer map on the CT's grid, 0 = none; each value becomes the `id` of its nodule.
+        lungs: label map on the CT's grid, 1 right, 2 left (`core.labels`); None leaves side and pleura unknown.
+        confidence: mean probability of each nodule, `confidence[id - 1]`; None for a reference mask.
+
+    Returns:
+        Nodules by volume, largest first; equal volumes by id. An empty map gives an empty list.
+
+    Raises:
+        GeometryError: E_GRID_MISMATCH when the volumes do not lie on one grid.
+        ValueError: an id has no confidence.
+    """
+    for name, other in (("nodule map", nodules), ("lung map", lungs)):
+        if other is not None and not ct.grid.matches(other.grid):
+            raise GeometryError("E_GRID_MISMATCH", f"the {name} {other.shape} does not lie on the CT's grid {ct.shape}")
+    measured = []
+    for number, place in enumerate(ndimage.find_objects(nodules.array), start=1):
+        if place is None:
+            continue
+        if confidence is not None and number > len(confidence):
+            raise ValueError(f"nodule {number} has no confidence: {len(confidence)} are given")
+        box = Box(tuple(s.start for s in place), tuple(s.stop for s in place))
+        certainty = None if confidence is None else float(confidence[number - 1])
+        measured.append(_measured(number, box, ct, nodules, lungs, certainty))
+    return sorted(measured, key=lambda nodule: (-nodule.volume_mm3, nodule.id))
+
+
+def _measured(
+    number: int, box: Box, ct: Volume, nodules: Volume, lungs: Volume | None, confidence: float | None
+) -> Nodule:
+    mask = nodules.array[box.slices] == number
+    hu = ct.array[box.slices][mask].astype(np.float64)
+    volume_mm3 = float(mask.sum()) * ct.voxel_volume_mm3
+    long_axis_mm, perpendicular_mm = axial_diameters_mm(mask, ct.grid.cropped(box))
+    centroid_voxel = np.argwhere(mask).mean(axis=0) + np.array(box.start)
+    ras_mm = ct.grid.to_world(centroid_voxel)
+    solid_fraction = float((hu > SOLID_HU).mean())
+    side = 0 if lungs is None else _side(mask, box, lungs)
+    return Nodule(
+        id=number,
+        volume_mm3=volume_mm3,
+        equivalent_diameter_mm=float(np.cbrt(6 * volume_mm3 / np.pi)),
+        long_axis_mm=long_axis_mm,
+        perpendicular_mm=perpendicular_mm,
+        mean_hu=float(hu.mean()),
+        sd_hu=float(hu.std()),
+        solid_fraction=solid_fraction,
+        kind=kind_of(solid_fraction),
+        centroid_ras_mm=_triple(ras_mm),
+        centroid_lps_mm=_triple(ras_mm * (-1, -1, 1)),
+        centroid_voxel=_triple(centroid_voxel),
+        side=_SIDE_NAMES.get(side, "unknown"),
+        pleura_distance_mm=_pleura_distance_mm(mask, box, lungs, side) if lungs is not None and side else None,
+        confidence=confidence,
+    )
+
+
+def kind_of(solid_fraction: float) -> str:
+    """`ground-glass` below 0.06, `part-solid` below 0.30, else `solid`.
+
+    Solid means above -300 HU; with that threshold 6 % of the volume best parts pure ground glass from part-solid in
+    102 subsolid nodules (AUC 0.98; "Threshold segmentation of pulmonary subsolid nodules on CT images", 2017).
+    Partial volume takes the rim of a solid nodule, so it does not reach 1: the median of 57 solid LIDC nodules is
+    0.52, and 0.30 lets three quarters of them be solid. On LIDC the fraction tells ground glass from solid (AUC 0.93),
+    but hardly part-solid from solid (AUC 0.54): read `part-solid` as "neither clearly".
+    """
+    if solid_fraction < _GROUND_GLASS_BELOW:
+        return "ground-glass"
+    return "part-solid" if solid_fraction < _SOLID_FROM else "solid"
+
+
+def measure_lungs(labels: Volume) -> tuple[Lung, ...]:
+    """Volume of each lung of a label map, right first; a lung without voxels is left out.
+
+    Args:
+        labels: 1 right lung, 2 left lung, 3 nodule (`core.labels`). A nodule counts to the lung that surrounds it: the
+            one that touches it most, the nearest where none does.
+    """
+    voxels = {lung.value: int((labels.array == lung.value).sum()) for lung in LUNGS}
+    parts, _ = ndimage.label(labels.array == NODULE.value, structure=ANY_NEIGHBOUR)
+    for index, place in enumerate(ndimage.find_objects(parts), start=1):
+        box = Box(tuple(s.start for s in place), tuple(s.stop for s in place))
+        mask = parts[box.slices] == index
+        side = _side(mask, box, labels)
+        if side:
+            voxels[side] += int(mask.sum())
+    return tuple(
+        Lung(lung.name, voxels[lung.value] * labels.voxel_volume_mm3 / 1000) for lung in LUNGS if voxels[lung.value]
+    )
+
+
+def _side(mask: np.ndarray, box: Box, lungs: Volume) -> int:
+    """Label of the lung under most of the mask, else of the one touching it most, else of the nearest; 0 without."""
+    under = lungs.array[box.slices][mask]
+    counts = [int((under == lung.value).sum()) for lung in LUNGS]
+    if max(counts):
+        return LUNGS[int(np.argmax(counts))].value
+    for reach_mm in (0.0, 20.0, np.inf):
+        margin = [int(min(reach_mm / s, 10_000)) + 1 for s in lungs.spacing_mm]
+        around = box.grown(margin, lungs.shape)
+        local = lungs.array[around.slices]
+        if not np.isin(local, list(_SIDE_NAMES)).any():
+            continue
+        distance_mm = ndimage.distance_transform_edt(~_placed(mask, box, around), sampling=lungs.spacing_mm)
+        nearest_mm = [distance_mm[local == lung.value].min(initial=np.inf) for lung in LUNGS]
+        touching = [int(((local == lung.value) & (distance_mm <= min(nearest_mm) + 1e-6)).sum()) for lung in LUNGS]
+        return LUNGS[int(np.argmax(touching))].value
+    return 0
+
+
+def _pleura_distance_mm(mask: np.ndarray, box: Box, lungs: Volume, side: int) -> float | None:
+    """Shortest way from the mask's surface to the border of its lung; 0 when it touches or crosses it.
+
+    The border is where the lung's label ends inside the image; other nodules (label 3) are no border.
+    """
+    if np.isin(lungs.array[box.slices][mask], (side, NODULE.value), invert=True).any():
+        return 0.0
+    for reach_mm in (10.0, 40.0, np.inf):
+        margin = [int(min(reach_mm / s, 10_000)) + 1 for s in lungs.spacing_mm]
+        around = box.grown(margin, lungs.shape)
+        inside = np.isin(lungs.array[around.slices], (side, NODULE.value))
+        if inside.all():
+            continue
+        here = np.argwhere(mask) + np.array(box.start) - np.array(around.start)
+        distance_mm, nearest = ndimage.distance_transform_edt(inside, sampling=lungs.spacing_mm, return_indices=True)
+        shortest = here[int(distance_mm[tuple(here.T)].argmin())]
+        way_mm = float(distance_mm[tuple(shortest)])
+        if way_mm > reach_mm:
+            continue  # beyond this box the border may come nearer
+        # Centres lie half a voxel inside the nodule and half a voxel outside the lung.
+        step = np.abs(nearest[:, shortest[0], shortest[1], shortest[2]] - shortest)
+        return max(0.0, way_mm * (1 - 1 / float(step.max())))
+    return None
+
+
+def _placed(mask: np.ndarray, box: Box, around: Box) -> np.ndarray:
+    """The mask of `box` inside the larger box `around`."""
+    placed = np.zeros(around.shape, bool)
+    inner = tuple(slice(a - o, b - o) for a, b, o in zip(box.start, box.stop, around.start, strict=True))
+    placed[inner] = mask
+    return placed
+
+
+def _triple(values: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = (float(v) for v in values)
+    return x, y, z
