@@ -48,8 +48,8 @@ def test_a_10_mm_sphere_measures_10_mm_on_an_anisotropic_grid(offset_mm):
     (nodule,) = measure_nodules(make_ct(THIN, mask), on(THIN, mask))
     assert nodule.equivalent_diameter_mm == pytest.approx(10, abs=0.1)
     assert nodule.volume_mm3 == pytest.approx(np.pi / 6 * 1000, rel=0.03)
-    assert nodule.long_axis_mm == pytest.approx(10, abs=0.4)
-    assert nodule.perpendicular_mm == pytest.approx(10, abs=0.4)
+    assert nodule.long_axis_mm == pytest.approx(10, abs=0.7)  # one pixel; the mean error follows
+    assert nodule.perpendicular_mm == pytest.approx(10, abs=0.7)
     assert np.allclose(nodule.centroid_ras_mm, centre_mm, atol=0.1)
 
 
@@ -86,6 +86,16 @@ def test_one_voxel_has_a_diameter_near_its_own_size():
     long_mm, across_mm = axial_diameters_mm(mask, THIN)
     assert 0.7 <= long_mm <= 1.0
     assert 0.6 <= across_mm <= long_mm
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_scatter_of_voxels_has_diameters_within_its_box(seed):
+    random = np.random.default_rng(seed)
+    for _ in range(20):
+        mask = random.random((5, 4, 3)) < random.uniform(0.02, 0.9)
+        mask[0, 0, 0] = True
+        long_mm, across_mm = axial_diameters_mm(mask, THIN)
+        assert 0 < across_mm <= long_mm <= np.hypot(6, 5) * 0.7
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
