@@ -82,8 +82,11 @@ def _bars_progress(bars: Progress) -> OnProgress:
         from rich.markup import escape
 
         if what not in tasks:
+            # One bar at a time: hundreds of cases are taller than a terminal.
+            for earlier in tasks.values():
+                bars.update(earlier, visible=False)
             tasks[what] = bars.add_task("", total=1.0)
-        title = f"{what} · {step}" if what else step
+        title = f"{what}: {step}" if what else step
         bars.update(tasks[what], description=escape(title), completed=min(max(fraction, 0.0), 1.0))
 
     return on_progress
