@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lungseg3d.cli.console import say, say_table
+from lungseg3d.cli.console import say
 from lungseg3d.cli.options import InputPath, Overwrite, with_reading_options
 from lungseg3d.cli.outcome import Outcome, reporting_errors
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from lungseg3d.core import QualityIssue
-    from lungseg3d.io import Inspection, ReadOptions
+    from lungseg3d.io import Inspection, ReadOptions, SeriesInfo
 
 
 @reporting_errors
@@ -48,36 +46,29 @@ def _as_json(inspection: Inspection) -> str:
 
 def _say_in_words(inspection: Inspection) -> None:
     say(f"Status: {inspection.status}")
-    if inspection.series:
-        say("")
-        say_table(_series_table(inspection))
+    for series in inspection.series:
+        used = "used" if series.uid == inspection.chosen else "not used"
+        # The UID on a line of its own: it is there to be copied after --series.
+        below = "".join(f"\n    {text}" for text in (series.uid, series.problem) if text)
+        say(f"\n{used}: {_geometry(series)}{below}")
     if inspection.reason:
-        say(f"\nUsed because: {inspection.reason}")
+        say(f"\nReason of the choice: {inspection.reason}")
     for issue in inspection.issues:
         say("\n" + _in_words(issue))
 
 
-def _series_table(inspection: Inspection) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("used", "modality", "slices", "matrix", "spacing mm", "thickness mm", "axes", "kernel", "series UID"):
-        table.add_column(title, overflow="fold")
-    for series in inspection.series:
-        cells = (
-            "yes" if series.uid == inspection.chosen else "no",
-            series.modality,
-            str(series.slices),
-            f"{series.columns} x {series.rows}" if series.columns and series.rows else "?",
-            " x ".join("?" if mm is None else f"{mm:.4g}" for mm in series.spacing_mm),
-            "?" if series.thickness_mm is None else f"{series.thickness_mm:.4g}",
-            series.orientation,
-            series.kernel,
-            "\n".join(text for text in (series.uid, series.problem) if text),
-        )
-        table.add_row(*(Text(cell) for cell in cells))
-    return table
+def _geometry(series: SeriesInfo) -> str:
+    matrix = f" of {series.columns} x {series.rows}" if series.columns and series.rows else ""
+    spacing = " x ".join("?" if mm is None else f"{mm:.4g}" for mm in series.spacing_mm)
+    facts = (
+        series.modality,
+        f"{series.slices} slices{matrix}",
+        f"{spacing} mm",
+        "" if series.thickness_mm is None else f"{series.thickness_mm:.4g} mm thick",
+        series.orientation,
+        f"kernel {series.kernel}" if series.kernel else "",
+    )
+    return ", ".join(fact for fact in facts if fact)
 
 
 def _in_words(issue: QualityIssue) -> str:
