@@ -19,6 +19,7 @@ from lungseg3d.analysis.morphology import (
     closed,
     dilated,
     eroded,
+    filled,
     filled_in_plane,
     largest_component,
     opened,
@@ -30,6 +31,7 @@ _COARSE_MM = 2.0
 _LEAST_LUNG_MM3 = 300_000.0
 _CLOSING_MM = 9.0
 _COSTAL_CLOSING_MM = 20.0
+_LARGEST_SLICE_HOLE_MM2 = 600.0
 _GAS_HU = -935.0
 _THRESHOLD_RANGE_HU = (-340.0, -280.0)
 
@@ -119,16 +121,20 @@ def _lung_tissue(hu: np.ndarray, air: np.ndarray, spacing_mm: Sequence[float]) -
 def _whole_lungs(
     sides: np.ndarray, hu: np.ndarray, airways: np.ndarray, body: np.ndarray, spacing_mm: Sequence[float]
 ) -> np.ndarray:
-    """Each lung closed and filled; where both closings claim a voxel, neither does unless it was theirs before."""
+    """Each lung closed and filled; where both closings claim a voxel, neither does unless it was theirs before.
+
+    Holes of one slice are filled up to 6 cm2 (vessels at the hilum); the diaphragm's dome makes larger ones.
+    """
     claims = []
+    largest = _LARGEST_SLICE_HOLE_MM2 / (spacing_mm[0] * spacing_mm[1])
     for value in (RIGHT_LUNG.value, LEFT_LUNG.value):
         lung = sides == value
         if not lung.any():
             claims.append(lung)
             continue
-        grown = filled_in_plane(closed(lung, _CLOSING_MM, spacing_mm))
+        grown = filled_in_plane(filled(closed(lung, _CLOSING_MM, spacing_mm)), largest)
         grown |= _costal_pits(grown, hu, sides > 0, spacing_mm)
-        claims.append(filled_in_plane(grown) & body & (~airways | lung))
+        claims.append(filled_in_plane(grown, largest) & body & (~airways | lung))
     whole = np.zeros(sides.shape, np.uint8)
     whole[claims[0] & ~claims[1]] = RIGHT_LUNG.value
     whole[claims[1] & ~claims[0]] = LEFT_LUNG.value

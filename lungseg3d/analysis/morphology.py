@@ -64,12 +64,22 @@ def closed(mask: np.ndarray, radius_mm: float, spacing_mm: Sequence[float]) -> n
     return result
 
 
-def filled_in_plane(mask: np.ndarray) -> np.ndarray:
-    """`mask` with the holes of every axial (third axis) slice filled."""
+def filled(mask: np.ndarray) -> np.ndarray:
+    """`mask` with every hole filled from which no face of the array can be reached."""
+    parts, count = ndimage.label(~mask)
+    is_outside = np.zeros(count + 1, bool)
+    for axis in range(3):
+        is_outside[np.take(parts, (0, -1), axis=axis)] = True
+    is_outside[0] = False
+    return ~is_outside[parts]
+
+
+def filled_in_plane(mask: np.ndarray, largest: float = np.inf) -> np.ndarray:
+    """`mask` with the holes of every axial (third axis) slice filled, up to `largest` pixels each."""
     in_plane = np.zeros((3, 3, 3), bool)
     in_plane[:, :, 1] = ndimage.generate_binary_structure(2, 1)
-    parts, count = ndimage.label(~mask, structure=in_plane)
-    is_outside = np.zeros(count + 1, bool)
+    parts, _ = ndimage.label(~mask, structure=in_plane)
+    is_outside = np.bincount(parts.ravel()) > largest
     for side in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
         is_outside[side] = True
     is_outside[0] = False

@@ -87,6 +87,16 @@ def test_most_of_a_24_mm_wide_consolidation_on_the_ribs_stays_inside_the_lung_an
     assert not found[ellipsoid((180, 135, 165), (12, 75, 60))].any()
 
 
+def test_the_dome_of_the_diaphragm_is_no_lung_though_lung_surrounds_it_in_a_slice():
+    ct, truth = make_thorax()
+    dome = ellipsoid((240, 135, 60), (32, 45, 65))
+    hu = ct.array.copy()
+    hu[dome] = 40
+    found = segment_lungs_by_rules(ct.with_array(hu)).array
+    assert (found[dome] > 0).mean() < 0.05
+    assert dice(found == RIGHT, (truth == RIGHT) & ~dome) > 0.97
+
+
 def test_a_turned_and_permuted_scan_gives_the_same_lungs_in_the_world():
     ct, _ = make_thorax()
     straight = segment_lungs_by_rules(ct).array
