@@ -4,6 +4,9 @@ In: DICOM series, NIfTI, NRRD, MetaImage. Out: `Volume`, `Reading`, `Inspection`
 What every code means is in `lungseg3d.io.codes`.
 """
 
+from lungseg3d.io.cases import list_cases
+from lungseg3d.io.codes import CODES
+from lungseg3d.io.dicom_writer import SeriesSpec, write_dicom_series
 from lungseg3d.io.files import placing, write_text, writing
 from lungseg3d.io.names import case_id_of
 from lungseg3d.io.reader import inspect, open_ct, read_labels, read_volume
@@ -11,16 +14,20 @@ from lungseg3d.io.reading import Inspection, Reading, ReadOptions, SeriesInfo
 from lungseg3d.io.writers import write_labels, write_volume
 
 __all__ = [
+    "CODES",
     "Inspection",
     "ReadOptions",
     "Reading",
     "SeriesInfo",
+    "SeriesSpec",
     "case_id_of",
     "inspect",
+    "list_cases",
     "open_ct",
     "placing",
     "read_labels",
     "read_volume",
+    "write_dicom_series",
     "write_labels",
     "write_text",
     "write_volume",

@@ -1,0 +1,75 @@
+"""Every code that reading and writing may give, and what it means: the table behind messages and documents.
+
+In: nothing. Out: `CODES`. `E_` refuses the input (or the output), `W_` is noted in the record and the case goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+CODES: Mapping[str, str] = MappingProxyType(
+    {
+        "E_AFFINE_CONFLICT": "NIfTI: sform and qform put the image in two places; readers differ in their choice.",
+        "E_BAD_AFFINE": "The voxel-to-world matrix is singular, not finite, or has impossible voxel sizes.",
+        "E_BAD_HEADER": "A header field has a value that cannot be.",
+        "E_BAD_OPTION": "An option does not fit this input.",
+        "E_BITS_STORED": "Values exceed the bits that the DICOM header states; cutting them would lose data.",
+        "E_CORRUPT": "Compressed data are damaged (checksum or structure).",
+        "E_DERIVED_IMAGE": "The series is derived (MIP, reformat) and --strict is set.",
+        "E_DETACHED_DATA": "The voxels lie in another file that is not beside the header.",
+        "E_DUPLICATE_CONFLICT": "Slices at one position with different pixels: two phases or reconstructions.",
+        "E_LABEL_VALUES": "A label map with values that are not whole or not labels.",
+        "E_MISSING_SLICES": "Slices are missing inside the series.",
+        "E_MISSING_TAG": "A DICOM tag that is needed is absent or empty; nothing is assumed in its place.",
+        "E_MIXED_MATRIX": "Slices of one series differ in rows or columns.",
+        "E_MIXED_ORIENTATION": "Slices of one series differ in orientation.",
+        "E_MIXED_SPACING": "Slices of one series differ in pixel spacing.",
+        "E_MIXED_STUDIES": "A folder holds several studies or patients.",
+        "E_NONFINITE": "NaN inside the body, or infinite values.",
+        "E_NONUNIFORM_SPACING": "The slices do not form an even grid.",
+        "E_NOT_3D": "The image does not have 3 dimensions.",
+        "E_NOT_AN_IMAGE": "The file is of no format that holds a CT.",
+        "E_NOT_CT": "An image of another modality, or in colour.",
+        "E_NOT_FOUND": "The path does not exist or cannot be opened.",
+        "E_NOT_HOUNSFIELD": "The values are not Hounsfield units.",
+        "E_NO_DICOM": "A folder without DICOM images.",
+        "E_NO_GEOMETRY": "The file does not say where its voxels lie in the patient.",
+        "E_NO_SPACE": "The disk is full.",
+        "E_OUTPUT_EXISTS": "The output is there already.",
+        "E_OUTPUT_TYPE": "This array cannot be written in this format.",
+        "E_PIXEL_FORMAT": "DICOM pixels of a number type that no CT has.",
+        "E_RESOURCE_LIMIT": "The header claims, or the compressed data grow to, more than any CT.",
+        "E_SERIES_NOT_FOUND": "No CT series with the UID that --series asks for.",
+        "E_TOO_FEW_SLICES": "Less than 2 slices.",
+        "E_TRANSFER_SYNTAX": "DICOM pixels in an encoding that no permitted decoder reads.",
+        "E_TRUNCATED": "The file ends before its data do.",
+        "E_UNREADABLE_SLICE": "A DICOM file of the series cannot be parsed or decoded, or is cut.",
+        "E_UNSAFE_ARCHIVE": "A zip with links, encryption, or names that lead out of it.",
+        "E_WRITE": "The output cannot be written.",
+        "W_ASSUMED_AXES": "The file carries no orientation; --assume-axes gave it.",
+        "W_ASSUMED_HU": "Rescale tags are absent; --assume-hu took the stored values as HU.",
+        "W_DERIVED_IMAGE": "The series is derived (MIP, reformat).",
+        "W_DUPLICATE_DROPPED": "Repeated slices with equal pixels were left out.",
+        "W_EXTENSION": "The file's content is another format than its name says.",
+        "W_GANTRY_TILT": "Slices are stacked off their normal (tilted gantry, sheared grid); the shear is kept.",
+        "W_GAPS_FILLED": "Missing or uneven slices were interpolated, as --allow-gaps asks.",
+        "W_HEADER_REPAIRED": "NIfTI: pixdim disagrees with the sform, which is used.",
+        "W_HIGH_BITS_SET": "Bits above BitsStored were set; they carry no image and are cut.",
+        "W_LOCALIZER_DROPPED": "Scout images were left out.",
+        "W_LOSSY_SOURCE": "The pixels were compressed with loss.",
+        "W_MULTI_SERIES": "Several CT series; one was chosen by the rule.",
+        "W_NONFINITE_REPLACED": "NaN around the patient became -1000 HU.",
+        "W_NO_PREAMBLE": "DICOM files without the 128-byte preamble.",
+        "W_OFFSET_FIXED": "1024 was subtracted, as --fix-offset asks.",
+        "W_PADDING_VALUE": "PixelPaddingValue means tissue; it was used around the image only.",
+        "W_PATIENT_POSITION": "The patient does not lie on the back.",
+        "W_SHORT_COVERAGE": "The series is shorter than any lung.",
+        "W_SPARSE_COVERAGE": "Slices are thinner than half their distance.",
+        "W_THICK_SLICES": "Slices thicker than 5 mm.",
+        "W_TRAILING_BYTES": "Bytes after the voxels were ignored.",
+        "W_UNEVEN_SPACING": "Slices lie more than 0.1 mm off an even grid, but within 5 % of their distance.",
+        "W_UNITS_CONVERTED": "NIfTI in metres or microns, converted to mm.",
+        "W_UNUSUAL_HU": "DICOM values without air or without tissue.",
+    }
+)
