@@ -39,8 +39,9 @@ def check_files(slices: Sequence[_Slice], scan: Scan, options: ReadOptions) -> N
     if len({file.study_uid for file in files}) > 1 or len({file.patient_hash for file in files}) > 1:
         refuse("E_MIXED_STUDIES", f"{shown(root)}: one series UID holds several studies or patients.", _AGAIN)
     folders = {file.path.parent for file in files}
+    only_series = len({file.series_uid for file in scan.files if file.sop_class == files[0].sop_class}) == 1
     for path, error in scan.unreadable:
-        if path.parent in folders:
+        if only_series or path.parent in folders:
             raise error
     for keyword in ("rows", "columns", "bits_allocated", "bits_stored", "high_bit", "signed"):
         title = {"signed": "PixelRepresentation"}.get(keyword, keyword.title().replace("_", ""))

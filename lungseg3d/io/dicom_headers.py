@@ -25,6 +25,7 @@ from lungseg3d.io.reading import refuse, shown
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _IMPLICIT = "1.2.840.10008.1.2"
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_DICOMDIR = "1.2.840.10008.1.3.10"
 _PIXEL_TAGS = {Tag(0x7FE00008): "FloatPixelData", Tag(0x7FE00009): "DoubleFloatPixelData", Tag(0x7FE00010): "PixelData"}
 _KEYWORDS = (
     "SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID Modality Manufacturer ManufacturerModelName PatientID "
@@ -162,9 +163,15 @@ def _parse(place: Place, stream: BinaryIO) -> DicomFile:
     implicit, little = dataset.original_encoding
     if not syntax:
         syntax = _IMPLICIT if implicit else ("1.2.840.10008.1.2.1" if little else _BIG_ENDIAN)
+    pixels = _pixels(dataset, *_find_pixels(body, bool(implicit), bool(little)))
+    media_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) if hasattr(dataset, "file_meta") else ""
+    # pydicom takes a file that ends inside its header for a short one.
+    has_identity = bool(dataset.get("SOPClassUID")) and "SeriesInstanceUID" in dataset
+    if not pixels.keyword and not has_identity and media_class != _DICOMDIR:
+        raise ValueError("it ends inside its header")
     return DicomFile(
         place=place,
-        sop_class=str(dataset.get("SOPClassUID", "")),
+        sop_class=str(dataset.get("SOPClassUID", "")) or media_class,
         sop_uid=str(dataset.get("SOPInstanceUID", "")),
         series_uid=str(dataset.get("SeriesInstanceUID", "")),
         study_uid=str(dataset.get("StudyInstanceUID", "")),
@@ -172,7 +179,7 @@ def _parse(place: Place, stream: BinaryIO) -> DicomFile:
         modality=str(dataset.get("Modality", "")),
         transfer_syntax=syntax,
         has_preamble=has_preamble,
-        pixels=_pixels(dataset, *_find_pixels(body, bool(implicit), bool(little))),
+        pixels=pixels,
         frames=_frames(dataset),
         about=_about(dataset),
     )
@@ -183,7 +190,7 @@ def _read_deflated(place: Place, stream: BinaryIO) -> tuple[Dataset, BinaryIO, P
     meta = _file_meta(stream)
     body = io.BytesIO(inflate(shown(place.name), stream, place.size()))
     dataset = read_dataset(body, False, True, stop_when=_at_pixels, specific_tags=[Tag(k) for k in _TAGS])
-    dataset.set_original_encoding(False, True, dataset.get("SpecificCharacterSet", "ISO_IR 6"))
+    dataset.set_original_encoding(False, True, None)
     dataset.file_meta = meta
     return dataset, body, Place(place.path, place.member, deflated=True)
 

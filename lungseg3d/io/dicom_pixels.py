@@ -32,6 +32,7 @@ _GDCM_DECODES = {f"1.2.840.10008.1.2.4.{n}" for n in (51, 53, 55)}
 DECODABLE = NATIVE | _PYDICOM_DECODES | _GDCM_DECODES
 ALWAYS_LOSSY = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 53, 55)}
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_TISSUE_HU = (-900, 3500)
 _WORKERS = min(8, 2 * (os.cpu_count() or 1))
 
 
@@ -217,7 +218,8 @@ def _padding_mask(
     padded = stored == first if first == last else (stored >= first) & (stored <= last)
     if not padded.any():
         return None
-    if max(first * slope + intercept, last * slope + intercept) <= -900:
+    ends_hu = [first * slope + intercept, last * slope + intercept]
+    if not any(_TISSUE_HU[0] < hu < _TISSUE_HU[1] for hu in ends_hu):
         return padded
     # A padding value that means tissue: trust it only where it surrounds the image.
     parts, _ = ndimage.label(padded)
@@ -233,8 +235,15 @@ def _without_high_bits(stored: np.ndarray, padded: np.ndarray | None, plane: Pla
     masked = masked.view(stored.dtype)
     if plane.file.pixels.signed:
         masked = np.where(masked >= 1 << (bits - 1), masked - (1 << bits), masked).astype(stored.dtype)
-    # Rubbish makes neighbours differ; a real value above the limit makes them differ when it is cut.
-    if _roughness(masked, padded) > _roughness(stored, padded):
+    low_end, high_end = (-(1 << (bits - 1)), 1 << (bits - 1)) if plane.file.pixels.signed else (0, 1 << bits)
+    above = (stored < low_end) | (stored >= high_end)
+    if padded is not None:
+        above &= ~padded
+    patterns = np.unique(stored[above].view(f"u{stored.dtype.itemsize}") >> bits).size
+    # Rubbish lies all over the slice and makes neighbours differ; real values above the limit are few and in one place,
+    # or make neighbours differ when they are cut.
+    is_rubbish = (above.mean() > 0.3 or patterns >= 3) and _roughness(masked, padded) <= _roughness(stored, padded)
+    if not is_rubbish:
         low, high = _range(stored, padded)
         refuse(
             "E_BITS_STORED",
