@@ -12,13 +12,12 @@ from lungseg3d.data.phantom_anatomy import LEFT, RIGHT, Anatomy
 from lungseg3d.data.phantom_shapes import (
     Places,
     RandomField,
-    Tube,
     ellipsoid_distance,
     paint,
-    polyline,
     smooth_intersection,
     soft_step,
 )
+from lungseg3d.data.phantom_tubes import Tube, polyline
 
 CORTEX_HU, MARROW_HU, CARTILAGE_HU, DISC_HU, CORD_HU = 720.0, 190.0, 95.0, 85.0, 32.0
 RIB_DEPTH_MM, RIB_COUNT, RIB_PITCH_MM, FIRST_RIB_Z = 6.0, 12, 22.8, 140.0
@@ -70,23 +69,26 @@ def paint_sternum(hu: np.ndarray, places: Places, depth: np.ndarray, texture: np
     """The breastbone in front of the cavity, at scattered places (N,), in place."""
     half_width = np.where(places.z > 62, np.float32(27), np.float32(17)) + 2.5 * np.cos(places.z / np.float32(5.5))
     across = np.abs(places.x) - half_width
-    plate = np.maximum(np.maximum(across, np.abs(depth - 8) - 6.2), np.abs(places.z - 8) - 80)
+    plate = smooth_intersection(across, np.abs(depth - 8) - np.float32(6.2), 6)
+    plate = smooth_intersection(plate, np.abs(places.z - 8) - np.float32(80), 8)
     plate = np.where(places.y > 0, plate, np.float32(50))
     plate = np.maximum(plate, 2.2 - np.abs(places.z - 58))  # the joint of manubrium and body
     paint(hu, soft_step(plate, places.edge_mm), 420 + 40 * texture)
     paint(hu, soft_step(plate + np.float32(1.5), places.edge_mm), 130 + 35 * texture)
 
 
-def paint_scapulae(hu: np.ndarray, places: Places, depth: np.ndarray, texture: np.ndarray) -> None:
-    """The blades of the shoulders, lying on the back of the rib cage, at scattered places (N,), in place."""
+def paint_scapulae(
+    hu: np.ndarray, places: Places, depth: np.ndarray, skin: np.ndarray, texture: np.ndarray
+) -> None:
+    """The blades of the shoulders on the back of the rib cage, under the `skin`, at scattered places (N,), in place."""
     angle, z = wall_angle(places), places.z
     # A triangle in (angle, z): the corner down at the back, the broad side up.
     share = np.clip((z + 22) / np.float32(125), 0, 1)
     inner, outer = 0.86 - 0.14 * share, 0.96 + 0.72 * share
     margin = np.maximum(np.maximum(inner - angle, angle - outer) * 120, np.maximum(-22 - z, z - 104))
-    thickness = 1.6 + 2.6 * np.exp(-np.square(np.minimum(margin, 0) / np.float32(5)))
+    thickness = 1.3 + 2.4 * np.exp(-np.square(np.minimum(margin, 0) / np.float32(5)))
     blade = np.maximum(np.abs(depth - 20 - 5 * np.sin(share * 3)) - thickness, margin)
-    blade = np.where(places.y < 20, blade, 50).astype(np.float32)
+    blade = np.where(places.y < 20, np.maximum(blade, skin + 5), np.float32(50))
     paint(hu, soft_step(blade, places.edge_mm), CORTEX_HU - 120 + 40 * texture)
     paint(hu, soft_step(blade + np.float32(1.6), places.edge_mm), MARROW_HU + 30 * texture)
 
@@ -108,14 +110,16 @@ def paint_spine(hu: np.ndarray, places: Places, anatomy: Anatomy, field: RandomF
     canal = np.sqrt(np.square(x / np.float32(1.15)) + np.square(y + 24)) - np.float32(8)
     arch = np.maximum(np.abs(canal - 3.2) - 3.4, np.abs(z + 2) - 8.5)
     spinous = np.maximum(
-        np.maximum(np.abs(x) - 3.2 - np.clip(-y - 62, 0, 8) * 0.25, np.abs(y + 50) - 19),
+        np.maximum(np.abs(x) - 3.2 - np.clip(-y - 56, 0, 8) * 0.25, np.abs(y + 48) - 17),
         np.abs(z + (-y - 34) * np.float32(0.35)) - 6,
     )
+    skin_y = anatomy.body.back(inside.z) + 7 - anatomy.spine_y(inside.z)
+    spinous = np.maximum(spinous, skin_y - y)
     wing_y = y + 26 + 0.45 * np.abs(x)
     wings = np.maximum(np.sqrt(np.square(wing_y) + np.square(z - 1)) - 5.2, np.abs(x) - 33)
     paint(block, soft_step(np.maximum(tube + 0.5, 8 - np.abs(z)), edge), DISC_HU + 8 * texture)
     bone = np.minimum(np.minimum(body, arch), np.minimum(spinous, wings))
-    paint(block, soft_step(bone, edge), CORTEX_HU - 150 + 50 * texture)
+    paint(block, soft_step(bone, edge), CORTEX_HU - 220 + 50 * texture)
     paint(block, soft_step(bone + np.float32(1.4), edge), MARROW_HU + 40 * texture)
     paint(block, soft_step(canal + 0.4, edge), 8.0)
     paint(block, soft_step(np.sqrt(x * x + np.square(y + 24)) - np.float32(4.8), edge), CORD_HU)

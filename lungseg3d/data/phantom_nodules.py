@@ -145,17 +145,17 @@ class _Form:
     @lru_cache(maxsize=256)
     def of(shape: Shape, seed: int) -> _Form:
         rng = np.random.default_rng((seed, 1))
-        bumps = {"round": (4, 0), "lobulated": (7, 0), "spiculated": (5, int(rng.integers(10, 22)))}[shape]
+        bumps = {"round": (4, 0), "lobulated": (7, 0), "spiculated": (5, int(rng.integers(16, 30)))}[shape]
         height = {"round": (-0.05, 0.05), "lobulated": (0.12, 0.45), "spiculated": (-0.1, 0.25)}[shape]
         lobes = _directions(rng, bumps[0])
         spikes = _directions(rng, bumps[1])
         form = _Form(
             stretch=np.exp(rng.uniform(-1, 1, 3) * (0.06 if shape == "round" else 0.14)),
             directions=np.vstack([lobes, spikes]),
-            heights=np.concatenate([rng.uniform(*height, bumps[0]), rng.uniform(0.2, 0.7, bumps[1])]),
-            sharpness=np.concatenate([rng.uniform(4, 11, bumps[0]), rng.uniform(40, 110, bumps[1])]),
+            heights=np.concatenate([rng.uniform(*height, bumps[0]), rng.uniform(0.3, 0.85, bumps[1])]),
+            sharpness=np.concatenate([rng.uniform(4, 11, bumps[0]), rng.uniform(110, 320, bumps[1])]),
         )
-        radii = form.radius(_sphere_directions(6000))
+        radii = form.radius(_sphere_directions(12000))
         size = float(np.mean(radii.astype(np.float64) ** 3) ** (-1 / 3))
         return _Form(form.stretch, form.directions, form.heights, form.sharpness, size, float(radii.max()) * size)
 

@@ -12,16 +12,8 @@ import numpy as np
 
 from lungseg3d.data.phantom_anatomy import LEFT, RIGHT, Anatomy
 from lungseg3d.data.phantom_bones import wall_angle
-from lungseg3d.data.phantom_shapes import (
-    Places,
-    Tube,
-    ellipsoid_distance,
-    paint,
-    paint_tubes,
-    polyline,
-    smooth_intersection,
-    soft_step,
-)
+from lungseg3d.data.phantom_shapes import Places, ellipsoid_distance, paint, smooth_intersection, soft_step
+from lungseg3d.data.phantom_tubes import Tube, paint_tubes, polyline
 
 AIR_HU, FAT_HU, MUSCLE_HU, SKIN_HU, WALL_HU = -1000.0, -105.0, 52.0, 15.0, 30.0
 LIVER_HU, SPLEEN_HU, STOMACH_HU, FLUID_HU = 58.0, 48.0, 22.0, 8.0
@@ -53,9 +45,11 @@ def paint_body_wall(
     streaks = np.clip(texture - (2.0 - 0.7 * h.age), 0, 1) * 90
     muscle_hu = MUSCLE_HU + 5 * texture - streaks
     paint(hu, soft_step(muscle, edge), muscle_hu)
-    sheets = np.minimum(np.abs(depth - 13.5), np.minimum(np.abs(depth - 27), np.abs(depth - 40)))
-    sheet_hu = (soft_step(sheets - 0.5, edge) * 0.75) * soft_step(muscle + 3, 2.0)
-    paint(hu, sheet_hu, FAT_HU)
+    # Fat sheets between the muscle layers, wandering and in places lost.
+    wander = 3.5 * np.sin(z / np.float32(23) + 3 * angle) + 2 * np.sin(5 * angle - z / np.float32(37))
+    second = np.abs(depth - 26 - wander) + np.float32(0.6) * np.maximum(texture, 0)
+    sheets = np.minimum(np.abs(depth - 13.5 - 0.2 * wander), second)
+    paint(hu, soft_step(sheets - 0.4, edge) * soft_step(muscle + 3, 2.0) * np.float32(0.7), FAT_HU)
 
 
 def paint_arms(hu: np.ndarray, places: Places, anatomy: Anatomy, down: bool) -> None:
@@ -87,14 +81,15 @@ def paint_mediastinum(hu: np.ndarray, places: Places, anatomy: Anatomy, texture:
         heart, edge = anatomy.heart_distance(inside), inside.edge_mm
         muscle_hu = 48 + 0.25 * (blood - 42)
         paint(hu[index], soft_step(heart, edge), muscle_hu + 4 * texture[index])
-        s = anatomy.habitus.heart
+        s, shift = anatomy.habitus.heart, anatomy.habitus.heart_shift_mm
         for centre, axes in (
             ((-34, 17, -50), (42 * s, 25 * s, 27 * s)),
             ((-8, 42, -44), (35 * s, 25 * s, 33 * s)),
             ((21, 8, -30), (27 * s, 26 * s, 33 * s)),
             ((-4, -19, -19), (32 * s, 16 * s, 19 * s)),
         ):
-            chamber = np.maximum(ellipsoid_distance(inside, centre, axes), heart + 4)
+            there = [c + d for c, d in zip(centre, shift, strict=True)]
+            chamber = np.maximum(ellipsoid_distance(inside, there, axes), heart + 4)
             paint(hu[index], soft_step(chamber, edge + 2), blood)
     for tubes in anatomy.great_vessels.values():
         _paint_organ_tubes(hu, places, tubes, blood)
@@ -124,15 +119,18 @@ def paint_abdomen(hu: np.ndarray, places: Places, anatomy: Anatomy, cavity: np.n
     x, y, z = places.x, places.y, places.z
     gain = 0.35 * (blood - 42)
     slant = (-(x + 46) + 0.55 * (z + 95) - 0.5 * (y - 30)) * np.float32(0.8)
-    liver = smooth_intersection(smooth_intersection(inner, slant, 18), -(y + 112 - 0.25 * x), 10)
+    # The liver lies on the diaphragm with no fat between.
+    liver = smooth_intersection(np.maximum(below + 1.5, cavity + 3), slant, 18)
+    liver = smooth_intersection(liver, -(y + 112 - 0.25 * x), 10)
     liver = smooth_intersection(liver, ellipsoid_distance(places, (62, 6, -128), (150, 108, 92)), 12)
     paint(hu, soft_step(liver, edge), LIVER_HU + gain + 3 * texture)
-    spleen = np.maximum(ellipsoid_distance(places, (-88, -52, -128), (46, 36, 52)), inner)
+    spleen = smooth_intersection(ellipsoid_distance(places, (-88, -52, -128), (46, 36, 52)), inner, 6)
     paint(hu, soft_step(spleen, edge), SPLEEN_HU + gain)
-    stomach = np.maximum(ellipsoid_distance(places, (-68, 26, -122), (48, 44, 46)), np.maximum(inner + 1, 2 - liver))
+    stomach = smooth_intersection(ellipsoid_distance(places, (-66, 26, -124), (46, 42, 46)), inner + 0.5, 10)
+    stomach = smooth_intersection(stomach, 2 - liver, 10)
     paint(hu, soft_step(stomach, edge), 42.0)
-    paint(hu, soft_step(stomach + 4, edge), STOMACH_HU + 25 * texture)
-    paint(hu, soft_step(np.maximum(stomach + 4, 36 - y), edge), -990.0)
+    paint(hu, soft_step(stomach + 4, edge), STOMACH_HU + 9 * texture)
+    paint(hu, soft_step(smooth_intersection(stomach + 4, 38 - y, 3), edge), -990.0)
     for name in ("aorta", "lower cava"):
         _paint_organ_tubes(hu, places, anatomy.great_vessels[name], blood)
 

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from lungseg3d.core import Grid, Lung
 from lungseg3d.data.phantom_anatomy import LEFT, RIGHT, Anatomy
 from lungseg3d.data.phantom_nodules import NoduleSpec, nodule_box, nodule_occupancy
-from lungseg3d.data.phantom_shapes import Places, Tube, soft_step
+from lungseg3d.data.phantom_shapes import Places, soft_step
+from lungseg3d.data.phantom_tubes import Tube
 
 GAP_MM = 3.0
 _LUNG_LOW, _LUNG_HIGH = np.array([-150.0, -120, -170]), np.array([150.0, 105, 140])
@@ -134,6 +136,7 @@ def _find(
         candidates = pool.points[pool.depth > 1.5 * radius + 2]
         if len(candidates) == 0:
             candidates = pool.points[pool.depth > radius]
+        candidates = _off_vessels(candidates, vessels, radius, scale)
     if len(candidates) == 0:
         return None
     candidates = rng.permutation(candidates)
@@ -144,6 +147,18 @@ def _find(
         apart = np.linalg.norm(candidates - np.array(other.centre_ras_mm), axis=1)
         good &= apart > 1.3 * (radius + other.spec.diameter_mm / 2) + GAP_MM
     return candidates[np.argmax(good)] if good.any() else None
+
+
+def _off_vessels(candidates: np.ndarray, vessels: Sequence[Tube], radius_mm: float, scale: float) -> np.ndarray:
+    """Those of the places (N, 3) where a ball would not touch a vessel thicker than a twig; all when there is none."""
+    thick = [t for t in vessels if t.end_radius_mm > 0.85]
+    if not thick:
+        return candidates
+    nodes = np.array([p for t in thick for p in (t.start_mm, t.end_mm)]) * scale
+    widths = np.repeat([t.start_radius_mm for t in thick], 2) * scale
+    gap, nearest = cKDTree(nodes).query(candidates)
+    clear = gap > radius_mm + widths[nearest] + 1.5
+    return candidates[clear] if clear.any() else candidates
 
 
 def _beside_vessels(

@@ -21,8 +21,9 @@ from lungseg3d.data.phantom_organs import (
     paint_mediastinum,
 )
 from lungseg3d.data.phantom_scanner import paint_table
-from lungseg3d.data.phantom_shapes import Places, RandomField, Tube, paint, paint_tubes, soft_step
+from lungseg3d.data.phantom_shapes import Places, RandomField, paint, soft_step
 from lungseg3d.data.phantom_trees import LungTrees, grow_lung_trees
+from lungseg3d.data.phantom_tubes import Tube, paint_tubes
 
 _LUNG_LOW, _LUNG_HIGH = (-160, -130, -200), (160, 115, 145)
 
@@ -59,14 +60,14 @@ class Scene:
             back = float(anatomy.body.back(np.array([-60.0, 0.0, 60.0])).min())
             paint_table(hu, places, back - 4)
         paint_arms(hu, places, anatomy, down=self.arms)
-        skin = anatomy.body.distance(places)
         depth = anatomy.cavity.distance(places)
+        skin = anatomy.skin_distance(places, depth)
         cavity = np.maximum(depth, places.z - np.float32(anatomy.apex_z))
         paint_body_wall(hu, places, anatomy, skin, depth, texture)
         paint(hu, soft_step(cavity + 1, places.edge_mm), FAT_HU + 6 * texture)
         paint_mediastinum(hu, places, anatomy, texture)
         paint_abdomen(hu, places, anatomy, cavity, texture)
-        self._draw_bones(hu, places, depth, texture)
+        self._draw_bones(hu, places, depth, skin, texture)
         right, left = np.zeros(places.shape, dtype=bool), np.zeros(places.shape, dtype=bool)
         if (part := places.near(_LUNG_LOW, _LUNG_HIGH)) is not None:
             index, inside = part
@@ -80,7 +81,9 @@ class Scene:
                     paint(hu[index], occupancy, FLUID_HU)
         return hu, right, left
 
-    def _draw_bones(self, hu: np.ndarray, places: Places, depth: np.ndarray, texture: np.ndarray) -> None:
+    def _draw_bones(
+        self, hu: np.ndarray, places: Places, depth: np.ndarray, skin: np.ndarray, texture: np.ndarray
+    ) -> None:
         """Bones of the wall where the wall is, then the spine and the shoulders."""
         wall = np.nonzero((depth > -3) & (depth < 32))
         x, y, z = np.broadcast_arrays(places.x, places.y, places.z)
@@ -88,7 +91,7 @@ class Scene:
         depths, grain, block = depth[wall], texture[wall], hu[wall]
         paint_ribs(block, scattered, self.anatomy, depths, grain)
         paint_sternum(block, scattered, depths, grain)
-        paint_scapulae(block, scattered, depths, grain)
+        paint_scapulae(block, scattered, depths, skin[wall], grain)
         hu[wall] = block
         paint_spine(hu, places, self.anatomy, self.fine)
         paint_shoulders(hu, places, self.anatomy)
@@ -97,13 +100,14 @@ class Scene:
         """Parenchyma, denser towards the back and the base, with fissures, vessels and bronchi."""
         h = self.anatomy.habitus
         # Skewed like real parenchyma, whose density is bounded by air on one side only.
-        grain = 13 * texture + 9 * np.maximum(texture, 0) ** 2 - 4.5
+        grain = 13 * texture + 13 * np.square(np.maximum(texture, 0)) - 6.5
         hu = h.lung_hu + 14 * self.coarse.at(places) + grain - h.gravity_hu_per_mm * (places.y + 10)
-        hu = hu + 12 * np.exp(-(places.z + 140) / np.float32(40))
+        dependent = np.exp(-np.maximum(places.y - self.anatomy.cavity.back(places.z), 0) / np.float32(9))
+        hu = hu + 12 * np.exp(-(places.z + 140) / np.float32(40)) + 130 * h.gravity_hu_per_mm * dependent
         hu = np.maximum(hu, np.float32(-985), out=hu)
         oblique, level = self.anatomy.fissures(places, side)
         edge = places.edge_mm
-        strength = min(0.9 / edge, 0.8)
+        strength = min(0.6 / edge, 0.7)
         paint(hu, strength * np.maximum(1 - np.abs(oblique) / edge, 0), -250.0)
         if level is not None:
             paint(hu, strength * np.maximum(1 - np.abs(level) / edge, 0) * (oblique > 0), -250.0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from types import EllipsisType
 
 import numpy as np
@@ -121,91 +120,6 @@ def ellipsoid_distance(
     return radius * (radius - 1) / np.sqrt(slopes[0] + slopes[1] + slopes[2] + np.float32(1e-9))
 
 
-@dataclass(frozen=True)
-class Tube:
-    """A capsule: a straight piece of a vessel, airway or bone, its radius changing evenly from one end to the other."""
-
-    start_mm: tuple[float, float, float]
-    end_mm: tuple[float, float, float]
-    start_radius_mm: float
-    end_radius_mm: float
-
-    def corners(self, margin_mm: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Low and high corner of the block that holds it with a margin."""
-        reach = max(self.start_radius_mm, self.end_radius_mm) + margin_mm
-        low = tuple(min(a, b) - reach for a, b in zip(self.start_mm, self.end_mm, strict=True))
-        high = tuple(max(a, b) + reach for a, b in zip(self.start_mm, self.end_mm, strict=True))
-        return low, high
-
-    def distance(self, places: Places, widen_mm: float = 0.0) -> np.ndarray:
-        """Signed distance to its surface, moved outward by `widen_mm`."""
-        axis, along, ratio = self._axis_distance(places)
-        radius = (self.start_radius_mm + widen_mm) + ratio * (self.end_radius_mm - self.start_radius_mm)
-        del along
-        return axis - radius
-
-    def occupancy(self, places: Places) -> np.ndarray:
-        """Share of each voxel inside the tube; right in total for tubes thinner than a voxel too."""
-        axis, along, ratio = self._axis_distance(places)
-        crossing = np.array(places.spacing_mm) ** 2 * (1 - along**2)
-        edge = float(np.sqrt(crossing.sum() / 2))
-        radius = self.start_radius_mm + ratio * (self.end_radius_mm - self.start_radius_mm)
-        drawn = np.maximum(radius, 0.5 * edge)
-        # A disc with a linear edge of width e holds the area pi (r^2 + e^2 / 12): scale it to pi r^2.
-        strength = radius * radius / (drawn * drawn + np.float32(edge * edge / 12))
-        return np.clip(0.5 + (drawn - axis) * np.float32(1 / edge), 0, 1) * np.minimum(strength, 1)
-
-    def _axis_distance(self, places: Places) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(distance to the middle line, its direction (3,), position along it 0..1)."""
-        start, end = np.array(self.start_mm), np.array(self.end_mm)
-        step = end - start
-        length2 = max(float(step @ step), 1e-6)
-        x, y, z = places.x - np.float32(start[0]), places.y - np.float32(start[1]), places.z - np.float32(start[2])
-        dot = (x * np.float32(step[0]) + y * np.float32(step[1])) + z * np.float32(step[2])
-        ratio = np.clip(dot * np.float32(1 / length2), 0, 1)
-        square = (x * x + y * y) + z * z - ratio * (2 * dot - ratio * np.float32(length2))
-        return np.sqrt(np.maximum(square, 0)), step / np.sqrt(length2), ratio
-
-
-def polyline(points_mm: Sequence[Sequence[float]], radii_mm: Sequence[float], pieces: int = 4) -> tuple[Tube, ...]:
-    """A smooth tube through points (N, 3) with a radius at each: a Catmull-Rom curve cut into straight pieces."""
-    points = np.column_stack([np.asarray(points_mm, dtype=float), np.asarray(radii_mm, dtype=float)])
-    padded = np.vstack([2 * points[0] - points[1], points, 2 * points[-1] - points[-2]])
-    t = np.linspace(0, 1, pieces + 1)[:-1, None]
-    curve = [
-        0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
-        for a, b, c, d in zip(padded, padded[1:], padded[2:], padded[3:], strict=False)
-    ]
-    nodes = np.vstack([*curve, points[-1:]])
-    return tuple(
-        Tube(tuple(a[:3]), tuple(b[:3]), float(a[3]), float(b[3]))  
-        for a, b in pairwise(nodes)
-    )
-
-
-def paint_tubes(occupancy: np.ndarray, places: Places, tubes: Sequence[Tube]) -> None:
-    """Raise `occupancy` in place to that of each tube."""
-    margin = 1.5 * max(places.spacing_mm)
-    low_z, high_z = float(places.z.min()) - margin, float(places.z.max()) + margin
-    for tube in tubes:
-        low, high = tube.corners(margin)
-        if high[2] < low_z or low[2] > high_z:
-            continue
-        part = places.near(low, high)
-        if part is not None:
-            index, inside = part
-            occupancy[index] = np.maximum(occupancy[index], tube.occupancy(inside))
-
-
-def unite_tubes(distance: np.ndarray, places: Places, tubes: Sequence[Tube], widen_mm: float, blend_mm: float) -> None:
-    """Unite tubes, widened, with the body of which `distance` holds the signed distance, in place."""
-    for tube in tubes:
-        part = places.near(*tube.corners(widen_mm + 2 * blend_mm))
-        if part is not None:
-            index, inside = part
-            distance[index] = smooth_union(distance[index], tube.distance(inside, widen_mm), blend_mm)
-
-
 @dataclass(frozen=True, eq=False)
 class RandomField:
     """A smooth random field, mean 0, standard deviation about 1: the same in the world whatever the grid.
@@ -226,22 +140,23 @@ class RandomField:
 
     def at(self, places: Places) -> np.ndarray:
         """Values on an open grid."""
-        wx, wy, wz = (self._weights(c.ravel()) for c in (places.x, places.y, places.z))
-        columns = self.lattice @ wz.T
-        sheets = np.matmul(wy, columns)
-        block = np.tensordot(wx, sheets, axes=(1, 0))
+        block = self.lattice
+        for axis, coordinates in ((2, places.z), (1, places.y), (0, places.x)):
+            block = self._interpolated(block, coordinates.ravel(), axis)
         # Variance of a cubic B-spline sum of white numbers, averaged over a cell: 0.479 per axis.
         return block * np.float32(0.479**-1.5)
 
-    def _weights(self, coordinates_mm: np.ndarray) -> np.ndarray:
-        """Cubic B-spline weights (M, N) of every lattice plane for M coordinates."""
-        size = self.lattice.shape[0]
+    def _interpolated(self, block: np.ndarray, coordinates_mm: np.ndarray, axis: int) -> np.ndarray:
+        """Cubic B-spline sums along one axis: four shifted copies, each with its weight."""
         position = coordinates_mm.astype(np.float64) / self.pitch_mm
         first = np.floor(position).astype(int)
-        t = position - first
+        t = (position - first).astype(np.float32)
         spline = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
-        weights = np.zeros((len(position), size), dtype=np.float32)
-        rows = np.arange(len(position))
-        for offset, value in enumerate(spline):
-            weights[rows, (first + offset - 1) % size] += value / 6
-        return weights
+        along = [1, 1, 1]
+        along[axis] = -1
+        total = np.float32(0)
+        for offset, weight in enumerate(spline):
+            planes = block.take(first + offset - 1, axis=axis, mode="wrap")
+            planes *= weight.reshape(along) / np.float32(6)
+            total = total + planes if offset == 0 else np.add(total, planes, out=total)
+        return total

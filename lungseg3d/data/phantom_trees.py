@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from lungseg3d.data.phantom_anatomy import LEFT, RIGHT, Anatomy
-from lungseg3d.data.phantom_shapes import Places, Tube
+from lungseg3d.data.phantom_shapes import Places
+from lungseg3d.data.phantom_tubes import Tube
 
-ENDS_PER_LITRE = 520
-TWIG_RADIUS_MM, RADIUS_POWER = 0.5, 0.34
+ENDS_PER_LITRE = 680
+TWIG_RADIUS_MM, RADIUS_POWER = 0.52, 0.325
 _REACH = 0.42  # how far a branch goes towards the middle of what it serves
 _ROOTS = {
     ("artery", RIGHT): (46, -17, 8), ("artery", LEFT): (-48, -34, 14),
@@ -62,10 +63,10 @@ def grow_lung_trees(anatomy: Anatomy, side: int, rng: np.random.Generator) -> Lu
     lumens: list[Tube] = []
     for kind in ("artery", "vein"):
         points = points_in_lung(anatomy, side, rng, depth_mm=2.0)
-        tree = grow_tree(np.array(_ROOTS[kind, side], dtype=float), points, anatomy.lobes(points, side), rng)
+        tree = grow_tree(np.array(anatomy.moved(_ROOTS[kind, side])), points, anatomy.lobes(points, side), rng)
         vessels += _bent_tubes(tree, rng)
         if kind == "artery":
-            inner, outer = _bronchi(tree, np.array(_ROOTS["bronchus", side], dtype=float), side)
+            inner, outer = _bronchi(tree, np.array(anatomy.moved(_ROOTS["bronchus", side])), side)
             lumens += inner
             walls += outer
     return LungTrees(tuple(vessels), tuple(walls), tuple(lumens))
@@ -121,7 +122,7 @@ def _bent_tubes(tree: Tree, rng: np.random.Generator) -> list[Tube]:
     first = np.minimum(inherited, radii * 1.25)
     length = np.linalg.norm(tree.ends - tree.starts, axis=1, keepdims=True)
     middle = 0.5 * (tree.starts + tree.ends) + rng.normal(0, 0.055, tree.starts.shape) * length
-    last = np.where(tree.ends_served == 1, 0.8 * radii, radii)
+    last = np.where(tree.ends_served == 1, 0.85 * radii, radii)
     tubes = []
     for a, m, b, r0, r1, r2 in zip(tree.starts, middle, tree.ends, first, radii, last, strict=True):
         tubes.append(Tube(tuple(a), tuple(m), float(r0), float(r1)))
