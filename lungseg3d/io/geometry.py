@@ -175,7 +175,9 @@ def affine_of_axes(axes: str, spacing_mm: np.ndarray, name: str) -> np.ndarray:
     rows = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
     letters = axes.upper()
     if len(letters) != 3 or not set(letters) <= set(rows) or len({rows[letter][0] for letter in letters}) != 3:
-        refuse("E_BAD_OPTION", f"--assume-axes {axes}: three letters are expected, such as RAS or LPS.")
+        refuse(
+            "E_BAD_OPTION", f"--assume-axes {axes} does not name three axes.", "Pass three letters such as RAS or LPS."
+        )
     affine = np.zeros((4, 4))
     affine[3, 3] = 1
     for column, letter in enumerate(letters):

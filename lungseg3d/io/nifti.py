@@ -217,4 +217,4 @@ def _check_agreement(sform: np.ndarray, qform: np.ndarray, header: Any, name: st
 
 
 def _axes(affine: np.ndarray) -> str:
-    return "".join(nibabel.aff2axcodes(affine))
+    return "".join(axis or "?" for axis in nibabel.aff2axcodes(affine))

@@ -51,7 +51,8 @@ def read_nrrd(path: Path, options: ReadOptions, findings: Findings) -> Raster:
     """
     name = shown(path)
     fields, offset = _read_fields(path, name)
-    sizes = [int(s) for s in _need(fields, "sizes", name).split()]
+    words = _need(fields, "sizes", name).split()
+    sizes = [int(word) if word.isascii() and word.isdigit() else 0 for word in words]
     if not sizes or min(sizes) < 1 or str(len(sizes)) != _need(fields, "dimension", name):
         refuse("E_BAD_HEADER", f"{name}: dimension {fields['dimension']}, sizes {fields['sizes']}.", _AGAIN)
     kind = _need(fields, "type", name).lower()

@@ -35,7 +35,7 @@ def pick_3d(array: np.ndarray, options: ReadOptions, name: str) -> np.ndarray:
     extent = " x ".join(str(n) for n in array.shape)
     if array.ndim == 4 and options.volume_index is not None:
         if not 0 <= options.volume_index < array.shape[3]:
-            refuse("E_BAD_OPTION", f"{name}: no volume {options.volume_index}, there are {array.shape[3]} (from 0).")
+            refuse("E_BAD_OPTION", f"{name}: no volume {options.volume_index}.", f"Pass 0 to {array.shape[3] - 1}.")
         array = array[..., options.volume_index]
     if array.ndim != 3:
         remedy = "Pass --volume-index to choose one volume." if array.ndim == 4 else "Give one 3D volume."

@@ -111,12 +111,15 @@ def _check_there(path: Path) -> None:
 
 
 def _read_raster(path: Path, kind: str, options: ReadOptions, findings: Findings) -> Raster:
-    if kind == "nrrd":
-        return read_nrrd(path, options, findings)
-    if kind == "metaimage":
-        return read_metaimage(path, options, findings)
-    if kind in ("nifti", "nifti.gz"):
-        return read_nifti(path, kind == "nifti.gz", options, findings)
+    try:
+        if kind == "nrrd":
+            return read_nrrd(path, options, findings)
+        if kind == "metaimage":
+            return read_metaimage(path, options, findings)
+        if kind in ("nifti", "nifti.gz"):
+            return read_nifti(path, kind == "nifti.gz", options, findings)
+    except (ValueError, OverflowError) as error:  # a number in the header that is none, or has no end
+        refuse("E_BAD_HEADER", f"{shown(path)}: {error}.", "Write the file again from its source.")
     refuse("E_NOT_AN_IMAGE", f"{shown(path)}: {kind} holds no label map here.", "Give .nii.gz, .nrrd or .mha.")
 
 
