@@ -31,7 +31,7 @@ class PhantomSpec:
     Attributes:
         seed: the person, the nodules and the noise.
         shape, spacing_mm: the grid; its middle is the middle of the chest, and what it does not reach is not shown.
-        nodule_count: random nodules, by the frequencies of `make_nodule_specs`.
+        nodule_count: random nodules, by the frequencies of `make_nodule_specs`; fewer where the field shows no place.
         nodules: these nodules instead.
         kernel: "soft" or "lung".
         noise_hu: standard deviation of the noise in the middle of the chest.

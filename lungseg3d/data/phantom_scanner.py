@@ -71,7 +71,9 @@ def make_noise(
     noise -= slow * np.float32(0.85)
     del slow
     gaussian_filter1d(noise, 0.45, axis=2, output=noise, mode="nearest", truncate=3.0)
-    noise *= np.float32(1 / max(float(noise.std()), 1e-6))
+    spread = float(noise.std())
+    if spread > 1e-3:  # a single voxel has no spread to scale by
+        noise *= np.float32(1 / spread)
     return noise
 
 

@@ -163,3 +163,10 @@ def test_unknown_words_are_refused():
         PhantomSpec(kernel="sharp")
     with pytest.raises(ValueError, match="lungs"):
         PhantomSpec(lungs="three")  # type: ignore[arg-type]
+
+
+def test_a_field_of_one_voxel_and_one_that_misses_the_lungs_are_drawn_without_nodules():
+    for shape, spacing_mm in (((1, 1, 1), (1.0, 1.0, 1.0)), ((6, 6, 4), (2.0, 2.0, 2.0))):
+        phantom = make_phantom(PhantomSpec(shape=shape, spacing_mm=spacing_mm))
+        assert phantom.nodules == ()
+        assert -1024 <= phantom.ct.array.min() <= phantom.ct.array.max() < 1500
