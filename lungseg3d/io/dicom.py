@@ -6,6 +6,7 @@ In: a path. Out: `Reading`. The order of work: scan headers, choose a series, de
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from lungseg3d.core import Volume
+from lungseg3d.io.dicom_decoders import ALWAYS_LOSSY
 from lungseg3d.io.dicom_files import Scan, scan_dicom
-from lungseg3d.io.dicom_headers import DicomFile
-from lungseg3d.io.dicom_pixels import ALWAYS_LOSSY, Plane, read_planes
-from lungseg3d.io.dicom_series import SeriesPlan, Slice, choose_series, is_lung_kernel
+from lungseg3d.io.dicom_pixels import Plane, read_planes
+from lungseg3d.io.dicom_records import DicomFile
+from lungseg3d.io.dicom_series import SeriesPlan, Slice, choose_series
 from lungseg3d.io.geometry import Stack
 from lungseg3d.io.hounsfield import finish_hounsfield
+from lungseg3d.io.kernels import is_lung_kernel
 from lungseg3d.io.reading import Findings, Reading, ReadOptions, refuse, shown
 
 _THICK_MM = 5.0
@@ -33,6 +36,13 @@ def read_dicom(path: Path, options: ReadOptions, findings: Findings) -> Reading:
     Raises:
         IntakeError: everything that the catalogue of `lungseg3d.io.codes` lists for DICOM.
     """
+    with warnings.catch_warnings():
+        # pydicom warns with full paths, and what matters of it ends in a code here.
+        warnings.simplefilter("ignore")
+        return _read(path, options, findings)
+
+
+def _read(path: Path, options: ReadOptions, findings: Findings) -> Reading:
     scan = scan_dicom(path)
     plan = choose_series(scan, options, findings)
     stack = plan.stack

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from lungseg3d.io.dicom_decoders import DECODABLE, NATIVE
 from lungseg3d.io.dicom_files import Scan
-from lungseg3d.io.dicom_headers import DicomFile, Frame
-from lungseg3d.io.dicom_pixels import DECODABLE, NATIVE
+from lungseg3d.io.dicom_records import DicomFile, Frame
 from lungseg3d.io.limits import check_claim
 from lungseg3d.io.reading import ReadOptions, refuse, shown
 

@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 import pydicom
 
 from lungseg3d.core import IntakeError
-from lungseg3d.io.dicom_headers import DicomFile, Place, read_header
+from lungseg3d.io.dicom_headers import read_header
+from lungseg3d.io.dicom_records import DicomFile, Place
 from lungseg3d.io.limits import MAX_BYTES, MAX_FILES
 from lungseg3d.io.reading import refuse, shown
 

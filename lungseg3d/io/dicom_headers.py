@@ -8,9 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
-import zipfile
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import pydicom
@@ -19,6 +16,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 
 from lungseg3d.core import IntakeError
+from lungseg3d.io.dicom_records import DicomFile, Frame, Pixels, Place
 from lungseg3d.io.limits import inflate
 from lungseg3d.io.reading import refuse, shown
 
@@ -38,96 +36,6 @@ _KEYWORDS = (
 ).split()
 # pydicom applies these to the top level only; what lies inside the functional groups comes whole.
 _TAGS: list[Any] = list(_KEYWORDS)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the bytes of one file lie: a path, or a member of a zip archive."""
-
-    path: Path
-    member: str | None = None
-    deflated: bool = False
-
-    @property
-    def name(self) -> Path:
-        """For messages and records."""
-        return self.path / self.member if self.member else self.path
-
-    def open(self) -> BinaryIO:
-        """The bytes as they are stored."""
-        if self.member is None:
-            return open(self.path, "rb")
-        with zipfile.ZipFile(self.path) as archive:
-            return io.BytesIO(archive.read(self.member))
-
-    def size(self) -> int:
-        """Bytes as stored (inflated, for a zip member)."""
-        if self.member is None:
-            return self.path.stat().st_size
-        with zipfile.ZipFile(self.path) as archive:
-            return archive.getinfo(self.member).file_size
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One slice, in DICOM's own terms (LPS, mm); None = the header does not say."""
-
-    index: int
-    position_mm: tuple[float, ...] | None
-    orientation: tuple[float, ...] | None
-    pixel_spacing_mm: tuple[float, ...] | None
-    slope: float | None
-    intercept: float | None
-    rescale_type: str
-    thickness_mm: float | None
-    image_type: tuple[str, ...]
-
-    @property
-    def is_localizer(self) -> bool:
-        """A scout: the scanner says so in ImageType."""
-        return "LOCALIZER" in self.image_type
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """How the stored values lie in the file."""
-
-    keyword: str
-    offset: int
-    length: int | None
-    rows: int | None
-    columns: int | None
-    samples: int | None
-    photometric: str
-    bits_allocated: int | None
-    bits_stored: int | None
-    high_bit: int | None
-    signed: bool | None
-    padding: tuple[int, int] | None
-    number_of_frames: int
-
-
-@dataclass(frozen=True)
-class DicomFile:
-    """One instance: identity, pixels, slices, and what the record of the source says about it."""
-
-    place: Place
-    sop_class: str
-    sop_uid: str
-    series_uid: str
-    study_uid: str
-    patient_hash: str
-    modality: str
-    transfer_syntax: str
-    has_preamble: bool
-    pixels: Pixels
-    frames: tuple[Frame, ...]
-    about: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
-
-    @property
-    def path(self) -> Path:
-        """For messages and records."""
-        return self.place.name
 
 
 def read_header(place: Place) -> DicomFile:

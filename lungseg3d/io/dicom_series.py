@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
 from lungseg3d.core import IntakeError
 from lungseg3d.io.dicom_checks import check_files, check_geometry_tags
 from lungseg3d.io.dicom_files import Scan
-from lungseg3d.io.dicom_headers import DicomFile, Frame
+from lungseg3d.io.dicom_records import DicomFile, Frame
 from lungseg3d.io.geometry import SAME_PLACE_MM, Stack, orientation_name, slice_normal, stack_slices
+from lungseg3d.io.kernels import is_lung_kernel
 from lungseg3d.io.reading import Findings, ReadOptions, SeriesInfo, refuse, shown
 
 _CT_CLASSES = {
@@ -26,7 +28,6 @@ _CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
     "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
 }
-_SHARP_KERNEL_PREFIXES = ("B6", "B7", "B8", "BL5", "BR6", "BR7", "BR8", "LUNG", "BONE", "EDGE", "FC5", "FC8", "YC")
 
 Slice = tuple[DicomFile, Frame]
 
@@ -97,7 +98,11 @@ def _ct_series(scan: Scan) -> dict[str, list[DicomFile]]:
     if scan.unreadable:
         raise scan.unreadable[0][1]
     others = f" ({len(scan.files)} DICOM files without CT images)" if scan.files else ""
-    refuse("E_NO_DICOM", f"{shown(scan.root)}: no DICOM images{others}.", "Give the folder that holds the CT series.")
+    refuse(
+        "E_NO_DICOM",
+        f"{shown(scan.root)}: no DICOM images{others}.",
+        "Give the CT folder, or an image file.",
+    )
 
 
 def _plan(uid: str, files: list[DicomFile], scan: Scan, options: ReadOptions) -> SeriesPlan:
@@ -113,7 +118,7 @@ def _plan(uid: str, files: list[DicomFile], scan: Scan, options: ReadOptions) ->
         ordered, repeats = _sorted(slices, orientation)
         if len(ordered) < 2:
             if repeats:
-                _refuse_repeats(scan, repeats, ordered)
+                _refuse_repeats(scan, repeats)
             refuse(
                 "E_TOO_FEW_SLICES",
                 f"{shown(scan.root)}: the series has 1 slice; a volume needs at least 2.",
@@ -145,8 +150,7 @@ def _sorted(slices: Sequence[Slice], orientation: np.ndarray) -> tuple[list[Slic
     return ordered, repeats
 
 
-def _refuse_repeats(scan: Scan, repeats: Sequence[tuple[int, Slice]], ordered: Sequence[Slice]) -> None:
-    """All slices at one place are a series over time; equal copies of one slice are one slice."""
+def _refuse_repeats(scan: Scan, repeats: Sequence[tuple[int, Slice]]) -> NoReturn:
     refuse(
         "E_DUPLICATE_CONFLICT",
         f"{shown(scan.root)}: all {len(repeats) + 1} slices lie at one position: a series over time, or copies.",
@@ -176,12 +180,6 @@ def _facts(plan: SeriesPlan) -> tuple[float, float]:
 
 def _is_derived(plan: SeriesPlan) -> bool:
     return any(frame.image_type[:1] == ("DERIVED",) for _, frame in plan.slices)
-
-
-def is_lung_kernel(kernel: str) -> bool:
-    """A sharp kernel, by the names that Siemens, GE, Philips and Canon give: `B70f`, `LUNG`, `L`, `YC`, `FC51`."""
-    name = kernel.upper().strip()
-    return name in {"L", "LUNG", "D", "E"} or name.startswith(_SHARP_KERNEL_PREFIXES)
 
 
 def _best(plans: Sequence[SeriesPlan]) -> SeriesPlan:

@@ -148,6 +148,44 @@ def test_the_inspection_is_plain_json(make_series, tmp_path):
     assert found["chosen"] is None
 
 
+def test_a_dicomdir_is_never_followed(make_series, tmp_path):
+    series = make_series()
+    folder = series.write(tmp_path / "s")
+    index = pydicom.Dataset()
+    index.file_meta = pydicom.dataset.FileMetaDataset()
+    index.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
+    index.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    index.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    record = pydicom.Dataset()
+    record.ReferencedFileID = ["..", "away", "secret"]
+    index.DirectoryRecordSequence = [record]
+    for name in ("DICOMDIR", "index.dcm"):
+        index.save_as(folder / name, enforce_file_format=True)
+    reading = open_ct(folder)
+    assert reading.issues == ()
+    assert np.array_equal(reading.volume.array, series.lps_array)
+
+
+def test_mutated_files_end_in_a_refusal_and_never_in_another_error(make_series, tmp_path, ct):
+    series = make_series(Volume(ct.array[:, :, :4], ct.affine))
+    series.slices[1].compress(pydicom.uid.RLELossless)
+    series.slices[2].file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    paths = sorted(series.write(tmp_path / "s").iterdir())
+    rng = np.random.default_rng(3)
+    statuses = []
+    for turn in range(80):
+        path = paths[turn % 4]
+        clean = path.read_bytes()
+        data = bytearray(clean)
+        for at in rng.integers(0, len(data), 4):
+            data[at] = rng.integers(256)
+        path.write_bytes(data[: rng.integers(len(data))] if turn % 3 == 0 else data)
+        statuses.append(inspect(tmp_path / "s").status)
+        path.write_bytes(clean)
+    assert "refused" in statuses
+    assert inspect(tmp_path / "s").status == "warn"
+
+
 def enhanced(series, order) -> pydicom.Dataset:
     """The slices as one enhanced multi-frame CT, frames in the given order."""
     d = series.copy_of(0)

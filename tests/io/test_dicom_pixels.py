@@ -14,8 +14,9 @@ from pydicom.uid import (
 )
 
 from lungseg3d.io import ReadOptions, open_ct, read_volume
-from lungseg3d.io.dicom_headers import Place, read_header
+from lungseg3d.io.dicom_headers import read_header
 from lungseg3d.io.dicom_pixels import Plane, read_planes
+from lungseg3d.io.dicom_records import Place
 
 
 def each(series, **tags):
@@ -181,6 +182,14 @@ def test_a_missing_intercept_is_seen_in_the_values(make_series, tmp_path, codes_
 )
 def test_what_is_no_ct_in_hu_is_refused(make_series, tmp_path, tags, code, refusal):
     assert refusal(each(make_series(), **tags).write(tmp_path / "s")).code == code
+
+
+def test_float_pixels_are_refused(make_series, tmp_path, refusal):
+    series = each(make_series(), BitsAllocated=32, BitsStored=32, HighBit=31)
+    for dataset in series.slices:
+        dataset.FloatPixelData = np.frombuffer(dataset.PixelData, "<i2").astype("<f4").tobytes()
+        del dataset.PixelData
+    assert refusal(series.write(tmp_path / "s")).code == "E_PIXEL_FORMAT"
 
 
 def test_lossy_and_derived_images_are_flagged(make_series, tmp_path, codes_of, refusal):
