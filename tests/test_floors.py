@@ -21,11 +21,12 @@ ROOT = Path(lungseg3d.__file__).parent
 FLOORS = {
     "core": 1,
     **dict.fromkeys(("io", "data", "analysis", "metrics", "report"), 2),
-    **dict.fromkeys(("inference", "networks", "losses", "transforms", "engines"), 3),
-    "workflows": 4,
-    "cli": 5,
+    "tensors": 3,
+    **dict.fromkeys(("inference", "networks", "losses", "transforms", "engines"), 4),
+    "workflows": 5,
+    "cli": 6,
 }
-LIGHT = [room for room, floor in FLOORS.items() if floor in (1, 2, 5)]
+LIGHT = [room for room, floor in FLOORS.items() if floor in (1, 2, 6)]
 HEAVY = {"torch", "monai", "ignite", "mlflow"}
 
 

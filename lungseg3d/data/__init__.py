@@ -1,5 +1,11 @@
 """Floor 2: datasets, the thorax phantom, synthetic nodules. NumPy and SciPy, never torch."""
 
+from lungseg3d.data.manifests import (
+    load_datalist,
+    make_nodules_lidc_manifest,
+    phantom_datalist,
+    read_manifest,
+)
 from lungseg3d.data.phantom import Phantom, PhantomNodule, PhantomSpec, make_phantom
 from lungseg3d.data.phantom_nodules import NoduleSpec, make_nodule_specs, nodule_box, nodule_hu, nodule_occupancy
 
@@ -8,9 +14,13 @@ __all__ = [
     "Phantom",
     "PhantomNodule",
     "PhantomSpec",
+    "load_datalist",
     "make_nodule_specs",
+    "make_nodules_lidc_manifest",
     "make_phantom",
     "nodule_box",
     "nodule_hu",
     "nodule_occupancy",
+    "phantom_datalist",
+    "read_manifest",
 ]

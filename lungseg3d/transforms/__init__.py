@@ -1,0 +1,16 @@
+"""Floor 4: MONAI dictionary transforms that only this project has: our reader, our grids, our sources of cases."""
+
+from lungseg3d.transforms.grids import ToWorkingGridd
+from lungseg3d.transforms.reading import ReadCTd, ReadLabelsd
+from lungseg3d.transforms.sources import EmptyLabeld, LungCentresd, LungsByRulesd, MakePhantomd, fill_from_nearest
+
+__all__ = [
+    "EmptyLabeld",
+    "LungCentresd",
+    "LungsByRulesd",
+    "MakePhantomd",
+    "ReadCTd",
+    "ReadLabelsd",
+    "ToWorkingGridd",
+    "fill_from_nearest",
+]

@@ -1,0 +1,158 @@
+"""Lung probabilities on the coarse grid -> lung label map on the CT's own grid; and stage 1 as one transform.
+
+In: probabilities of right and left lung. Out: uint8 label maps. Knows labels, and no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from scipy import ndimage
+from torch.nn.functional import interpolate
+
+from lungseg3d.core import Box, Volume
+from lungseg3d.core.labels import LEFT_LUNG, RIGHT_LUNG
+from lungseg3d.inference.bundle import open_bundle
+from lungseg3d.tensors import sample_on, to_meta_tensor, to_volume
+
+
+def clean_lungs(labels: np.ndarray, *, smallest_share: float = 0.05) -> np.ndarray:
+    """Keep of each lung its largest piece and those of at least `smallest_share` of it; fill holes.
+
+    Args:
+        labels: uint8 (X, Y, Z), 1 right, 2 left.
+    """
+    clean = np.zeros_like(labels)
+    for value in (RIGHT_LUNG.value, LEFT_LUNG.value):
+        pieces, count = ndimage.label(labels == value)
+        if count == 0:
+            continue
+        sizes = np.bincount(pieces.ravel())
+        sizes[0] = 0
+        kept = ndimage.binary_fill_holes((sizes >= smallest_share * sizes.max())[pieces])
+        clean[kept & (clean == 0)] = value
+    return clean
+
+
+def lungs_on(probabilities: np.ndarray, working: Volume, target: Volume) -> Volume:
+    """Bring right and left lung from the working grid onto the target's own grid, borders interpolated.
+
+    Args:
+        probabilities: (2, X', Y', Z') of right and left lung.
+        working: any volume on the grid of `probabilities`.
+        target: any volume on the CT's own grid.
+
+    Returns:
+        uint8 label map on the target's grid, 1 right, 2 left.
+    """
+    coarse = clean_lungs(_argmax(probabilities))
+    near = ndimage.binary_dilation(coarse > 0, iterations=2)
+    # Stray pieces lose their probability before it is interpolated; the side is decided once, on the coarse grid.
+    lung = np.where(near, probabilities.sum(axis=0), 0).astype(np.float32)
+    lung[coarse > 0] = np.maximum(lung[coarse > 0], 0.501)
+    right = ndimage.uniform_filter((coarse == RIGHT_LUNG.value).astype(np.float32), 3)
+    left = ndimage.uniform_filter((coarse == LEFT_LUNG.value).astype(np.float32), 3)
+    side = np.where(right >= left, RIGHT_LUNG.value, LEFT_LUNG.value).astype(np.uint8)
+    if target.grid.is_orthogonal:
+        return target.from_ras(_upsampled(lung, side, target.as_ras()))
+    inside = sample_on(Volume(lung, working.affine), target.grid, fill=0).array >= 0.5
+    sides = sample_on(Volume(side, working.affine), target.grid, order=0, fill=0).array
+    return Volume(np.where(inside, sides, 0).astype(np.uint8), target.affine)
+
+
+def _argmax(probabilities: np.ndarray) -> np.ndarray:
+    """(2, X, Y, Z) probabilities -> uint8 labels; background where neither lung reaches one half together."""
+    side = np.where(probabilities[0] >= probabilities[1], RIGHT_LUNG.value, LEFT_LUNG.value)
+    return np.where(probabilities.sum(axis=0) >= 0.5, side, 0).astype(np.uint8)
+
+
+def _upsampled(lung: np.ndarray, side: np.ndarray, ras: Volume) -> Volume:
+    """Linear interpolation to the extent's own number of voxels, slice by slice, within the lungs' box only."""
+    labels = np.zeros(ras.shape, dtype=np.uint8)
+    box = Box.around(lung > 0)
+    if box is None:
+        return Volume(labels, ras.affine)
+    ratio = np.array(ras.shape) / np.array(lung.shape)
+    nearest = [
+        np.minimum(((np.arange(n) + 0.5) / r).astype(int), s - 1)
+        for n, r, s in zip(ras.shape, ratio, lung.shape, strict=True)
+    ]
+    stack = torch.from_numpy(np.ascontiguousarray(lung.transpose(2, 0, 1)))[:, None]
+    planes = interpolate(stack, size=ras.shape[:2], mode="bilinear", align_corners=False)[:, 0].numpy()
+    depth = (np.arange(ras.shape[2]) + 0.5) / ratio[2] - 0.5
+    below = np.clip(np.floor(depth).astype(int), 0, lung.shape[2] - 1)
+    above = np.minimum(below + 1, lung.shape[2] - 1)
+    part = np.clip(depth - below, 0, 1)
+    in_plane = np.ix_(nearest[0], nearest[1])
+    for z in range(ras.shape[2]):
+        inside = (1 - part[z]) * planes[below[z]] + part[z] * planes[above[z]] >= 0.5
+        if inside.any():
+            labels[:, :, z] = np.where(inside, side[:, :, nearest[2][z]][in_plane], 0)
+    return Volume(labels, ras.affine)
+
+
+class LungsOnSourced(MapTransform):
+    """`lungs_on` as a transform: probabilities -> label map (1, X, Y, Z) uint8 on the grid of `source_key`.
+
+    Args:
+        keys: probabilities (2, X', Y', Z') on the working grid.
+        source_key: the CT on its own grid.
+        output_key: where the label map goes.
+    """
+
+    def __init__(self, keys: KeysCollection, source_key: str = "ct", output_key: str = "lungs") -> None:
+        super().__init__(keys)
+        self.source_key, self.output_key = source_key, output_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            probabilities = torch.as_tensor(d[key]).as_subclass(torch.Tensor).float().cpu().numpy()
+            source = to_volume(d[self.source_key])
+            labels = lungs_on(probabilities, to_volume(d[key]), source)
+            d[self.output_key] = to_meta_tensor(labels, getattr(d[self.source_key], "meta", None))
+        return d
+
+
+class SegmentLungsd(MapTransform):
+    """Stage 1 as a transform: the CT under `keys` -> "lungs" label map and "roi" mask on the CT's own grid.
+
+    Args:
+        keys: a CT (1, X, Y, Z) in HU, read by `ReadCTd`.
+        bundle_root: the lung bundle.
+        roi: `lungs` runs the bundle; `full` takes the whole volume as ROI and finds no lungs.
+        device, precision: given to the lung bundle.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, bundle_root: str, roi: str = "lungs", device: Any = "cpu", precision: str = "auto"
+    ) -> None:
+        super().__init__(keys)
+        if roi not in ("lungs", "full"):
+            raise ValueError(f"roi is {roi!r}, expected 'lungs' or 'full'")
+        # Its first step reads the CT, which is done already.
+        self.bundle = (
+            open_bundle(Path(bundle_root), skip=1, device=torch.device(device), precision=precision)
+            if roi == "lungs"
+            else None
+        )
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            image = d[key]
+            if self.bundle is None:
+                volume = to_volume(image)
+                d["lungs"] = to_meta_tensor(volume.with_array(np.zeros(volume.shape, np.uint8)))
+                d["roi"] = to_meta_tensor(volume.with_array(np.ones(volume.shape, np.uint8)))
+                continue
+            stage = self.bundle.postprocessing(self.bundle.infer(self.bundle.preprocessing({"image": image})))
+            d["lungs"] = stage["lungs"]
+            d["roi"] = (stage["lungs"] > 0).to(torch.uint8)
+        return d

@@ -1,0 +1,17 @@
+"""Floor 3: what every room with torch needs: volumes as tensors, working grids, mixed precision by name."""
+
+from lungseg3d.tensors.grids import AIR_HU, orthogonalise, resample, sample_on
+from lungseg3d.tensors.meta_tensors import to_meta_tensor, to_volume
+from lungseg3d.tensors.precision import PRECISIONS, autocast_for, resolve_precision
+
+__all__ = [
+    "AIR_HU",
+    "PRECISIONS",
+    "autocast_for",
+    "orthogonalise",
+    "resample",
+    "resolve_precision",
+    "sample_on",
+    "to_meta_tensor",
+    "to_volume",
+]
