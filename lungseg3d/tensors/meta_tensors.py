@@ -20,9 +20,9 @@ def to_meta_tensor(volume: Volume, meta: Mapping[str, Any] | None = None) -> Met
     array = np.ascontiguousarray(volume.array)
     # Torch has few operations for uint16; nodule maps and label maps fit int32.
     array = array.astype(np.int32) if array.dtype == np.uint16 else array
-    return MetaTensor(
-        torch.from_numpy(array)[None], affine=torch.from_numpy(volume.affine.copy()), meta=dict(meta or {})
-    )
+    # The place is the volume's own; MONAI warns of a second one.
+    kept = {key: value for key, value in (meta or {}).items() if key != "affine"}
+    return MetaTensor(torch.from_numpy(array)[None], affine=torch.from_numpy(volume.affine.copy()), meta=kept)
 
 
 def to_volume(image: torch.Tensor) -> Volume:
