@@ -33,7 +33,7 @@ class SourceGroup:
             mask of voxels that may be a patch's centre.
         share: part of every batch that comes from this group, relative to the other groups.
         foreground: probability that a patch is centred near a voxel of the label; else on a voxel of "centres", or any.
-        jitter: largest shift of a foreground patch from that voxel, as part of the patch size.
+        jitter: largest shift of a patch from the voxel that was drawn, as part of the patch size.
     """
 
     name: str
@@ -146,12 +146,12 @@ class RoiSampler:
 
     def _centre(self, case: Mapping[str, torch.Tensor], group: SourceGroup) -> np.ndarray:
         """Voxel coordinates of the patch's centre."""
-        if len(case["foreground"]) and self.rng.random() < group.foreground:
-            voxel = case["foreground"][int(self.rng.integers(len(case["foreground"])))].numpy()
-            return voxel + self.rng.uniform(-group.jitter, group.jitter, 3) * self.patch_size
-        if len(case["centres"]):
-            return case["centres"][int(self.rng.integers(len(case["centres"])))].numpy().astype(float)
-        return self.rng.uniform(0, np.array(case["image"].shape) - 1)
+        marked = len(case["foreground"]) > 0 and self.rng.random() < group.foreground
+        voxels = case["foreground"] if marked else case["centres"]
+        if len(voxels) == 0:
+            return self.rng.uniform(0, np.array(case["image"].shape) - 1)
+        voxel = voxels[int(self.rng.integers(len(voxels)))].numpy()
+        return voxel + self.rng.uniform(-group.jitter, group.jitter, 3) * self.patch_size
 
     def _matrix(self) -> tuple[np.ndarray, bool]:
         """Patch axes -> source axes: rotation, zoom, flips; and whether left and right changed places."""
