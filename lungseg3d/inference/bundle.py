@@ -118,8 +118,8 @@ def load_weights(network: torch.nn.Module, weights: Path) -> None:
         raise BundleError(
             "E_BAD_CHECKPOINT", f"{weights} cannot be read as weights: {error}".splitlines()[0]
         ) from error
-    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in state.items()} if isinstance(state, dict) else {}
+    expected = {key: _shape(value) for key, value in network.state_dict().items()}
+    found = {key: _shape(value) for key, value in state.items()} if isinstance(state, dict) else {}
     wrong = [f"{key}: {expected.get(key)} expected, {found.get(key)} found" for key in {**expected, **found}]
     wrong = [
         line for line, key in zip(wrong, {**expected, **found}, strict=True) if expected.get(key) != found.get(key)
@@ -131,3 +131,8 @@ def load_weights(network: torch.nn.Module, weights: Path) -> None:
             "Take weights and configuration from the same bundle.",
         )
     network.load_state_dict(state, strict=True)
+
+
+def _shape(value: Any) -> tuple[int, ...] | str:
+    """Shape of a tensor; the type's name of what is none, such as a checkpoint's `epoch`."""
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__

@@ -83,7 +83,8 @@ class WindowInferer(Inferer):
         for i in range(0, len(windows), self.batch_size):
             batch = windows[i : i + self.batch_size]
             patches = torch.cat([image[:, :, x, y, z] for x, y, z in batch])
-            found = self._foreground(patches, network)
+            # The image may stay on the CPU while the network is on CUDA; what is merged lies beside the image.
+            found = self._foreground(patches, network).to(image.device)
             if merged is None:
                 merged = torch.zeros((found.shape[1], *image.shape[2:]), device=image.device)
             for (x, y, z), patch in zip(batch, found, strict=True):
