@@ -162,13 +162,24 @@ def _draw_nodules(
         # The nodule takes the place of air-filled lung: vessels in it stay, and the pleura stays in its own voxels.
         lung_hu = np.minimum(block, anatomy.habitus.lung_hu)
         np.maximum(block, np.minimum(block + occupancy * (own_hu - lung_hu), np.maximum(block, own_hu)), out=block)
-        mask = occupancy >= 0.5
-        if not mask.any() and occupancy.max() > 0.1:
-            # Smaller than a voxel: its fullest voxel stands for it, so that every listed nodule is on the map.
-            mask = occupancy == occupancy.max()
+        mask = fullest_voxels(occupancy)
         nodule_map[box.slices][mask] = number
         labels[box.slices][mask] = NODULE.value
     return nodule_map
+
+
+def fullest_voxels(occupancy: np.ndarray) -> np.ndarray:
+    """The mask whose volume is nearest to the true one: as many of the fullest voxels as all together would fill.
+
+    Cutting at one half would lose a tenth of a 5 mm nodule on a grid of 1.4 x 1.4 x 2 mm. At least one voxel is true.
+
+    Args:
+        occupancy: share of each voxel that lies in the object, 0 to 1, any shape.
+    """
+    count = max(1, round(float(occupancy.sum())))
+    mask = np.zeros(occupancy.size, dtype=bool)
+    mask[np.argpartition(occupancy.ravel(), -count)[-count:]] = True
+    return mask.reshape(occupancy.shape)
 
 
 def _scan(hu: np.ndarray, spec: PhantomSpec, places: Places) -> np.ndarray:

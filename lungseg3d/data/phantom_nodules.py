@@ -89,7 +89,7 @@ def nodule_occupancy(spec: NoduleSpec, grid: Grid, centre_ras_mm: Point) -> np.n
         centre_ras_mm: where.
 
     Returns:
-        float32 0..1, shape of the grid. A voxel belongs to the nodule where it is >= 0.5.
+        float32 0..1, shape of the grid: the share of each voxel that lies in the nodule.
     """
     return _sampled(spec, grid, centre_ras_mm)[0]
 
