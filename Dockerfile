@@ -20,6 +20,7 @@ RUN python -c 'import tomllib; print(*(d for d in tomllib.load(open("pyproject.t
 COPY README.md LICENSE ./
 COPY lungseg3d ./lungseg3d
 COPY bundles ./bundles
+COPY data_manifests ./data_manifests
 RUN pip install --no-cache-dir .
 
 FROM python:${PYTHON_VERSION}-slim
