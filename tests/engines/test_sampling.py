@@ -68,7 +68,7 @@ def test_an_unturned_patch_is_a_copy_of_the_case():
     case = smooth_case()
     centres = torch.zeros_like(case["label"])
     centres[0, 18, 15, 14] = 1
-    sampler = unzoomed(sampler_of(SourceGroup("a", [{**case, "centres": centres}], foreground=0)))
+    sampler = unzoomed(sampler_of(SourceGroup("a", [{**case, "centres": centres}], foreground=0, jitter=0)))
     batch = sampler.batch()
     # A patch of even size is centred on a voxel's centre, so its own voxels lie half-way between the case's.
     block = case["image"][0, 9:27, 6:24, 5:23].float()
@@ -204,9 +204,23 @@ def test_patches_are_centred_where_centres_allow_it():
     case["centres"] = case["label"].clone()
     case["label"] = torch.zeros_like(case["label"])
     case["image"][:, 12:16, 60:64, 38:42] = 400
-    batch = unzoomed(sampler_of(SourceGroup("a", [case]), batch_size=20)).batch()
+    batch = unzoomed(sampler_of(SourceGroup("a", [case], jitter=0), batch_size=20)).batch()
     middle = batch["image"][:, 0, P // 2 - 1 : P // 2 + 1, P // 2 - 1 : P // 2 + 1, P // 2 - 1 : P // 2 + 1]
     assert (middle.flatten(1).max(dim=1).values > 0.4).all()
+
+
+def test_patches_stray_from_their_centre_by_the_jitter_and_no_further():
+    case = speck_case()
+    case["label"] = torch.zeros_like(case["label"])
+    ramp = torch.arange(80, dtype=torch.int16)[:, None, None].expand(80, 80, 80)[None] * 10 - 600
+    case["centres"] = torch.zeros_like(case["label"])
+    case["centres"][0, 40, 40, 40] = 1
+    group = SourceGroup("a", [{**case, "image": ramp}], jitter=0.5)
+    batch = unzoomed(sampler_of(group, batch_size=60)).batch()
+    x = (batch["image"][:, 0, P // 2 - 1 : P // 2 + 1].flatten(1).mean(dim=1) * 1400 - 400) / 10
+    assert x.min() >= 40 - 0.5 * P - 0.01
+    assert x.max() <= 40 + 0.5 * P + 0.01
+    assert x.max() - x.min() > 0.7 * P
 
 
 def test_beyond_the_case_its_border_goes_on_without_a_label():
