@@ -198,9 +198,12 @@ def _done(
 def _run_networks(ct: Volume, models: _Models, watch: Stopwatch) -> _Segmented:
     """The bundle's own steps, each timed."""
     data: dict[str, Any] = {"image": to_meta_tensor(ct)}
+    name = "lungs"
     for step in models.nodules.preprocessing.transforms:
-        with watch.step("lungs" if isinstance(step, SegmentLungsd) else "prepare"):
+        with watch.step(name):
             data = Compose([step])(data)  # Compose maps over lists and names the step that fails
+        # What comes before the lungs counts to them, so that progress never goes back.
+        name = "prepare" if isinstance(step, SegmentLungsd) else name
     with watch.step("nodules"):
         data = models.nodules.postprocessing(models.nodules.infer(data))
     nodules = to_volume(data["nodules"])

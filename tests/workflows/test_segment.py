@@ -1,0 +1,332 @@
+"""`segment`: what is in the chest comes out, on its own grid, measured and written; a bad case stops no other."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from lungseg3d.core import BundleError, OutputError, Volume
+from lungseg3d.io import read_labels, write_dicom_series, write_volume
+from lungseg3d.workflows.segment import SegmentOptions, segment_cases
+
+FILES = ["labels.nii.gz", "nodules.csv", "nodules.nii.gz", "report.html", "result.json"]
+
+
+@pytest.fixture(scope="module")
+def options(bundles) -> SegmentOptions:
+    return SegmentOptions(device="cpu", precision="fp32", lung_bundle=bundles.lungs, nodule_bundle=bundles.nodules)
+
+
+@pytest.fixture(scope="module")
+def run(chest, options, tmp_path_factory):
+    """One call with a bad input between two good ones, a DICOM series and a NIfTI of the same chest."""
+    folder = tmp_path_factory.mktemp("run")
+    write_dicom_series(folder / "chest-dicom", chest.ct)
+    write_volume(folder / "chest-nifti.nii.gz", chest.ct)
+    (folder / "broken.nii.gz").write_text("no image")
+    calls: list[tuple[str, str, float]] = []
+    inputs = [folder / "chest-dicom", folder / "broken.nii.gz", folder / "chest-nifti.nii.gz"]
+    results = segment_cases(inputs, folder / "out", options, lambda *call: calls.append(call))
+    return folder / "out", results, calls
+
+
+@pytest.fixture(scope="module")
+def result(run):
+    return run[1][2]
+
+
+@pytest.fixture(scope="module")
+def record(run):
+    return json.loads((run[0] / "chest-nifti" / "result.json").read_text(encoding="utf-8"))
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def in_ras(path: Path) -> np.ndarray:
+    return read_labels(path).as_ras().array
+
+
+def test_a_bad_input_is_refused_with_its_code_and_the_good_ones_are_done(run):
+    out, results, _ = run
+    assert [(r.case_id, r.status) for r in results] == [
+        ("chest-dicom", "done"),
+        ("broken", "refused"),
+        ("chest-nifti", "done"),
+    ]
+    assert [issue.code for issue in results[1].issues] == ["E_NOT_AN_IMAGE"]
+    assert sorted(path.name for path in (out / "broken").iterdir()) == ["report.html", "result.json"]
+    refused = json.loads((out / "broken" / "result.json").read_text(encoding="utf-8"))
+    assert (refused["status"], refused["issues"][0]["code"]) == ("refused", "E_NOT_AN_IMAGE")
+    assert "E_NOT_AN_IMAGE" in (out / "broken" / "report.html").read_text(encoding="utf-8")
+    for case in ("chest-dicom", "chest-nifti"):
+        assert sorted(path.name for path in (out / case).iterdir()) == FILES
+        assert all(path.stat().st_size for path in (out / case).iterdir())
+
+
+def test_lungs_and_nodule_lie_where_they_are(run, chest):
+    found = read_labels(run[0] / "chest-nifti" / "labels.nii.gz")
+    assert found.grid.matches(chest.ct.grid)
+    for value, least in ((1, 0.97), (2, 0.97), (3, 0.9)):
+        assert dice(found.array == value, chest.labels.array == value) > least
+
+
+def test_label_files_have_the_types_and_values_that_are_promised(run):
+    folder = run[0] / "chest-nifti"
+    labels, nodules = (nibabel.load(folder / f"{name}.nii.gz") for name in ("labels", "nodules"))
+    assert labels.get_data_dtype() == np.uint8
+    assert nodules.get_data_dtype() == np.uint16
+    assert set(np.unique(labels.dataobj)) == {0, 1, 2, 3}
+    assert np.array_equal(np.asarray(labels.dataobj) == 3, np.asarray(nodules.dataobj) == 1)
+
+
+def test_lungs_and_nodule_are_measured(result, chest):
+    voxel_ml = chest.ct.voxel_volume_mm3 / 1000
+    array = chest.labels.array
+    known_ml = {"right_lung": (np.isin(array, (1, 3))).sum() * voxel_ml, "left_lung": (array == 2).sum() * voxel_ml}
+    # Half-filled voxels of the 3 mm grid look like tissue to a threshold at -650 HU: a tenth of a voxel all around.
+    assert {lung.name: lung.volume_ml for lung in result.lungs} == pytest.approx(known_ml, rel=0.06)
+    (nodule,) = result.nodules
+    assert nodule.volume_mm3 == pytest.approx((array == 3).sum() * chest.ct.voxel_volume_mm3, rel=0.15)
+    assert nodule.centroid_ras_mm == pytest.approx((50, 10, -6), abs=1.0)
+    assert nodule.centroid_lps_mm == pytest.approx((-50, -10, -6), abs=1.0)
+    assert (nodule.id, nodule.side, nodule.kind) == (1, "right", "solid")
+    assert nodule.mean_hu > -300
+    assert 0.8 < nodule.confidence <= 1
+    assert nodule.pleura_distance_mm == pytest.approx(15, abs=5)
+
+
+def test_the_record_says_how_it_came_about(record, bundles):
+    provenance = record["provenance"]
+    for role, root in (("lungs", bundles.lungs), ("nodules", bundles.nodules)):
+        sha256 = hashlib.sha256((root / "models" / "model.pt").read_bytes()).hexdigest()
+        assert provenance["bundles"][role]["weights_sha256"] == sha256
+        assert provenance["bundles"][role]["version"]
+    assert provenance["bundles"]["lungs"]["name"] == "lung_ct_segmentation"
+    assert provenance["bundles"]["nodules"]["name"] == "lung_nodule_ct_segmentation"
+    assert set(provenance["versions"]) == {"lungseg3d", "torch", "monai", "python"}
+    assert all(provenance["versions"].values())
+    assert provenance["options"] == {"roi": "lungs", "device": "cpu", "precision": "fp32"}
+
+
+def test_the_record_holds_grid_timings_memory_and_files(record, chest):
+    assert record["grid"]["shape"] == list(chest.ct.shape)
+    np.testing.assert_allclose(record["grid"]["affine_ras"], chest.ct.affine, atol=1e-4)
+    assert list(record["timings_s"])[:5] == ["read", "lungs", "prepare", "nodules", "measure"]
+    assert all(seconds >= 0 for seconds in record["timings_s"].values())
+    assert record["timings_s"]["lungs"] > 0
+    assert record["peak_memory_mib"] > 50
+    assert sorted(record["files"]) == FILES
+    assert (record["status"], record["issues"], record["source"]["format"]) == ("done", [], "NIfTI")
+
+
+def test_the_table_has_a_row_for_each_nodule_of_the_record(run, record):
+    rows = list(csv.DictReader((run[0] / "chest-nifti" / "nodules.csv").open(encoding="utf-8")))
+    assert [int(row["id"]) for row in rows] == [nodule["id"] for nodule in record["nodules"]] == [1]
+    assert float(rows[0]["volume_mm3"]) == pytest.approx(record["nodules"][0]["volume_mm3"], abs=0.01)
+
+
+def test_a_dicom_series_and_its_nifti_copy_give_the_same_labels(run):
+    for name in ("labels.nii.gz", "nodules.nii.gz"):
+        dicom, nifti = (in_ras(run[0] / case / name) for case in ("chest-dicom", "chest-nifti"))
+        assert nifti.any()
+        assert np.array_equal(dicom, nifti)
+
+
+def test_progress_goes_from_0_to_1_for_every_case_and_never_back(run):
+    calls = run[2]
+    for case, last in (("chest-dicom", "done"), ("broken", "refused"), ("chest-nifti", "done")):
+        fractions = [fraction for name, _, fraction in calls if name == case]
+        assert fractions[0] == 0
+        assert fractions == sorted(fractions)
+        assert fractions[-1] == 1
+        assert [step for name, step, _ in calls if name == case][-1] == last
+    steps = {step for name, step, _ in calls if name == "chest-nifti"}
+    assert steps == {"read", "lungs", "prepare", "nodules", "measure", "report", "write", "done"}
+
+
+def turned(volume: Volume, order=(0, 1, 2), signs=(1, 1, 1)) -> Volume:
+    """The same chest in the same place of the world, its voxels stored in another order."""
+    turn = np.zeros((4, 4))
+    turn[3, 3] = 1
+    for axis, (source, sign) in enumerate(zip(order, signs, strict=True)):
+        turn[source, axis] = sign
+        turn[source, 3] = 0 if sign > 0 else volume.shape[source] - 1
+    array = volume.array.transpose(order)[tuple(slice(None, None, s) for s in signs)]
+    return Volume(np.ascontiguousarray(array), volume.affine @ turn)
+
+
+@pytest.mark.parametrize(
+    ("order", "signs"),
+    [((0, 1, 2), (-1, -1, 1)), ((0, 1, 2), (1, 1, -1)), ((2, 0, 1), (-1, 1, -1))],
+    ids=["LPS", "head first", "permuted and flipped"],
+)
+def test_a_flipped_or_permuted_copy_gives_the_same_mask_in_the_world(run, chest, options, tmp_path, order, signs):
+    copy = turned(chest.ct, order, signs)
+    write_volume(tmp_path / "copy.nii.gz", copy)
+    (result,) = segment_cases([tmp_path / "copy.nii.gz"], tmp_path / "out", options)
+    labels = read_labels(tmp_path / "out" / "copy" / "labels.nii.gz")
+    assert result.status == "done"
+    assert labels.grid.matches(copy.grid)
+    assert np.array_equal(labels.as_ras().array, in_ras(run[0] / "chest-nifti" / "labels.nii.gz"))
+
+
+def test_an_oblique_copy_keeps_lungs_and_nodule_in_the_world(chest, options, tmp_path):
+    c, s = np.cos(np.radians(12)), np.sin(np.radians(12))
+    turn = np.array([[c, -s, 0, 30], [s, c, 0, -12], [0, 0, 1, 5], [0, 0, 0, 1]])
+    write_volume(tmp_path / "oblique.nii.gz", Volume(chest.ct.array, turn @ chest.ct.affine))
+    (result,) = segment_cases([tmp_path / "oblique.nii.gz"], tmp_path / "out", options)
+    labels = read_labels(tmp_path / "out" / "oblique" / "labels.nii.gz")
+    for value, least in ((1, 0.97), (2, 0.97), (3, 0.9)):
+        assert dice(labels.array == value, chest.labels.array == value) > least
+    expected = turn[:3, :3] @ (50, 10, -6) + turn[:3, 3]
+    assert result.nodules[0].centroid_ras_mm == pytest.approx(expected, abs=1.0)
+
+
+def test_the_full_roi_finds_no_lungs_and_says_so(chest, options, tmp_path):
+    # A crop of the right lung alone, no wall: as nodule crops are.
+    inside = (slice(41, 52), slice(18, 32), slice(9, 21))
+    crop = Volume(chest.ct.array[inside], chest.ct.affine)
+    write_volume(tmp_path / "crop.nii.gz", crop)
+    full = SegmentOptions(**{**vars(options), "roi": "full"})
+    (result,) = segment_cases([tmp_path / "crop.nii.gz"], tmp_path / "out", full)
+    assert (result.status, result.lungs, result.issues) == ("done", (), ())
+    assert result.provenance["options"]["roi"] == "full"
+    assert set(result.provenance["bundles"]) == {"nodules"}
+    (nodule,) = result.nodules
+    assert (nodule.side, nodule.pleura_distance_mm) == ("unknown", None)
+    known = chest.labels.array[inside] == 3
+    found = read_labels(tmp_path / "out" / "crop" / "labels.nii.gz").array
+    assert set(np.unique(found)) == {0, 3}
+    assert dice(found == 3, known) > 0.9
+
+
+def test_a_volume_without_lung_is_done_with_a_warning(options, tmp_path):
+    hu = np.random.default_rng(0).normal(40, 20, (20, 20, 20)).astype(np.int16)
+    hu[0] = -550  # half air, as at the skin
+    write_volume(tmp_path / "leg.nii.gz", Volume(hu, np.diag([3.0, 3, 3, 1])))
+    (result,) = segment_cases([tmp_path / "leg.nii.gz"], tmp_path / "out", options)
+    assert (result.status, result.lungs, result.nodules) == ("done", (), ())
+    assert "W_NO_LUNG" in [issue.code for issue in result.issues]
+    assert sorted(path.name for path in (tmp_path / "out" / "leg").iterdir()) == FILES
+
+
+@pytest.fixture
+def small(tmp_path) -> Path:
+    """Something quick to segment with the full ROI."""
+    hu = np.full((16, 16, 16), -900, np.int16)
+    hu[5:11, 5:11, 5:11] = 40
+    write_volume(tmp_path / "small.nii.gz", Volume(hu, np.diag([2.0, 2, 2, 1])))
+    return tmp_path / "small.nii.gz"
+
+
+def full_roi(options: SegmentOptions, **changes) -> SegmentOptions:
+    return SegmentOptions(**{**vars(options), "roi": "full", **changes})
+
+
+def test_results_are_never_overwritten_unasked(small, options, tmp_path):
+    folder = tmp_path / "out" / "small"
+    folder.mkdir(parents=True)
+    (folder / "labels.nii.gz").write_text("mine")
+    (result,) = segment_cases([small], tmp_path / "out", full_roi(options))
+    assert (result.status, [issue.code for issue in result.issues]) == ("failed", ["E_OUTPUT_EXISTS"])
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("labels.nii.gz", "mine")]
+
+
+def test_overwrite_replaces_and_an_empty_folder_is_no_result(small, options, tmp_path):
+    folder = tmp_path / "out" / "small"
+    folder.mkdir(parents=True)
+    (result,) = segment_cases([small], tmp_path / "out", full_roi(options))
+    assert result.status == "done"
+    (folder / "labels.nii.gz").write_text("old")
+    (result,) = segment_cases([small], tmp_path / "out", full_roi(options, overwrite=True))
+    assert result.status == "done"
+    assert (read_labels(folder / "labels.nii.gz").array == 3).sum() == 6**3
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+
+
+def test_a_refusal_with_overwrite_leaves_no_masks_of_an_earlier_run(small, options, tmp_path):
+    segment_cases([small], tmp_path / "out", full_roi(options))
+    small.write_text("no image any more")
+    (result,) = segment_cases([small], tmp_path / "out", full_roi(options, overwrite=True))
+    assert result.status == "refused"
+    assert sorted(path.name for path in (tmp_path / "out" / "small").iterdir()) == ["report.html", "result.json"]
+
+
+def test_equal_names_get_folders_of_their_own(small, options, tmp_path):
+    inputs = []
+    for parent in ("a", "b"):
+        (tmp_path / parent).mkdir()
+        inputs.append(tmp_path / parent / "small.nii.gz")
+        inputs[-1].write_bytes(small.read_bytes())
+    results = segment_cases(inputs, tmp_path / "out", full_roi(options))
+    assert [(r.case_id, r.status) for r in results] == [("small", "done"), ("small-2", "done")]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["small", "small-2"]
+
+
+def test_a_bug_in_one_case_is_a_failure_that_stops_no_other(small, options, tmp_path, monkeypatch):
+    from lungseg3d.workflows import segment
+
+    calls = []
+
+    def broken_once(*arguments, **more):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise RuntimeError("this is a bug")
+        return []
+
+    monkeypatch.setattr(segment, "measure_nodules", broken_once)
+    results = segment_cases([small, small], tmp_path / "out", full_roi(options))
+    assert [r.status for r in results] == ["failed", "done"]
+    (issue,) = results[0].issues
+    assert issue.code == "E_UNEXPECTED"
+    assert "this is a bug" in issue.message
+
+
+def test_memory_that_runs_out_is_said_in_words(small, options, tmp_path, monkeypatch):
+    from lungseg3d.workflows import segment
+
+    def greedy(*arguments, **more):
+        raise MemoryError
+
+    monkeypatch.setattr(segment, "measure_nodules", greedy)
+    (result,) = segment_cases([small], tmp_path / "out", full_roi(options))
+    assert (result.status, result.issues[0].code) == ("failed", "E_OUT_OF_MEMORY")
+
+
+def test_models_that_cannot_be_opened_stop_everything_before_a_case_is_written(small, options, tmp_path):
+    missing = full_roi(options, nodule_bundle=tmp_path / "nowhere")
+    with pytest.raises(BundleError, match="E_NO_BUNDLE"):
+        segment_cases([small], tmp_path / "out", missing)
+    assert not any((tmp_path / "out").iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+def test_cuda_where_there_is_none_is_refused(small, options, tmp_path):
+    with pytest.raises(BundleError, match="E_DEVICE"):
+        segment_cases([small], tmp_path / "out", full_roi(options, device="cuda"))
+
+
+def test_an_output_folder_that_cannot_be_made_is_an_error(small, options, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="E_WRITE"):
+        segment_cases([small], tmp_path / "file" / "out", full_roi(options))
+
+
+def test_no_input_gives_no_result(options, tmp_path):
+    assert segment_cases([], tmp_path / "out", full_roi(options)) == []
+
+
+def test_no_record_names_the_folders_above_the_input(run, tmp_path):
+    folder = run[0].parent
+    for path in run[0].rglob("*"):
+        if path.suffix in (".json", ".csv", ".html"):
+            assert str(folder) not in path.read_text(encoding="utf-8")
