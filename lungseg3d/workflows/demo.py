@@ -52,6 +52,7 @@ def demo(out: Path | str, seed: int = 1, on_progress: Progress | None = None) ->
     series = out / "dicom" / name
     if series.exists():
         shutil.rmtree(series)
+    (out / "planted.csv").unlink(missing_ok=True)
     write_dicom_series(series, phantom.ct, spec=SeriesSpec(seed=name))
     (result,) = segment_cases([series], out / "results", SegmentOptions(overwrite=True), on_progress)
     folder = out / "results" / result.case_id

@@ -1,0 +1,85 @@
+"""`demo`: what was planted is held against what was found, whatever the networks are worth."""
+
+from __future__ import annotations
+
+import csv
+import re
+
+import numpy as np
+import pytest
+
+from lungseg3d.data import NoduleSpec, Phantom, PhantomNodule
+from lungseg3d.workflows import demo as module
+from lungseg3d.workflows import segment
+from lungseg3d.workflows.demo import demo
+
+
+@pytest.fixture
+def planted(chest, bundles, monkeypatch) -> Phantom:
+    """A phantom of known nodules in place of the drawn one, and bundles that tell its parts by HU.
+
+    Nodule 1 is visible, nodule 2 is planted but has the lung's own HU, nodule 3 is too small to count.
+    """
+    seen = (chest.labels.array == 3).astype(np.uint16)
+    nodule_map = seen.copy()
+    nodule_map[12:16, 20:24, 15:18] = 2
+    nodule_map[20, 20, 20] = 3
+    nodules = tuple(
+        PhantomNodule(NoduleSpec(diameter_mm=d), number, (0.0, 0.0, 0.0), np.pi / 6 * d**3, d, side)
+        for number, d, side in ((1, 22.0, "right"), (2, 12.0, "left"), (3, 4.0, "left"))
+    )
+    phantom = Phantom(chest.ct, chest.labels, chest.ct.with_array(nodule_map), nodules)
+    monkeypatch.setattr(module, "make_phantom", lambda spec: phantom)
+    roots = {"lung_ct_segmentation": bundles.lungs, "lung_nodule_ct_segmentation": bundles.nodules}
+    monkeypatch.setattr(segment, "shipped_bundle", roots.__getitem__)
+    return phantom
+
+
+def test_the_demo_counts_the_planted_nodules_that_it_found(planted, tmp_path):
+    calls = []
+    made = demo(tmp_path, seed=3, on_progress=lambda *call: calls.append(call))
+    assert (made.planted, made.found, made.result.status) == (2, 1, "done")
+    assert len(list((tmp_path / "dicom" / "phantom-0003").glob("*.dcm"))) == planted.ct.shape[2]
+    assert made.report == tmp_path / "results" / made.result.case_id / "report.html"
+    assert made.report.is_file()
+    assert calls[0] == ("phantom-0003", "make the phantom", 0.0)
+    assert calls[-1][1:] == ("done", 1.0)
+    assert {name for name, _, _ in calls} == {"phantom-0003"}
+
+
+def test_the_table_says_how_much_of_each_planted_nodule_was_segmented(planted, tmp_path):
+    demo(tmp_path)
+    rows = list(csv.DictReader((tmp_path / "planted.csv").open(encoding="utf-8")))
+    assert [(row["id"], row["equivalent_diameter_mm"], row["side"]) for row in rows] == [
+        ("1", "22.0", "right"),
+        ("2", "12.0", "left"),
+        ("3", "4.0", "left"),
+    ]
+    shares = [float(row["segmented_share"]) for row in rows]
+    assert shares[0] > 0.8
+    assert shares[1:] == [0, 0]
+    assert all(re.fullmatch(r"\d\.\d\d", row["segmented_share"]) for row in rows)
+
+
+def test_a_second_run_replaces_the_first(planted, tmp_path):
+    first = demo(tmp_path)
+    stray = tmp_path / "dicom" / "phantom-0001" / "stray.dcm"
+    stray.write_text("left behind")
+    second = demo(tmp_path)
+    assert second.result.status == "done"
+    assert not stray.exists()
+    assert first.report == second.report
+    assert len(list((tmp_path / "results").iterdir())) == 1
+
+
+def test_a_case_that_failed_finds_nothing_and_still_says_so(planted, tmp_path, monkeypatch):
+    def broken(*arguments, **more):
+        raise RuntimeError("no networks today")
+
+    demo(tmp_path)
+    assert (tmp_path / "planted.csv").exists()
+    monkeypatch.setattr(segment, "measure_nodules", broken)
+    made = demo(tmp_path)
+    assert (made.result.status, made.planted, made.found) == ("failed", 2, 0)
+    assert made.report.is_file()
+    assert not (tmp_path / "planted.csv").exists()
