@@ -1,0 +1,185 @@
+"""`train`: the command line it runs, and one epoch of every bundle on a tiny data set."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lungseg3d.core import BundleError, Volume
+from lungseg3d.data import PhantomSpec, make_phantom
+from lungseg3d.io import write_labels, write_volume
+from lungseg3d.workflows import train as module
+from lungseg3d.workflows.train import train, train_command
+
+BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
+NAMES = ("lung_ct_segmentation", "lung_nodule_ct_segmentation")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    configs = tmp_path / "my bundle" / "configs"
+    for overlay in ("train", "networks/se_unet", "networks/light_unet", "training/long"):
+        (configs / f"{overlay}.json").parent.mkdir(parents=True, exist_ok=True)
+        (configs / f"{overlay}.json").write_text("{}")
+    return configs.parent
+
+
+def after(words: list[str], option: str) -> str:
+    return words[words.index(option) + 1]
+
+
+def test_the_plain_command_names_bundle_configuration_and_output(bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = train_command("my bundle")
+    assert words[:4] == [sys.executable, "-m", "monai.bundle", "run"]
+    assert after(words, "--bundle_root") == str(bundle)
+    assert after(words, "--config_file") == f"['{bundle}/configs/train.json']"
+    assert after(words, "--meta_file") == f"{bundle}/configs/metadata.json"
+    assert after(words, "--output_dir") == str(tmp_path / "runs" / "my bundle")
+    assert len(words) == 12
+
+
+def test_overlays_follow_the_configuration_and_overrides_the_overlays(bundle, tmp_path):
+    words = train_command(
+        bundle,
+        network="se_unet",
+        training="long",
+        fold=0,
+        overrides={"epochs": "3", "train::sampler::seed": "7"},
+        out=tmp_path / "out",
+    )
+    configs = bundle / "configs"
+    files = [configs / "train.json", configs / "networks" / "se_unet.json", configs / "training" / "long.json"]
+    assert after(words, "--config_file") == "[" + ",".join(f"'{file}'" for file in files) + "]"
+    assert after(words, "--output_dir") == str(tmp_path / "out")
+    assert words[-6:] == ["--fold", "0", "--epochs", "3", "--train::sampler::seed", "7"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "hint"),
+    [
+        ({"network": "se_unett"}, "Did you mean se_unet?"),
+        ({"network": "zzz"}, "There are: light_unet, se_unet."),
+        ({"training": "lang"}, "Did you mean long?"),
+    ],
+)
+def test_an_unknown_overlay_is_refused_with_the_nearest_name(bundle, choice, hint):
+    with pytest.raises(BundleError, match="E_NO_OVERLAY") as caught:
+        train_command(bundle, **choice)
+    assert hint in str(caught.value)
+
+
+def test_no_overlay_of_a_kind_is_said(bundle):
+    shutil.rmtree(bundle / "configs" / "training")
+    with pytest.raises(BundleError, match="There are: none"):
+        train_command(bundle, training="long")
+
+
+def test_a_folder_without_a_training_is_no_bundle(tmp_path):
+    with pytest.raises(BundleError, match="E_NO_BUNDLE"):
+        train_command(tmp_path)
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_training_prints_the_line_that_it_runs_and_passes_its_exit_code_on(bundle, tmp_path, monkeypatch, capsys, code):
+    ran: list[list[str]] = []
+
+    def run(words, check, env):
+        ran.append(words)
+        assert env["MLFLOW_DISABLE_TELEMETRY"] == "true"
+        return subprocess.CompletedProcess(words, code)
+
+    monkeypatch.setattr(module.subprocess, "run", run)
+    assert train(bundle, fold=2, out=tmp_path / "a" / "b") == code
+    line = capsys.readouterr().out.strip()
+    assert shlex.split(line) == ["python", *ran[0][1:]]
+    assert ran[0] == train_command(bundle, fold=2, out=tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def write_manifest(path: Path, cases: list[dict]) -> str:
+    content = {"name": path.stem, "source": "made by the test", "licence": "none needed", "cases": cases}
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """A phantom CT with lungs, and four crops with a ball in each, with their manifests."""
+    folder = tmp_path_factory.mktemp("data")
+    phantom = make_phantom(PhantomSpec(seed=5, shape=(70, 56, 56), spacing_mm=(6.0, 6.0, 6.0), nodule_count=2))
+    lungs = phantom.labels.array
+    write_volume(folder / "ct.nii.gz", phantom.ct)
+    # Left and right as the validation's manifest has them: 1 left, 2 right.
+    swapped = np.select([lungs == 1, lungs == 2], [2, 1], 0).astype(np.uint8)
+    write_labels(folder / "lungs.nii.gz", phantom.ct.with_array(swapped))
+    case = {"case_id": "ct", "patient": "ct"}
+    write_manifest(folder / "cts.json", [{**case, "files": {"image": "ct.nii.gz"}}])
+    files = {"image": "ct.nii.gz", "label": "lungs.nii.gz"}
+    write_manifest(folder / "validation.json", [{**case, "files": files}])
+    away = np.linalg.norm(np.indices((24, 24, 24)) - 11.5, axis=0)
+    crops = []
+    for i, radius in enumerate((4, 5, 6, 7)):
+        hu = np.where(away <= radius, 40, -850).astype(np.int16)
+        write_volume(folder / f"image-{i}.nii.gz", Volume(hu, np.eye(4)))
+        write_labels(folder / f"label-{i}.nii.gz", Volume((away <= radius).astype(np.uint8), np.eye(4)))
+        files = {"image": f"image-{i}.nii.gz", "label": f"label-{i}.nii.gz"}
+        crops.append({"case_id": f"crop-{i}", "patient": f"p{i}", "fold": i % 2, "files": files})
+    write_manifest(folder / "crops.json", crops)
+    return folder
+
+
+def overrides_for(name: str, data: Path, cache: Path) -> dict[str, str]:
+    """One epoch of two small batches."""
+    few = {
+        "dataset_dir": str(data),
+        "cache_dir": str(cache),
+        "epochs": "1",
+        "batches_per_epoch": "2",
+        "batch_size": "2",
+        "patch_size": "16",
+        "val_interval": "1",
+        "phantom_seeds": "[7]",
+        "train::phantoms::data::shape": "[60, 48, 48]",
+        "train::phantoms::data::spacing_mm": "[7.0, 7.0, 7.0]",
+        "train::phantoms::data::nodule_count": "2",
+        "precision": "fp32",
+        "device": "$torch.device('cpu')",
+        "spacing_mm": "6.0",
+    }
+    if name == "lung_ct_segmentation":
+        few |= {"manifest": str(data / "cts.json"), "val_manifest": str(data / "validation.json")}
+        few |= {"network_def::channels": "[4, 8]"}
+    else:
+        few |= {"nodule_manifest": str(data / "crops.json"), "host_manifest": str(data / "cts.json")}
+        few |= {"nodule_dir": str(data), "spacing_mm": "1.5", "network_def::channels": "[4, 8]"}
+    return few
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_one_epoch_of_every_bundle_leaves_weights_that_fit_its_network(name, data, tmp_path):
+    import torch
+
+    from lungseg3d.networks import LightUNet3d
+
+    overrides = overrides_for(name, data, tmp_path / "cache")
+    fold = 1 if "nodule" in name else None
+    words = train_command(BUNDLES / name, fold=fold, overrides=overrides, out=tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    ran = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    files = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"model.pt", "mlruns.db"} <= files
+    state = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
+    classes = 3 if name == "lung_ct_segmentation" else 2
+    LightUNet3d(out_channels=classes, channels=(4, 8)).load_state_dict(state.get("model", state), strict=True)
+    assert all(torch.isfinite(value).all() for value in state.values())
+    assert "val_mean_dice" in ran.stdout + ran.stderr
