@@ -1,0 +1,107 @@
+"""Each candidate looked at again, in the middle of a window of its own and in all its mirror images.
+
+In: image, first probabilities, network. Out: probabilities that hold the candidates only, averaged over the views.
+A true nodule looks like one from every side; much that only resembles one in passing does not. Cost follows candidates.
+Knows no file and no label.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from scipy import ndimage
+
+from lungseg3d.core import Box
+from lungseg3d.tensors import autocast_for, resolve_precision
+
+_BORDER_VOXELS = 3  # how far the second look may move a candidate's border outwards
+
+
+class SecondLookd(MapTransform):
+    """Replace first-look probabilities by the mean over mirrored, centred views of each candidate.
+
+    Args:
+        keys: probabilities (1, X, Y, Z) on the working grid.
+        network: gives logits (B, 2, ...) of images (B, 1, ...).
+        image_key: the network's input (1, X, Y, Z) in [0, 1].
+        roi_size: side of the window in voxels; larger for candidates that nearly fill it.
+        flips: axes to mirror; all their combinations are views, so three axes give eight.
+        threshold: first-look probability that makes a candidate.
+        least_voxels: smaller candidates are dropped unseen.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        network: torch.nn.Module,
+        image_key: str = "image",
+        roi_size: int = 48,
+        flips: Sequence[int] = (0, 1, 2),
+        threshold: float = 0.5,
+        least_voxels: int = 5,
+        precision: str = "auto",
+    ) -> None:
+        super().__init__(keys)
+        self.network, self.image_key, self.roi_size = network, image_key, roi_size
+        self.threshold, self.least_voxels, self.precision = threshold, least_voxels, precision
+        self.views = [axes for r in range(len(flips) + 1) for axes in itertools.combinations(flips, r)]
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        image = torch.as_tensor(d[self.image_key]).as_subclass(torch.Tensor)
+        for key in self.key_iterator(d):
+            first = torch.as_tensor(d[key]).as_subclass(torch.Tensor)
+            second = torch.from_numpy(self._looked(image, first[0].cpu().numpy()))[None]
+            d[key] = MetaTensor(second).copy_meta_from(d[key]) if isinstance(d[key], MetaTensor) else second
+        return d
+
+    def _looked(self, image: torch.Tensor, first: np.ndarray) -> np.ndarray:
+        """(X, Y, Z) probabilities, 0 away from the candidates."""
+        second = np.zeros_like(first)
+        pieces, _ = ndimage.label(first > self.threshold)
+        sizes = np.bincount(pieces.ravel())
+        for number, place in enumerate(ndimage.find_objects(pieces), start=1):
+            if sizes[number] < self.least_voxels:
+                continue
+            box = Box(tuple(s.start for s in place), tuple(s.stop for s in place))
+            window = self._window(box, first.shape)
+            x, y, z = window.slices
+            probability = self._mean_over_views(image[:, x, y, z])
+            reach = box.grown(_BORDER_VOXELS, within=first.shape)
+            near = ndimage.binary_dilation(pieces[reach.slices] == number, iterations=_BORDER_VOXELS)
+            inside = Box(
+                tuple(a - w for a, w in zip(reach.start, window.start, strict=True)),  # type: ignore[arg-type]
+                tuple(b - w for b, w in zip(reach.stop, window.start, strict=True)),  # type: ignore[arg-type]
+            )
+            part = second[reach.slices]
+            part[near] = np.maximum(part, probability[inside.slices])[near]
+        return second
+
+    def _window(self, box: Box, shape: tuple[int, ...]) -> Box:
+        """A window around the candidate's middle, moved to lie in the image, never smaller than the candidate."""
+        start, stop = [], []
+        for a, b, n in zip(box.start, box.stop, shape, strict=True):
+            side = min(n, max(self.roi_size, b - a + self.roi_size // 3))
+            begin = min(max(0, (a + b - side) // 2), n - side)
+            start.append(begin)
+            stop.append(begin + side)
+        return Box(tuple(start), tuple(stop))  # type: ignore[arg-type]
+
+    def _mean_over_views(self, patch: torch.Tensor) -> np.ndarray:
+        """Foreground probability of (1, x, y, z), the mean of all views, as (x, y, z)."""
+        device = next(self.network.parameters()).device
+        dims = [tuple(axis + 1 for axis in axes) for axes in self.views]
+        views = torch.stack([patch.flip(axes) if axes else patch for axes in dims]).to(device)
+        with torch.no_grad(), autocast_for(resolve_precision(self.precision, device), device):
+            logits = self.network(views.contiguous(memory_format=torch.channels_last_3d))
+        found = 1 - logits.float().softmax(dim=1)[:, :1]
+        back = [view.flip(axes) if axes else view for view, axes in zip(found, dims, strict=True)]
+        return torch.stack(back).mean(dim=0)[0].cpu().numpy()

@@ -1,0 +1,84 @@
+"""The second look: only candidates, only where they are, the mean of all views."""
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+
+from lungseg3d.inference import SecondLookd
+
+
+class Threshold(torch.nn.Module):
+    """Marks what is brighter than one half; with `from_the_left`, only on the upper half of the first axis."""
+
+    def __init__(self, from_the_left: bool = False) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(40.0))
+        self.from_the_left = from_the_left
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.seen.append(tuple(image.shape))
+        logits = self.scale * (image - 0.5)
+        if self.from_the_left:
+            logits = logits.clone()
+            logits[:, :, : image.shape[2] // 2] = -20
+        return torch.cat([torch.zeros_like(logits), logits], dim=1)
+
+
+def make_case(shape=(70, 60, 50), at=((20, 20, 20), (55, 45, 40))) -> dict[str, MetaTensor]:
+    image = torch.zeros(1, *shape)
+    for x, y, z in at:
+        image[0, x - 3 : x + 3, y - 3 : y + 3, z - 3 : z + 3] = 1
+    return {
+        "image": MetaTensor(image),
+        "pred": MetaTensor(image.clone(), affine=torch.diag(torch.tensor([2.0, 2, 2, 1]))),
+    }
+
+
+def look(case, network, **options) -> np.ndarray:
+    options = {"roi_size": 24, "precision": "fp32", **options}
+    return SecondLookd("pred", network=network, **options)(case)["pred"]
+
+
+def test_what_looks_the_same_from_every_side_keeps_its_probability_and_place():
+    case = make_case()
+    second = look(case, Threshold())
+    assert np.allclose(second.numpy(), case["image"].numpy(), atol=1e-6)
+    assert torch.equal(second.affine, case["pred"].affine)
+
+
+def test_what_is_seen_in_half_of_the_views_only_gets_half_of_the_probability():
+    second = look(make_case(at=((35, 30, 25),)), Threshold(from_the_left=True)).numpy()
+    assert np.allclose(second[second > 0.01], 0.5, atol=1e-3)
+
+
+def test_the_network_sees_one_window_of_eight_views_for_each_candidate_and_nothing_else():
+    network = Threshold()
+    look(make_case(), network)
+    assert network.seen == [(8, 1, 24, 24, 24)] * 2
+
+
+def test_what_the_first_look_left_out_is_not_found_by_the_second():
+    case = make_case()
+    case["pred"][0, :40] = 0
+    second = look(case, Threshold()).numpy()
+    assert not second[0, :40].any()
+    assert second[0, 55, 45, 40] > 0.99
+
+
+def test_a_window_at_the_edge_moves_inwards_and_one_for_a_large_candidate_grows():
+    network = Threshold()
+    case = make_case(at=((3, 3, 3),))
+    case["image"][0, 10:50, 20:50, 10:40] = 1
+    case["pred"][0, 10:50, 20:50, 10:40] = 1
+    second = look(case, network)
+    assert np.allclose(second.numpy(), case["image"].numpy(), atol=1e-6)
+    assert sorted(network.seen) == [(8, 1, 24, 24, 24), (8, 1, 48, 38, 38)]
+
+
+def test_candidates_of_a_few_voxels_are_dropped_unseen():
+    network = Threshold()
+    case = make_case(at=())
+    case["pred"][0, 10, 10, 10:13] = 1
+    assert not look(case, network).any()
+    assert network.seen == []
