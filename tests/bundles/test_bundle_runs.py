@@ -138,6 +138,15 @@ def test_the_inference_configuration_has_what_monai_asks_of_a_workflow(name, coa
     assert workflow.check_properties() == []
 
 
+def test_the_lung_bundle_alone_writes_a_map_of_both_lungs(coarse_bundles, phantom_file, tmp_path):
+    overrides = {"dataset_dir": str(phantom_file), "output_dir": str(tmp_path), "device": "$torch.device('cpu')"}
+    _workflow(coarse_bundles / LUNGS, ["inference"], "infer", **overrides).run()
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.nii.gz")] == ["phantom/lungs.nii.gz"]
+    lungs = nibabel.load(tmp_path / "phantom" / "lungs.nii.gz")
+    assert np.array_equal(lungs.affine, nibabel.load(phantom_file).affine)
+    assert set(np.unique(np.asarray(lungs.dataobj))) == {0, 1, 2}
+
+
 def test_a_bundle_run_writes_the_label_maps_that_the_program_writes(coarse_bundles, phantom_file, tmp_path):
     root = coarse_bundles / NODULES
     command = [sys.executable, "-m", "monai.bundle", "run", "--bundle_root", str(root)]

@@ -31,10 +31,14 @@ NEEDED = [
 ]
 # Which files are read one after the other, each changing what came before.
 RUNS = [
-    (name, ["inference"] if overlay == "inference" else ["train", overlay])
-    for name in NAMES
-    for overlay in ("inference", "train", "evaluate", "multi_gpu_train", "networks/light_unet", "training/pretrain")
-    if (BUNDLES / name / "configs" / f"{overlay}.json").is_file()
+    *((name, ["inference"]) for name in NAMES),
+    *((name, ["train"]) for name in NAMES),
+    *((name, ["train", overlay]) for name in NAMES for overlay in ("evaluate", "multi_gpu_train")),
+    *(
+        (path.parts[-4], ["train", f"{path.parent.name}/{path.stem}"])
+        for kind in ("networks", "training")
+        for path in sorted(BUNDLES.glob(f"*/configs/{kind}/*.json"))
+    ),
 ]
 CLASSES = {"lung_ct_segmentation": 3, "lung_nodule_ct_segmentation": 2}
 
