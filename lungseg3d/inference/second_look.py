@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
+from monai.networks.utils import eval_mode
 from monai.transforms import MapTransform
 from scipy import ndimage
 
@@ -100,7 +101,8 @@ class SecondLookd(MapTransform):
         device = next(self.network.parameters()).device
         dims = [tuple(axis + 1 for axis in axes) for axes in self.views]
         views = torch.stack([patch.flip(axes) if axes else patch for axes in dims]).to(device)
-        with torch.no_grad(), autocast_for(resolve_precision(self.precision, device), device):
+        # MONAI post-processes after it has put the network back into training mode.
+        with eval_mode(self.network), autocast_for(resolve_precision(self.precision, device), device):
             logits = self.network(views.contiguous(memory_format=torch.channels_last_3d))
         found = 1 - logits.float().softmax(dim=1)[:, :1]
         back = [view.flip(axes) if axes else view for view, axes in zip(found, dims, strict=True)]

@@ -2,9 +2,17 @@
 
 from lungseg3d.transforms.grids import ToWorkingGridd
 from lungseg3d.transforms.reading import ReadCTd, ReadLabelsd
-from lungseg3d.transforms.sources import EmptyLabeld, LungCentresd, LungsByRulesd, MakePhantomd, fill_from_nearest
+from lungseg3d.transforms.sources import (
+    AirOutsideLungsd,
+    EmptyLabeld,
+    LungCentresd,
+    LungsByRulesd,
+    MakePhantomd,
+    fill_from_nearest,
+)
 
 __all__ = [
+    "AirOutsideLungsd",
     "EmptyLabeld",
     "LungCentresd",
     "LungsByRulesd",

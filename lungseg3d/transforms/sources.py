@@ -14,7 +14,7 @@ from monai.transforms import MapTransform, Transform
 from scipy import ndimage
 
 from lungseg3d.analysis import segment_lungs_by_rules
-from lungseg3d.core import Volume
+from lungseg3d.core import Box, Volume
 from lungseg3d.data import PhantomSpec, make_phantom
 from lungseg3d.tensors import to_meta_tensor, to_volume
 
@@ -115,4 +115,33 @@ class EmptyLabeld(MapTransform):
         for key in self.key_iterator(d):
             volume = to_volume(d[key])
             d[self.output_key] = to_meta_tensor(volume.with_array(np.zeros(volume.shape, np.uint8)))
+        return d
+
+
+class AirOutsideLungsd(MapTransform):
+    """Where a lung network is tempted: air that is not lung - trachea, gut, air beside the chest.
+
+    Args:
+        keys: a CT (1, X, Y, Z) in HU.
+        lungs_key: lung label map on the same grid; only the box around the lungs and above them is searched.
+        output_key: mask (1, X, Y, Z) uint8, for patches to be centred on.
+        air_hu: voxels below are air.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, lungs_key: str = "label", output_key: str = "centres", air_hu: float = -700.0
+    ) -> None:
+        super().__init__(keys)
+        self.lungs_key, self.output_key, self.air_hu = lungs_key, output_key, air_hu
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            ct, lungs = to_volume(d[key]), to_volume(d[self.lungs_key])
+            tempting = np.zeros(ct.shape, dtype=np.uint8)
+            if (box := Box.around(lungs.array > 0)) is not None:
+                x, y, z = box.slices
+                above = (x, y, slice(z.start, ct.shape[2]))
+                tempting[above] = (ct.array[above] < self.air_hu) & (lungs.array[above] == 0)
+            d[self.output_key] = to_meta_tensor(ct.with_array(tempting))
         return d

@@ -76,6 +76,13 @@ def test_a_window_at_the_edge_moves_inwards_and_one_for_a_large_candidate_grows(
     assert sorted(network.seen) == [(8, 1, 24, 24, 24), (8, 1, 48, 38, 38)]
 
 
+def test_a_network_in_training_mode_is_looked_through_in_evaluation_mode_and_given_back():
+    network = torch.nn.Sequential(Threshold(), torch.nn.Dropout(0.9)).train()
+    second = look(make_case(), network)
+    assert second.max() > 0.99
+    assert network.training
+
+
 def test_candidates_of_a_few_voxels_are_dropped_unseen():
     network = Threshold()
     case = make_case(at=())
