@@ -40,5 +40,5 @@ def train(
 def _key_and_value(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise typer.BadParameter(f"{text!r} is not KEY::PATH=VALUE, such as trainer::max_epochs=10", param_hint="--set")
+        raise typer.BadParameter(f"{text!r} is not KEY::PATH=VALUE, such as epochs=10", param_hint="--set")
     return key, value
