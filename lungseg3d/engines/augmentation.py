@@ -115,6 +115,8 @@ class NoduleInsertion:
     def _donor(case: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
         image = torch.as_tensor(case["image"]).as_subclass(torch.Tensor).float()
         label = (torch.as_tensor(case["label"]).as_subclass(torch.Tensor) > 0).float()
+        if not label.any():
+            raise ValueError(f"donor {case.get('case_id', '')} has an empty label: there is no nodule to insert")
         centre = torch.nonzero(label[0]).float().mean(dim=0).numpy()
         return image, label, centre
 

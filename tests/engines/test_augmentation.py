@@ -201,3 +201,9 @@ def test_no_donor_means_no_nodule():
     image, marked = NoduleInsertion([], ["hosts"], 1.0)(hu, label, ["hosts"] * 4, np.random.default_rng(0))
     assert torch.equal(image, hu)
     assert not marked.any()
+
+
+def test_a_donor_without_a_nodule_is_an_error_that_names_it():
+    empty = torch.zeros(1, 8, 8, 8)
+    with pytest.raises(ValueError, match="donor case-7 has an empty label"):
+        NoduleInsertion([{"image": empty, "label": empty, "case_id": "case-7"}], groups=["hosts"])
