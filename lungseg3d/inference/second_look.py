@@ -35,7 +35,8 @@ class SecondLookd(MapTransform):
         roi_size: side of the window in voxels; larger for candidates that nearly fill it.
         flips: axes to mirror; all their combinations are views, so three axes give eight.
         threshold: first-look probability that makes a candidate.
-        least_voxels: smaller candidates are dropped unseen.
+        peak: candidates whose first look never reaches this are dropped unseen.
+        least_voxels: smaller ones too.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
     """
 
@@ -47,12 +48,14 @@ class SecondLookd(MapTransform):
         roi_size: int = 48,
         flips: Sequence[int] = (0, 1, 2),
         threshold: float = 0.5,
+        peak: float = 0.8,
         least_voxels: int = 5,
         precision: str = "auto",
     ) -> None:
         super().__init__(keys)
         self.network, self.image_key, self.roi_size = network, image_key, roi_size
-        self.threshold, self.least_voxels, self.precision = threshold, least_voxels, precision
+        self.threshold, self.peak, self.least_voxels = threshold, peak, least_voxels
+        self.precision = precision
         self.views = [axes for r in range(len(flips) + 1) for axes in itertools.combinations(flips, r)]
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -68,9 +71,9 @@ class SecondLookd(MapTransform):
         """(X, Y, Z) probabilities, 0 away from the candidates."""
         second = np.zeros_like(first)
         pieces, _ = ndimage.label(first > self.threshold)
-        sizes = np.bincount(pieces.ravel())
         for number, place in enumerate(ndimage.find_objects(pieces), start=1):
-            if sizes[number] < self.least_voxels:
+            piece = pieces[place] == number
+            if piece.sum() < self.least_voxels or first[place][piece].max() < self.peak:
                 continue
             box = Box(tuple(s.start for s in place), tuple(s.stop for s in place))
             window = self._window(box, first.shape)

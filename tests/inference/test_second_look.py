@@ -89,3 +89,12 @@ def test_candidates_of_a_few_voxels_are_dropped_unseen():
     case["pred"][0, 10, 10, 10:13] = 1
     assert not look(case, network).any()
     assert network.seen == []
+
+
+def test_candidates_that_the_first_look_hardly_believed_are_dropped_unseen():
+    network = Threshold()
+    case = make_case()
+    case["pred"] *= 0.7
+    assert not look(case, network).any()
+    assert look(case, network, peak=0.6).any()
+    assert len(network.seen) == 2
