@@ -242,13 +242,13 @@ def test_convert_says_what_it_wrote(monkeypatch, ct, tmp_path):
 @pytest.mark.parametrize(("option", "opened"), [("--open", 1), ("--no-open", 0), (None, 0)])
 def test_demo_opens_its_report_only_when_asked_or_at_a_screen(monkeypatch, tmp_path, option, opened):
     report = tmp_path / "results" / "case-1" / "report.html"
-    result = SimpleNamespace(folder=tmp_path, report=report, found=5, planted=6, result=DONE)
+    result = SimpleNamespace(folder=tmp_path, report=report, found=5, planted=6, unplanted=2, result=DONE)
     stand_in(monkeypatch, "demo", demo=lambda out, seed, on_progress: result)
     shown_pages: list[str] = []
     monkeypatch.setattr("webbrowser.open", shown_pages.append)
     shown = run("demo", "--out", tmp_path, *([option] if option else []))
     assert shown.exit_code == 0, shown.output
-    assert "Found 5 of 6 planted nodules." in shown.stdout
+    assert "Found 5 of 6 planted nodules of 5 mm and more; 2 more match none." in shown.stdout
     assert shown_pages == [report.as_uri()] * opened
 
 

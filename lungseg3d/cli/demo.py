@@ -33,7 +33,9 @@ def demo(
     with progress() as on_progress:
         result = run_demo(out, seed, on_progress)
     say_table(results_table([result.result], result.report.parent.parent))
-    say(f"\nFound {result.found} of {result.planted} planted nodules.\nReport: {result.report}")
+    found = f"Found {result.found} of {result.planted} planted nodules of 5 mm and more"
+    say(f"\n{found}; {result.unplanted} more match none.")
+    say(f"Report: {result.report}")
     if (_has_browser() if open_report is None else open_report) and result.result.status == "done":
         import webbrowser
 

@@ -11,6 +11,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from lungseg3d.core import CaseResult, Volume
 from lungseg3d.data import Phantom, PhantomSpec, make_phantom
 from lungseg3d.io import SeriesSpec, read_labels, write_dicom_series, write_text
@@ -28,6 +30,7 @@ class DemoResult:
         report: the HTML page.
         planted: nodules of at least 5 mm in the phantom.
         found: those of them that a segmented nodule overlaps.
+        unplanted: segmented nodules that overlap nothing planted, of any size: false positives.
         result: the case's record.
     """
 
@@ -35,6 +38,7 @@ class DemoResult:
     report: Path
     planted: int
     found: int
+    unplanted: int
     result: CaseResult
 
 
@@ -57,18 +61,22 @@ def demo(out: Path | str, seed: int = 1, on_progress: Progress | None = None) ->
     (result,) = segment_cases([series], out / "results", SegmentOptions(overwrite=True), on_progress)
     folder = out / "results" / result.case_id
     hits: dict[int, float] = {}
+    unplanted = 0
     if result.status == "done":
-        hits = _overlaps(phantom, read_labels(folder / "nodules.nii.gz"))
+        nodules = read_labels(folder / "nodules.nii.gz").as_ras()
+        hits = _overlaps(phantom, nodules)
+        truth = phantom.nodule_map.as_ras().array
+        unplanted = len(result.nodules) - len(np.unique(nodules.array[(truth > 0) & (nodules.array > 0)]))
         write_text(out / "planted.csv", _planted_csv(phantom, hits))
     planted = [nodule for nodule in phantom.nodules if nodule.equivalent_diameter_mm >= LEAST_DIAMETER_MM]
     found = sum(hits.get(nodule.id, 0.0) > 0 for nodule in planted)
-    return DemoResult(out, folder / "report.html", len(planted), found, result)
+    return DemoResult(out, folder / "report.html", len(planted), found, unplanted, result)
 
 
 def _overlaps(phantom: Phantom, nodules: Volume) -> dict[int, float]:
-    """Share of each planted nodule that was segmented, by id."""
+    """Share of each planted nodule that was segmented, by id; `nodules` in RAS order."""
     truth = phantom.nodule_map.as_ras().array
-    predicted = nodules.as_ras().array > 0
+    predicted = nodules.array > 0
     return {nodule.id: float(predicted[truth == nodule.id].mean()) for nodule in phantom.nodules}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import re
 
 import numpy as np
@@ -38,13 +39,21 @@ def planted(chest, bundles, monkeypatch) -> Phantom:
 def test_the_demo_counts_the_planted_nodules_that_it_found(planted, tmp_path):
     calls = []
     made = demo(tmp_path, seed=3, on_progress=lambda *call: calls.append(call))
-    assert (made.planted, made.found, made.result.status) == (2, 1, "done")
+    assert (made.planted, made.found, made.unplanted, made.result.status) == (2, 1, 0, "done")
     assert len(list((tmp_path / "dicom" / "phantom-0003").glob("*.dcm"))) == planted.ct.shape[2]
     assert made.report == tmp_path / "results" / made.result.case_id / "report.html"
     assert made.report.is_file()
     assert calls[0] == ("phantom-0003", "make the phantom", 0.0)
     assert calls[-1][1:] == ("done", 1.0)
     assert {name for name, _, _ in calls} == {"phantom-0003"}
+
+
+def test_what_matches_nothing_planted_is_counted_too(planted, tmp_path, monkeypatch):
+    elsewhere = planted.nodule_map.with_array(np.zeros_like(planted.nodule_map.array))
+    elsewhere.array[0, 0, 0], elsewhere.array[0, 0, 1], elsewhere.array[0, 0, 2] = 1, 2, 3
+    monkeypatch.setattr(module, "make_phantom", lambda spec: dataclasses.replace(planted, nodule_map=elsewhere))
+    made = demo(tmp_path)
+    assert (made.planted, made.found, made.unplanted) == (2, 0, 1)
 
 
 def test_the_table_says_how_much_of_each_planted_nodule_was_segmented(planted, tmp_path):
