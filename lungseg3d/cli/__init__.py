@@ -1,4 +1,4 @@
-"""Floor 5: the program `lungseg3d <verb>`: parse, call, print, exit code. Loads neither torch nor MONAI."""
+"""Floor 6: the program `lungseg3d <verb>`: parse, call, print, exit code. Loads neither torch nor MONAI."""
 
 from lungseg3d.cli.program import app, main
 
