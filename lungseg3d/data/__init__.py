@@ -7,13 +7,21 @@ from lungseg3d.data.manifests import (
     read_manifest,
 )
 from lungseg3d.data.phantom import Phantom, PhantomNodule, PhantomSpec, make_phantom
-from lungseg3d.data.phantom_nodules import NoduleSpec, make_nodule_specs, nodule_box, nodule_hu, nodule_occupancy
+from lungseg3d.data.phantom_nodules import (
+    NoduleSpec,
+    Texture,
+    make_nodule_specs,
+    nodule_box,
+    nodule_hu,
+    nodule_occupancy,
+)
 
 __all__ = [
     "NoduleSpec",
     "Phantom",
     "PhantomNodule",
     "PhantomSpec",
+    "Texture",
     "load_datalist",
     "make_nodule_specs",
     "make_nodules_lidc_manifest",

@@ -15,6 +15,8 @@ from typing import Any
 import lungseg3d
 from lungseg3d.core import LungSegError
 
+_KEPT_KEYS = ("case_id", "patient", "fold", "facts")
+
 
 def read_manifest(manifest: Path | str) -> dict[str, Any]:
     """A manifest by its path, or by the name of one that came with this package, such as `nodules_lidc`.
@@ -37,7 +39,8 @@ def read_manifest(manifest: Path | str) -> dict[str, Any]:
 def load_datalist(
     manifest: Path | str, dataset_dir: Path | str, fold: int | None = None, held_out: bool = False
 ) -> list[dict[str, Any]]:
-    """The data list of a manifest: every path key of a case made absolute, `case_id`, `patient` and `fold` beside.
+    """The data list of a manifest: every path key of a case made absolute, `case_id`, `patient`, `fold` and
+    `facts` beside.
 
     Args:
         manifest: file or shipped name.
@@ -59,7 +62,7 @@ def load_datalist(
         cases = [case for case in cases if (case.get("fold") == fold) is held_out]
     entries = []
     for case in cases:
-        entry = {key: case[key] for key in ("case_id", "patient", "fold") if key in case and case[key] is not None}
+        entry = {key: case[key] for key in _KEPT_KEYS if case.get(key) is not None}
         for key, relative in case["files"].items():
             path = root / relative
             if not path.exists():

@@ -61,18 +61,23 @@ class NoduleSpec:
                 raise ValueError(f"{value!r} is none of {', '.join(get_args(kind))}")
 
 
-def make_nodule_specs(count: int, rng: np.random.Generator) -> tuple[NoduleSpec, ...]:
-    """Random nodules with the sizes, textures and attachments of a screening population, 3-30 mm, most 4-12 mm."""
+def make_nodule_specs(
+    count: int,
+    rng: np.random.Generator,
+    median_diameter_mm: float = MEDIAN_DIAMETER_MM,
+    texture_shares: Mapping[Texture, float] = TEXTURE_SHARES,
+) -> tuple[NoduleSpec, ...]:
+    """Random nodules, 3-30 mm; by default as in a screening population, most of them 4-12 mm and solid."""
     specs = []
     for _ in range(count):
-        diameter_mm = float(np.clip(MEDIAN_DIAMETER_MM * np.exp(LOG_SPREAD * rng.standard_normal()), 0, LARGEST_MM))
+        diameter_mm = float(np.clip(median_diameter_mm * np.exp(LOG_SPREAD * rng.standard_normal()), 0, LARGEST_MM))
         shape = _pick(SHAPE_SHARES, rng)
         specs.append(
             NoduleSpec(
                 diameter_mm=round(max(diameter_mm, SMALLEST_MM), 2),
                 # Smooth little balls are the rule below 6 mm; spicules cannot be told from noise there.
                 shape="round" if diameter_mm < 6 and shape == "spiculated" else shape,
-                texture="ground-glass" if (t := _pick(TEXTURE_SHARES, rng)) == "part-solid" and diameter_mm < 5 else t,
+                texture="ground-glass" if (t := _pick(texture_shares, rng)) == "part-solid" and diameter_mm < 5 else t,
                 attachment=_pick(ATTACHMENT_SHARES, rng),
                 seed=int(rng.integers(2**31)),
             )

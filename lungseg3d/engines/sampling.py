@@ -34,6 +34,8 @@ class SourceGroup:
         share: part of every batch that comes from this group, relative to the other groups.
         foreground: probability that a patch is centred near a voxel of the label; else on a voxel of "centres", or any.
         jitter: largest shift of a patch from the voxel that was drawn, as part of the patch size.
+        emphasis: how many times as often a case is drawn, by the values of its "facts", such as
+            {"texture": {"1": 2.0}}: rare kinds of nodules are seen more often.
     """
 
     name: str
@@ -41,7 +43,16 @@ class SourceGroup:
     share: float = 1.0
     foreground: float = 0.8
     jitter: float = 0.35
+    emphasis: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     _cache: list[dict[str, torch.Tensor]] = field(default_factory=list, repr=False)
+
+    def frequencies(self) -> np.ndarray:
+        """Probability of each case to be drawn, shape (N,), from `emphasis`."""
+        weights = np.ones(len(self.cases))
+        for i, case in enumerate(self.cases):
+            for fact, factors in self.emphasis.items():
+                weights[i] *= factors.get(str(case.get("facts", {}).get(fact)), 1.0)
+        return weights / weights.sum()
 
     def cached(self, device: torch.device) -> list[dict[str, torch.Tensor]]:
         """The cases as int16 HU and uint8 labels on the device, with the index lists that sampling needs."""
@@ -96,6 +107,7 @@ class RoiSampler:
         self.groups = [group for group in groups if len(group.cases) > 0]
         if not self.groups:
             raise ValueError("no case to train on: every group of the sampler is empty")
+        self._frequencies = {group.name: group.frequencies() for group in self.groups}
         self.patch_size, self.batch_size, self.batches_per_epoch = patch_size, batch_size, batches_per_epoch
         self.augmentation = list(augmentation)
         self.rotation_degrees, self.scale_range = rotation_degrees, tuple(scale_range)
@@ -124,7 +136,7 @@ class RoiSampler:
 
     def _patch(self, group: SourceGroup) -> tuple[torch.Tensor, torch.Tensor]:
         cases = group.cached(self.device)
-        case = cases[int(self.rng.integers(len(cases)))]
+        case = cases[int(self.rng.choice(len(cases), p=self._frequencies[group.name]))]
         centre = self._centre(case, group)
         matrix, flipped = self._matrix()
         half = self.patch_size / 2

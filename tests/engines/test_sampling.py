@@ -134,6 +134,22 @@ def test_groups_are_drawn_by_their_shares_and_named_to_augmentations():
     assert 65 < seen.names.count("b") < 135
 
 
+def test_emphasised_cases_are_drawn_that_many_times_as_often():
+    cases = [constant_case(-500) | {"facts": {"texture": value}} for value in (1, 5)]
+    group = SourceGroup("a", cases, emphasis={"texture": {"1": 3.0}})
+    assert group.frequencies() == pytest.approx([0.75, 0.25])
+    assert SourceGroup("a", cases).frequencies() == pytest.approx([0.5, 0.5])
+    batches = sampler_of(
+        SourceGroup(
+            "a", [constant_case(-900) | {"facts": {"texture": 1}}, constant_case(300)], emphasis={"texture": {"1": 3.0}}
+        ),
+        batch_size=50,
+    ).batch()
+    rare = (batches["image"].flatten(1).mean(dim=1) < 0.5).sum()
+    # 37.5 expected, with a standard deviation of 3.1.
+    assert 27 <= int(rare) <= 47
+
+
 def test_augmentations_see_hu_and_their_result_is_what_comes_out():
     def brighter(image_hu, label, groups, rng):
         torch.testing.assert_close(image_hu, torch.full_like(image_hu, -1000))
