@@ -19,19 +19,28 @@ import numpy as np
 import torch
 from monai.transforms import Compose
 
-from lungseg3d.analysis import measure_lungs, measure_nodules
+from lungseg3d.analysis import check_lungs, compare_lungs, measure_lungs, measure_nodules, segment_lungs_by_rules
 from lungseg3d.core import BundleError, CaseResult, IntakeError, LungSegError, OutputError, QualityIssue, Volume
 from lungseg3d.inference import Bundle, SegmentLungsd, open_bundle, shipped_bundle
 from lungseg3d.io import ReadOptions, case_id_of, open_ct, write_labels, write_text
 from lungseg3d.report import nodules_csv, render_html, render_refusal, result_json
-from lungseg3d.tensors import resolve_precision, to_meta_tensor, to_volume
+from lungseg3d.tensors import orthogonalise, resample, resolve_precision, to_meta_tensor, to_volume
 from lungseg3d.workflows.stopwatch import Stopwatch
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, str, float], None]
-LEAST_LUNG_ML = 300.0
-_STEPS = {"read": 0.0, "lungs": 0.1, "prepare": 0.3, "nodules": 0.4, "measure": 0.8, "report": 0.85, "write": 0.95}
+QUALITY_SPACING_MM = 2.5
+_STEPS = {
+    "read": 0.0,
+    "lungs": 0.1,
+    "prepare": 0.3,
+    "nodules": 0.4,
+    "measure": 0.78,
+    "check": 0.82,
+    "report": 0.85,
+    "write": 0.95,
+}
 
 
 @dataclass(frozen=True)
@@ -168,6 +177,8 @@ def _done(
         in_lungs = found.lungs if options.roi == "lungs" else None
         nodules = measure_nodules(ct, found.nodules, lungs=in_lungs, confidence=found.confidence)
         lungs = measure_lungs(found.labels) if in_lungs is not None else ()
+    with watch.step("check"):
+        lung_issues = _lung_issues(ct, found.labels, options)
     files = ("labels.nii.gz", "nodules.nii.gz", "nodules.csv", "result.json", "report.html")
     result = CaseResult(
         case_id=case_id,
@@ -176,7 +187,7 @@ def _done(
         grid={"shape": ct.shape, "spacing_mm": ct.spacing_mm, "affine_ras": ct.affine},
         lungs=tuple(lungs),
         nodules=tuple(nodules),
-        issues=(*reading.issues, *_lung_issues(lungs, options)),
+        issues=(*reading.issues, *lung_issues),
         provenance=_provenance(models, options),
         timings_s=watch.seconds,
         peak_memory_mib=_peak_memory_mib(),
@@ -215,17 +226,14 @@ def _run_networks(ct: Volume, models: _Models, watch: Stopwatch) -> _Segmented:
     )
 
 
-def _lung_issues(lungs: Sequence[Any], options: SegmentOptions) -> list[QualityIssue]:
-    total_ml = sum(lung.volume_ml for lung in lungs)
-    if options.roi == "full" or total_ml >= LEAST_LUNG_ML:
+def _lung_issues(ct: Volume, labels: Volume, options: SegmentOptions) -> list[QualityIssue]:
+    """What is odd about the lungs; nothing for a crop, which shows no whole lung."""
+    if options.roi == "full":
         return []
-    return [
-        QualityIssue(
-            "W_NO_LUNG",
-            f"{total_ml:.0f} ml of lung were found, less than {LEAST_LUNG_ML:.0f} ml: is this a chest CT?",
-            "For a crop that shows no whole lung, use --roi full.",
-        )
-    ]
+    coarse_ct = resample(orthogonalise(ct), QUALITY_SPACING_MM)
+    coarse_labels = resample(orthogonalise(labels, order=0, fill=0), QUALITY_SPACING_MM, labels=True)
+    by_rules = segment_lungs_by_rules(coarse_ct)
+    return [*check_lungs(labels), *compare_lungs(coarse_labels, by_rules)]
 
 
 def _provenance(models: _Models, options: SegmentOptions) -> dict[str, Any]:

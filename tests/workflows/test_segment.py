@@ -150,7 +150,7 @@ def test_progress_goes_from_0_to_1_for_every_case_and_never_back(run):
         assert fractions[-1] == 1
         assert [step for name, step, _ in calls if name == case][-1] == last
     steps = {step for name, step, _ in calls if name == "chest-nifti"}
-    assert steps == {"read", "lungs", "prepare", "nodules", "measure", "report", "write", "done"}
+    assert steps == {"read", "lungs", "prepare", "nodules", "measure", "check", "report", "write", "done"}
 
 
 def turned(volume: Volume, order=(0, 1, 2), signs=(1, 1, 1)) -> Volume:
