@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from lungseg3d.core import Volume
+from lungseg3d.core import Grid, Volume
 from lungseg3d.core.labels import LEFT_LUNG, RIGHT_LUNG
 from lungseg3d.inference import shipped_bundle
 from lungseg3d.io import read_labels, read_volume, write_volume
 from lungseg3d.metrics import dice
+from lungseg3d.tensors import sample_on
 from lungseg3d.workflows.convert import convert
 from lungseg3d.workflows.demo import demo
 from lungseg3d.workflows.segment import segment_cases
@@ -57,6 +58,27 @@ def test_a_flipped_and_permuted_copy_gives_the_same_mask_in_world_space(real_dat
     write_volume(tmp_path / "turned.nii.gz", turned)
     straight = labels_of(tmp_path / "straight.nii.gz", tmp_path / "out")
     assert (labels_of(tmp_path / "turned.nii.gz", tmp_path / "out").array == straight.array).all()
+
+
+@pytest.mark.real
+def test_an_oblique_copy_gives_the_same_lungs_in_world_space(real_data, tmp_path):
+    ct = read_volume(real_data / "ct" / "4dlung-113" / "dicom")
+    angle = np.radians(12)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    middle = ct.grid.to_world((np.array(ct.shape) - 1) / 2)
+    turn[:3, 3] = middle - turn[:3, :3] @ middle
+    oblique = Grid(ct.shape, turn @ ct.affine)
+    copy = sample_on(ct, oblique)
+    write_volume(tmp_path / "oblique.nii.gz", copy.with_array(np.rint(copy.array).astype(np.int16)))
+    (result,) = segment_cases([tmp_path / "oblique.nii.gz"], tmp_path / "out")
+    assert result.status == "done"
+    found = read_labels(tmp_path / "out" / "oblique" / "labels.nii.gz")
+    assert found.grid.matches(oblique)
+    straight = labels_of(real_data / "ct" / "4dlung-113" / "dicom", tmp_path / "straight")
+    expected = sample_on(straight, oblique, order=0, fill=0).array
+    for side in (RIGHT_LUNG.value, LEFT_LUNG.value):
+        assert dice(found.array == side, expected == side) >= 0.97
 
 
 @pytest.mark.real
