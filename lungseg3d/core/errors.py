@@ -5,6 +5,10 @@ In: facts. Out: exceptions whose `str` is what the user reads. What a code means
 
 from __future__ import annotations
 
+import re
+
+_MOST_CHARACTERS = 600
+
 
 class LungSegError(Exception):
     """Everything this project refuses, with one code.
@@ -13,9 +17,12 @@ class LungSegError(Exception):
         code: `E_...`, stable, for programs.
         message: what was found and what was expected, naming the file or slice.
         remedy: what the user can do about it; may be empty.
+
+    Message and remedy become one line each, whatever a header put into them: see `one_line`.
     """
 
     def __init__(self, code: str, message: str, remedy: str = "") -> None:
+        message, remedy = one_line(message), one_line(remedy)
         super().__init__(code, message, remedy)
         self.code, self.message, self.remedy = code, message, remedy
 
@@ -37,3 +44,13 @@ class BundleError(LungSegError):
 
 class OutputError(LungSegError):
     """A result cannot be written, or would overwrite another."""
+
+
+def one_line(text: str) -> str:
+    """Text fit for a terminal and a log: no line ends, at most 600 characters of its two ends."""
+    text = re.sub(r"\s*[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+\s*", " ", text)
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    if len(text) <= _MOST_CHARACTERS:
+        return text
+    tail = _MOST_CHARACTERS // 3
+    return f"{text[: _MOST_CHARACTERS - tail - 5]} ... {text[-tail:]}"

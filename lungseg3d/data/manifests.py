@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lungseg3d
 from lungseg3d.core import LungSegError
+from lungseg3d.data.manifest_checks import parse_manifest, refuse_manifest
 
 _KEPT_KEYS = ("case_id", "patient", "fold", "facts")
 
@@ -22,7 +22,7 @@ def read_manifest(manifest: Path | str) -> dict[str, Any]:
     """A manifest by its path, or by the name of one that came with this package, such as `nodules_lidc`.
 
     Raises:
-        LungSegError: E_MANIFEST when there is none, or it has no cases.
+        LungSegError: E_MANIFEST when there is none, it has no cases, or a field is not what it must be.
     """
     path = Path(manifest)
     package = Path(lungseg3d.__file__).parent
@@ -30,10 +30,7 @@ def read_manifest(manifest: Path | str) -> dict[str, Any]:
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise LungSegError("E_MANIFEST", f"no manifest {manifest}", "Give a JSON file, or the name of a shipped one.")
-    content = json.loads(found.read_text(encoding="utf-8"))
-    if not content.get("cases"):
-        raise LungSegError("E_MANIFEST", f"{found} lists no cases")
-    return content
+    return parse_manifest(found.read_bytes(), str(found))
 
 
 def load_datalist(
@@ -56,6 +53,8 @@ def load_datalist(
     root = Path(dataset_dir)
     cases = content["cases"]
     if fold is not None:
+        if lone := next((case["case_id"] for case in cases if "patient" not in case), None):
+            refuse_manifest(str(manifest), f"{lone} names no patient, so folds cannot be kept apart")
         sides = {side: {c["patient"] for c in cases if (c.get("fold") == fold) is side} for side in (True, False)}
         if both := sorted(sides[True] & sides[False]):
             raise LungSegError("E_SPLIT_LEAK", f"patient {both[0]} is in fold {fold} and outside it", "Mend the folds.")
@@ -65,15 +64,22 @@ def load_datalist(
         entry = {key: case[key] for key in _KEPT_KEYS if case.get(key) is not None}
         for key, relative in case["files"].items():
             path = root / relative
-            if not path.exists():
+            if not _exists(path):
                 raise LungSegError(
                     "E_MISSING_DATA",
-                    f"{content['name']}: {case['case_id']} has no {key} at {path}",
-                    f"Set dataset_dir to the folder that holds the data ({content['source']}).",
+                    f"{content.get('name', manifest)}: {case['case_id']} has no {key} at {path}",
+                    f"Set dataset_dir to the folder that holds the data ({content.get('source', 'see its manifest')}).",
                 )
             entry[key] = str(path)
         entries.append(entry)
     return entries
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long for any file
+        return False
 
 
 def phantom_datalist(seeds: Sequence[int], **spec: Any) -> list[dict[str, Any]]:

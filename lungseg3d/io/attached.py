@@ -28,9 +28,16 @@ def check_detached(header: Path, reference: str) -> Path:
     path = header.parent / reference
     if "/" in reference or PureWindowsPath(reference).name != reference or reference in ("", ".", ".."):
         refuse("E_DETACHED_DATA", f"{name}: the voxels lie elsewhere ({shown(reference)}).", remedy)
-    if not path.is_file() or path.resolve().parent != header.parent.resolve():
+    if not _is_file(path) or path.resolve().parent != header.parent.resolve():
         refuse("E_DETACHED_DATA", f"{name}: {shown(reference)} is not a file in the same folder.", remedy)
     return path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for any file
+        return False
 
 
 def read_block(path: Path, offset: int, expected: int, encoding: str, name: str, findings: Findings) -> bytearray:

@@ -45,7 +45,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "E_TRANSFER_SYNTAX": "DICOM pixels in an encoding that no permitted decoder reads.",
         "E_TRUNCATED": "The file ends before its data do.",
         "E_UNREADABLE_SLICE": "A DICOM file of the series cannot be parsed or decoded, or is cut.",
-        "E_UNSAFE_ARCHIVE": "A zip with links, encryption, or names that lead out of it.",
+        "E_UNSAFE_ARCHIVE": "A zip with links, encryption, an unusual packing, or names that lead out of it.",
         "E_WRITE": "The output cannot be written.",
         "W_ASSUMED_AXES": "The file carries no orientation; --assume-axes gave it.",
         "W_ASSUMED_HU": "Rescale tags are absent; --assume-hu took the stored values as HU.",

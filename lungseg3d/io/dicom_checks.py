@@ -50,6 +50,9 @@ def check_files(slices: Sequence[_Slice], scan: Scan, options: ReadOptions) -> N
     _check_same("E_MIXED_MATRIX", "matrix", slices, lambda s: (s[0].pixels.columns or 0, s[0].pixels.rows or 0), scan)
     per_slice = sum(len(file.frames) for file in files)
     first = files[0].pixels
+    if min(first.columns or 0, first.rows or 0) < 2:
+        found = f"a matrix of {first.columns} columns and {first.rows} rows"
+        refuse("E_BAD_HEADER", f"{shown(files[0].path, root)}: {found}; expected at least 2 of each.", _AGAIN)
     check_claim(shown(root), (first.columns or 0, first.rows or 0, per_slice), 2)
     for file in files:
         _check_pixels(file, scan)

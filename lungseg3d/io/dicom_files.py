@@ -6,15 +6,14 @@ In: a path. Out: `Scan`. Follows no link out of the folder and no reference of a
 from __future__ import annotations
 
 import os
-import stat
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pydicom
 
 from lungseg3d.core import IntakeError
+from lungseg3d.io.archives import ZIP_MAGIC, open_archive
 from lungseg3d.io.dicom_headers import read_header
 from lungseg3d.io.dicom_records import DicomFile, Place
 from lungseg3d.io.limits import MAX_BYTES, MAX_FILES
@@ -22,7 +21,6 @@ from lungseg3d.io.reading import refuse, shown
 
 _DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
 _JUNK_NAMES = {"thumbs.db", "desktop.ini", "dicomdir", "dirfile", "lockfile", "version"}
-_ZIP_RATIO, _ZIP_FREE_BYTES = 100, 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,7 @@ def _kind(place: Place) -> str:
     if name.startswith(".") or name in _JUNK_NAMES:
         return "junk"
     try:
-        with place.open() as stream:
-            start = stream.read(132)
+        start = place.start(132)
     except OSError as error:
         refuse("E_UNREADABLE_SLICE", f"{shown(place.name)}: {error.strerror}.", "Check the permissions of the file.")
     if not start:
@@ -117,31 +114,9 @@ def _places(root: Path) -> Iterator[Place]:
                     continue
                 if path.is_file():
                     yield Place(path)
-    elif zipfile.is_zipfile(root):
-        yield from _members(root)
+    elif Place(root).start(4) == ZIP_MAGIC:
+        archive, members = open_archive(root)
+        for member in members:
+            yield Place(root, member, archive)
     else:
         yield Place(root)
-
-
-def _members(root: Path) -> Iterator[Place]:
-    with zipfile.ZipFile(root) as archive:
-        members = sorted((info for info in archive.infolist() if not info.is_dir()), key=lambda info: info.filename)
-    size = sum(info.file_size for info in members)
-    packed = root.stat().st_size
-    if len(members) > MAX_FILES or size > MAX_BYTES or (size > _ZIP_FREE_BYTES and size > _ZIP_RATIO * packed):
-        refuse(
-            "E_RESOURCE_LIMIT",
-            f"{shown(root)}: {packed} bytes unpack to {size} bytes in {len(members)} files.",
-            "Check where the archive comes from; unpack it yourself if it is real, and give the folder.",
-        )
-    for info in members:
-        name = PurePosixPath(info.filename.replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts or stat.S_ISLNK(info.external_attr >> 16):
-            refuse(
-                "E_UNSAFE_ARCHIVE",
-                f"{shown(root)}: the member {shown(info.filename)} is a link or leads out of the archive.",
-                "Do not unpack this archive; ask for another.",
-            )
-        if info.flag_bits & 1:
-            refuse("E_UNSAFE_ARCHIVE", f"{shown(root)}: the archive is encrypted.", "Unpack it and give the folder.")
-        yield Place(root, info.filename)

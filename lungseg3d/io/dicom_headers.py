@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import pydicom
@@ -100,7 +101,7 @@ def _read_deflated(place: Place, stream: BinaryIO) -> tuple[Dataset, BinaryIO, P
     dataset = read_dataset(body, False, True, stop_when=_at_pixels, specific_tags=[Tag(k) for k in _TAGS])
     dataset.set_original_encoding(False, True, None)
     dataset.file_meta = meta
-    return dataset, body, Place(place.path, place.member, deflated=True)
+    return dataset, body, replace(place, deflated=True)
 
 
 def inflated(place: Place) -> BinaryIO:
@@ -196,6 +197,8 @@ def _frames(dataset: Dataset) -> tuple[Frame, ...]:
         return (_frame(0, [dataset], _words(dataset.get("ImageType"))),)
     shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
     frames = []
+    if not dataset.PerFrameFunctionalGroupsSequence:
+        raise ValueError("its list of frames is empty")
     for index, own in enumerate(dataset.PerFrameFunctionalGroupsSequence):
         groups = [_group(own, shared[0], name) for name in _GROUPS]
         types = _words(groups[-1].get("FrameType")) or _words(dataset.get("ImageType"))

@@ -6,10 +6,11 @@ In: header values. Out: `DicomFile` with one `Frame` per slice. None = the heade
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from lungseg3d.io.archives import Archive
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Place:
 
     path: Path
     member: str | None = None
+    archive: Archive | None = field(default=None, compare=False, repr=False)
     deflated: bool = False
 
     @property
@@ -27,17 +29,22 @@ class Place:
 
     def open(self) -> BinaryIO:
         """The bytes as they are stored."""
-        if self.member is None:
+        if self.archive is None or self.member is None:
             return open(self.path, "rb")
-        with zipfile.ZipFile(self.path) as archive:
-            return io.BytesIO(archive.read(self.member))
+        return io.BytesIO(self.archive.read(self.member))
+
+    def start(self, most: int) -> bytes:
+        """The first `most` bytes as they are stored."""
+        if self.archive is None or self.member is None:
+            with open(self.path, "rb") as stream:
+                return stream.read(most)
+        return self.archive.read(self.member, most)
 
     def size(self) -> int:
         """Bytes as stored (inflated, for a zip member)."""
-        if self.member is None:
+        if self.archive is None or self.member is None:
             return self.path.stat().st_size
-        with zipfile.ZipFile(self.path) as archive:
-            return archive.getinfo(self.member).file_size
+        return self.archive.size(self.member)
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,9 @@ def read_nrrd(path: Path, options: ReadOptions, findings: Findings) -> Raster:
     fields, offset = _read_fields(path, name)
     words = _need(fields, "sizes", name).split()
     sizes = [int(word) if word.isascii() and word.isdigit() else 0 for word in words]
-    if not sizes or min(sizes) < 1 or str(len(sizes)) != _need(fields, "dimension", name):
-        refuse("E_BAD_HEADER", f"{name}: dimension {fields['dimension']}, sizes {fields['sizes']}.", _AGAIN)
+    dimension = _need(fields, "dimension", name)
+    if not sizes or min(sizes) < 1 or str(len(sizes)) != dimension:
+        refuse("E_BAD_HEADER", f"{name}: dimension {dimension}, sizes {fields['sizes']}.", _AGAIN)
     kind = _need(fields, "type", name).lower()
     if kind not in _DTYPES:
         refuse("E_BAD_HEADER", f"{name}: type {kind} is not a number type that a CT has.", _AGAIN)

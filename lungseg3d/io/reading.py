@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lungseg3d.core import IntakeError, QualityIssue, Volume, to_json
+from lungseg3d.core.errors import one_line
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Findings:
 
     def warn(self, code: str, message: str, remedy: str = "") -> None:
         """Note something the reader of the result must know."""
-        issue = QualityIssue(code, message, remedy)
+        issue = QualityIssue(code, one_line(message), one_line(remedy))
         if issue not in self.issues:
             self.issues.append(issue)
 

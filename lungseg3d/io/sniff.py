@@ -9,6 +9,7 @@ import struct
 import zlib
 from pathlib import Path
 
+from lungseg3d.io.archives import ZIP_MAGIC
 from lungseg3d.io.reading import Findings, refuse, shown
 
 _LOOKS = (
@@ -55,7 +56,7 @@ def kind_of(path: Path, findings: Findings) -> str:
 def _kind(start: bytes) -> str:
     if start[128:132] == b"DICM":
         return "dicom"
-    if start[:4] == b"PK\x03\x04":
+    if start[:4] == ZIP_MAGIC:
         return "zip"
     if start[:5] == b"NRRD0":
         return "nrrd"

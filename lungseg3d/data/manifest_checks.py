@@ -1,0 +1,84 @@
+"""The text of a manifest -> its content, every field of the type that it must have.
+
+In: bytes of a JSON file. Out: the dictionary, or E_MANIFEST with the case and the field. Opens no file.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from lungseg3d.core import LungSegError
+
+_REMEDY = "Mend the manifest; those that came with this package show the form."
+_TYPES = {str: "a text", int: "a whole number", dict: "a table", list: "a list"}
+
+
+def parse_manifest(text: bytes, name: str) -> dict[str, Any]:
+    """A manifest, checked.
+
+    Args:
+        text: UTF-8 JSON: `name`, `source`, `cases`; each case with `case_id`, `files` (key -> relative path), and
+            where it has them `patient` (text), `fold` (number), `facts` (table).
+        name: of the file, for messages.
+
+    Raises:
+        LungSegError: E_MANIFEST.
+    """
+    try:
+        content = json.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        refuse_manifest(name, f"not JSON in UTF-8 ({type(error).__name__}: {error})")
+    _need(content, dict, name, "the manifest")
+    for key in ("name", "source"):
+        _need(content.get(key, ""), str, name, key)
+    cases = content.get("cases")
+    if not cases:
+        refuse_manifest(name, "it lists no cases")
+    _need(cases, list, name, "cases")
+    for number, case in enumerate(cases, 1):
+        _check_case(case, f"case {number}", name)
+    return content
+
+
+def _check_case(case: Any, title: str, name: str) -> None:
+    _need(case, dict, name, title)
+    _need_text(case.get("case_id"), name, f"{title}, case_id")
+    for key, kind in (("patient", str), ("fold", int), ("facts", dict)):
+        if case.get(key) is not None:
+            _need(case[key], kind, name, f"{title}, {key}")
+    files = case.get("files")
+    _need(files, dict, name, f"{title}, files")
+    for key, relative in files.items():
+        _need_text(relative, name, f"{title}, files, {key}")
+
+
+def _need(value: Any, kind: type, name: str, title: str) -> None:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        refuse_manifest(name, f"{title} is {_short(value)}; expected {_TYPES[kind]}")
+
+
+def _need_text(value: Any, name: str, title: str) -> None:
+    """Text that can be a file's name: not empty, encodable, without a zero byte."""
+    _need(value, str, name, title)
+    if not value or "\0" in value or _has_surrogates(value):
+        refuse_manifest(name, f"{title} is {_short(value)}; expected a name")
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "absent"
+    return json.dumps(value)[:40] if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
+
+
+def refuse_manifest(name: str, found: str) -> NoReturn:
+    """Stop.
+
+    Raises:
+        LungSegError: E_MANIFEST, always.
+    """
+    raise LungSegError("E_MANIFEST", f"{name}: {found}.", _REMEDY)
