@@ -27,7 +27,7 @@ from lungseg3d.io.kernels import is_lung_kernel
 from lungseg3d.io.reading import Findings, Reading, ReadOptions, refuse, shown
 
 _THICK_MM = 5.0
-_SHORT_MM = 100.0
+_SHORT_MM = 99.9  # a whole 100 mm, and what decimal strings round off
 
 
 def read_dicom(path: Path, options: ReadOptions, findings: Findings) -> Reading:

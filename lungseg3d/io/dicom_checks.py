@@ -24,11 +24,12 @@ _Slice = tuple[DicomFile, Frame]
 
 
 def check_files(slices: Sequence[_Slice], scan: Scan, options: ReadOptions) -> None:
-    """CT, one study, complete pixels, known encoding, HU.
+    """CT, one study, one orientation, complete pixels, known encoding, HU.
 
     Raises:
-        IntakeError: E_NOT_CT, E_MIXED_STUDIES, E_UNREADABLE_SLICE, E_MISSING_TAG, E_MIXED_MATRIX, E_PIXEL_FORMAT,
-            E_RESOURCE_LIMIT, E_TRANSFER_SYNTAX, E_BAD_HEADER, E_NOT_HOUNSFIELD, E_DERIVED_IMAGE.
+        IntakeError: E_NOT_CT, E_MIXED_STUDIES, E_UNREADABLE_SLICE, E_MISSING_TAG, E_MIXED_ORIENTATION,
+            E_MIXED_MATRIX, E_PIXEL_FORMAT, E_RESOURCE_LIMIT, E_TRANSFER_SYNTAX, E_BAD_HEADER, E_NOT_HOUNSFIELD,
+            E_DERIVED_IMAGE.
     """
     root = scan.root
     files = list({id(file): file for file, _ in slices}.values())
@@ -47,6 +48,9 @@ def check_files(slices: Sequence[_Slice], scan: Scan, options: ReadOptions) -> N
         title = {"signed": "PixelRepresentation"}.get(keyword, keyword.title().replace("_", ""))
         _need(title, files, lambda file, k=keyword: getattr(file.pixels, k), lambda file: file, scan)
     _need("PixelData", files, lambda file: file.pixels.keyword or None, lambda file: file, scan)
+    # Another plane often has another matrix, too: the plane says more.
+    with_direction = [s for s in slices if s[1].orientation is not None and np.isfinite(s[1].orientation).all()]
+    _check_same("E_MIXED_ORIENTATION", "orientation", with_direction, lambda s: _rounded(s[1].orientation, 3), scan)
     _check_same("E_MIXED_MATRIX", "matrix", slices, lambda s: (s[0].pixels.columns or 0, s[0].pixels.rows or 0), scan)
     per_slice = sum(len(file.frames) for file in files)
     first = files[0].pixels
@@ -120,13 +124,13 @@ def _check_rescale(file: DicomFile, frame: Frame, scan: Scan, options: ReadOptio
 
 
 def check_geometry_tags(slices: Sequence[_Slice], scan: Scan) -> np.ndarray:
-    """One orientation and one pixel spacing for all slices, and a position for each.
+    """Orientation, one pixel spacing for all slices, and a position for each.
 
     Returns:
         ImageOrientationPatient (6,), unit vectors.
 
     Raises:
-        IntakeError: E_MISSING_TAG, E_MIXED_ORIENTATION, E_MIXED_SPACING, E_BAD_HEADER.
+        IntakeError: E_MISSING_TAG, E_MIXED_SPACING, E_BAD_HEADER.
     """
     fields = {
         "ImagePositionPatient": "position_mm",
@@ -139,7 +143,6 @@ def check_geometry_tags(slices: Sequence[_Slice], scan: Scan) -> np.ndarray:
             values = getattr(frame, attribute)
             if not np.isfinite(values).all():
                 refuse("E_BAD_HEADER", f"{shown(file.path, scan.root)}: {title} {values}.", _AGAIN)
-    _check_same("E_MIXED_ORIENTATION", "orientation", slices, lambda s: _rounded(s[1].orientation, 3), scan)
     _check_same("E_MIXED_SPACING", "pixel spacing", slices, lambda s: _rounded(s[1].pixel_spacing_mm, 4), scan)
     file, frame = slices[0]
     name = shown(file.path, scan.root)
@@ -173,7 +176,7 @@ def _check_same(
     code: str, what: str, slices: Sequence[_Slice], key: Callable[[_Slice], tuple[float, ...]], scan: Scan
 ) -> None:
     counts = Counter(key(s) for s in slices)
-    if len(counts) == 1:
+    if len(counts) <= 1:
         return
     usual = counts.most_common(1)[0][0]
     odd = [s for s in slices if key(s) != usual]

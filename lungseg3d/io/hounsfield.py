@@ -18,10 +18,16 @@ PADDING = np.int16(-32768)
 # (-2000, -2048, -3024 are common).
 _PADDING_BELOW_HU = -1500
 _OFFSET = 1024
+_TISSUE_ABOVE_HU = -300
+_ENCLOSED_SHARE = 0.1
 
 
-def to_int16(array: np.ndarray, slope: float, intercept: float, name: str, findings: Findings) -> np.ndarray:
+def to_int16(
+    array: np.ndarray, slope: float, intercept: float, name: str, findings: Findings, up_axis: int = 2
+) -> np.ndarray:
     """Stored values (X, Y, Z) of any number type -> HU as int16 in Fortran order, fractions rounded.
+
+    `up_axis` is the axis of the array that runs nearest to head-foot.
 
     Raises:
         IntakeError: E_NONFINITE for Inf, or NaN inside the body; E_NOT_HOUNSFIELD when int16 cannot hold the values.
@@ -53,24 +59,39 @@ def to_int16(array: np.ndarray, slope: float, intercept: float, name: str, findi
             )
         hu[:, :, k] = part
     if missing is not None:
-        _replace_missing(hu, missing, name, findings)
+        _replace_missing(hu, missing, up_axis, name, findings)
     return hu
 
 
-def _replace_missing(hu: np.ndarray, missing: np.ndarray, name: str, findings: Findings) -> None:
-    """NaN around the patient becomes air; anywhere else it is refused."""
-    if missing.all():
-        _refuse_nonfinite(name, missing, "NaN")
+def _replace_missing(hu: np.ndarray, missing: np.ndarray, up_axis: int, name: str, findings: Findings) -> None:
+    """NaN around the patient becomes air; anywhere else it is refused.
+
+    NaN lies around the patient when all of it hangs together with the border, no axial slice is lost, and little of it
+    has tissue on two opposite sides in its slice (some has: the gap between arm and chest).
+    """
     parts, count = ndimage.label(missing)
     border = np.zeros(missing.shape, bool)
-    border[[0, -1]] = border[:, [0, -1]] = True
+    border[[0, -1]] = border[:, [0, -1]] = border[:, :, [0, -1]] = True
     touching = np.unique(parts[border & missing])
-    shell = ndimage.binary_dilation(missing) & ~missing
-    inside_body = (hu[shell] > -300).mean() > 0.1 if shell.any() else True
-    if len(touching) < count or inside_body:
+    enclosed = 0
+    whole_slice = False
+    for values, gone in zip(np.moveaxis(hu, up_axis, 0), np.moveaxis(missing, up_axis, 0), strict=True):
+        whole_slice |= bool(gone.all())
+        enclosed += int((gone & _between(values > _TISSUE_ABOVE_HU)).sum())
+    if len(touching) < count or whole_slice or enclosed > _ENCLOSED_SHARE * missing.sum():
         _refuse_nonfinite(name, missing, "NaN inside the body")
     hu[missing] = AIR_HU
     findings.warn("W_NONFINITE_REPLACED", f"{name}: {int(missing.sum())} NaN voxels around the patient set to -1000.")
+
+
+def _between(tissue: np.ndarray) -> np.ndarray:
+    """Pixels of a slice that have tissue on both sides along its rows or along its columns."""
+    between = np.zeros(tissue.shape, bool)
+    for axis in (0, 1):
+        before = np.logical_or.accumulate(tissue, axis)
+        after = np.flip(np.logical_or.accumulate(np.flip(tissue, axis), axis), axis)
+        between |= before & after
+    return between
 
 
 def _refuse_nonfinite(name: str, missing: np.ndarray, what: str) -> None:
