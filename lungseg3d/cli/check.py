@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from lungseg3d.core import QualityIssue
     from lungseg3d.io import Inspection, ReadOptions, SeriesInfo
 
+_JSON_KEYS = ("series", "chosen", "status", "issues")
+
 
 @reporting_errors
 @with_reading_options
@@ -41,7 +43,8 @@ def check(
 def _as_json(inspection: Inspection) -> str:
     from json import dumps
 
-    return dumps(inspection.to_json(), indent=2, ensure_ascii=False)
+    facts = inspection.to_json()
+    return dumps({key: facts[key] for key in _JSON_KEYS}, indent=2, ensure_ascii=False)
 
 
 def _say_in_words(inspection: Inspection) -> None:

@@ -33,6 +33,17 @@ _READING: dict[str, tuple[Any, Any]] = {
     ),
     "volume_index": (_option(int | None, "--volume-index", min=0, help="Volume of a 4D file, from 0."), None),
     "strict": (_option(bool, "--strict", help="Refuse derived images, too."), False),
+    "verify_manifest": (
+        _option(
+            Path | None,
+            "--verify-manifest",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Check every file against SHA-256 sums, as sha256sum writes them.",
+        ),
+        None,
+    ),
 }
 
 InputPath = Annotated[

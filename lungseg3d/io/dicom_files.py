@@ -14,9 +14,10 @@ import pydicom
 
 from lungseg3d.core import IntakeError
 from lungseg3d.io.archives import ZIP_MAGIC, open_archive
-from lungseg3d.io.dicom_headers import read_header
+from lungseg3d.io.dicom_headers import DICOMDIR, read_header
 from lungseg3d.io.dicom_records import DicomFile, Place
-from lungseg3d.io.limits import MAX_BYTES, MAX_FILES
+from lungseg3d.io.dicomdir import check_references
+from lungseg3d.io.limits import MAX_FILES
 from lungseg3d.io.reading import refuse, shown
 
 _DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
@@ -44,7 +45,8 @@ def scan_dicom(root: Path) -> Scan:
     """Parse the headers of every DICOM file under `root`, recursively, in the order of their names.
 
     Raises:
-        IntakeError: E_RESOURCE_LIMIT for bombs and endless folders, E_UNSAFE_ARCHIVE for a zip with links or `..`.
+        IntakeError: E_RESOURCE_LIMIT for bombs and endless folders, E_UNSAFE_ARCHIVE for a zip
+            or a DICOMDIR with links or `..`.
     """
     files: list[DicomFile] = []
     unreadable: list[tuple[Path, IntakeError]] = []
@@ -59,11 +61,15 @@ def scan_dicom(root: Path) -> Scan:
                 empty.append(place.name)
             elif kind == "junk":
                 ignored += 1
+                if place.name.name.lower() == "dicomdir":
+                    check_references(place, root)
             else:
                 try:
                     files.append(read_header(place))
+                    if files[-1].sop_class == DICOMDIR:
+                        check_references(place, root)
                 except IntakeError as error:
-                    if error.code == "E_RESOURCE_LIMIT":
+                    if error.code in ("E_RESOURCE_LIMIT", "E_UNSAFE_ARCHIVE"):
                         raise
                     unreadable.append((place.name, error))
     # An empty file counts as a lost slice only where slices carry the same ending.

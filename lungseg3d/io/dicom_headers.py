@@ -24,7 +24,7 @@ from lungseg3d.io.reading import refuse, shown
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _IMPLICIT = "1.2.840.10008.1.2"
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
-_DICOMDIR = "1.2.840.10008.1.3.10"
+DICOMDIR = "1.2.840.10008.1.3.10"
 _PIXEL_TAGS = {Tag(0x7FE00008): "FloatPixelData", Tag(0x7FE00009): "DoubleFloatPixelData", Tag(0x7FE00010): "PixelData"}
 _KEYWORDS = (
     "SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID Modality Manufacturer ManufacturerModelName PatientID "
@@ -76,7 +76,7 @@ def _parse(place: Place, stream: BinaryIO) -> DicomFile:
     media_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) if hasattr(dataset, "file_meta") else ""
     # pydicom takes a file that ends inside its header for a short one.
     has_identity = bool(dataset.get("SOPClassUID")) and "SeriesInstanceUID" in dataset
-    if not pixels.keyword and not has_identity and media_class != _DICOMDIR:
+    if not pixels.keyword and not has_identity and media_class != DICOMDIR:
         raise ValueError("it ends inside its header")
     return DicomFile(
         place=place,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lungseg3d.core import IntakeError, LungSegError, QualityIssue, Volume
+from lungseg3d.core import Grid, IntakeError, LungSegError, QualityIssue, Volume
+from lungseg3d.io.checksums import check_listed, check_sums
 from lungseg3d.io.dicom import read_dicom
 from lungseg3d.io.hounsfield import finish_hounsfield, to_int16
 from lungseg3d.io.metaimage import read_metaimage
@@ -79,6 +80,15 @@ def read_labels(path: Path | str) -> Volume:
 
 def _open(path: Path, options: ReadOptions, findings: Findings) -> Reading:
     _check_there(path)
+    if options.verify_manifest is None:
+        return _read(path, options, findings)
+    listed = check_sums(path, options.verify_manifest)
+    reading = _read(path, options, findings)
+    check_listed(reading.files, listed, path, options.verify_manifest)
+    return reading
+
+
+def _read(path: Path, options: ReadOptions, findings: Findings) -> Reading:
     if path.is_dir():
         return read_dicom(path, options, findings)
     kind = kind_of(path, findings)
@@ -125,7 +135,8 @@ def _read_raster(path: Path, kind: str, options: ReadOptions, findings: Findings
 
 def _read_image(path: Path, kind: str, options: ReadOptions, findings: Findings) -> Reading:
     raster = _read_raster(path, kind, options, findings)
-    array = to_int16(raster.array, raster.slope, raster.intercept, shown(path), findings)
+    up_axis = Grid((2, 2, 2), raster.affine).ras_axes[0][2]
+    array = to_int16(raster.array, raster.slope, raster.intercept, shown(path), findings, up_axis)
     finish_hounsfield(array, shown(path), findings, options)
     volume = Volume(array, raster.affine)
     x, y, z = volume.shape

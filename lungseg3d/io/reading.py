@@ -26,6 +26,7 @@ class ReadOptions:
             for files that carry no orientation.
         volume_index: which volume (from 0) of a 4D file to read.
         strict: refuse derived images, too.
+        verify_manifest: list of SHA-256 sums, as `sha256sum` writes it, that every file read must agree with.
     """
 
     allow_gaps: bool = False
@@ -35,6 +36,7 @@ class ReadOptions:
     assume_axes: str | None = None
     volume_index: int | None = None
     strict: bool = False
+    verify_manifest: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def test_the_inspection_is_plain_json(make_series, tmp_path):
     assert found["chosen"] is None
 
 
-def test_a_dicomdir_is_never_followed(make_series, tmp_path):
+def test_a_dicomdir_is_never_followed_and_refused_where_it_leads_away(make_series, tmp_path, refusal):
     series = make_series()
     folder = series.write(tmp_path / "s")
     index = pydicom.Dataset()
@@ -157,13 +157,18 @@ def test_a_dicomdir_is_never_followed(make_series, tmp_path):
     index.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
     index.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     record = pydicom.Dataset()
-    record.ReferencedFileID = ["..", "away", "secret"]
     index.DirectoryRecordSequence = [record]
     for name in ("DICOMDIR", "index.dcm"):
+        record.ReferencedFileID = ["NOT", "THERE"]
         index.save_as(folder / name, enforce_file_format=True)
-    reading = open_ct(folder)
-    assert reading.issues == ()
-    assert np.array_equal(reading.volume.array, series.lps_array)
+        reading = open_ct(folder)
+        assert reading.issues == ()
+        assert np.array_equal(reading.volume.array, series.lps_array)
+        for reference in (["..", "AWAY", "SECRET"], ["", "ETC", "PASSWD"]):
+            record.ReferencedFileID = reference
+            index.save_as(folder / name, enforce_file_format=True)
+            assert refusal(folder).code == "E_UNSAFE_ARCHIVE"
+        (folder / name).unlink()
 
 
 def test_mutated_files_end_in_a_refusal_and_never_in_another_error(make_series, tmp_path, ct):
