@@ -15,30 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-
-class ResidualBlock(nn.Module):
-    """Two 3 x 3 x 3 convolutions with batch norm and a skip; the first one may halve the grid."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.convolutions = nn.Sequential(
-            nn.Conv3d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False),
-            nn.BatchNorm3d(out_channels),
-            nn.ReLU(inplace=True),
-            nn.Dropout3d(dropout),
-            nn.Conv3d(out_channels, out_channels, 3, padding=1, bias=False),
-            nn.BatchNorm3d(out_channels),
-        )
-        self.skip: nn.Module = nn.Identity()
-        if stride != 1 or in_channels != out_channels:
-            self.skip = nn.Sequential(
-                nn.Conv3d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm3d(out_channels)
-            )
-        self.activation = nn.ReLU(inplace=True)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """features (B, in, x, y, z) -> (B, out, x / stride, y / stride, z / stride)."""
-        return self.activation(self.convolutions(features) + self.skip(features))
+from lungseg3d.networks.residual import ResidualBlock
+from lungseg3d.networks.subvoxels import depth_to_space, space_to_depth
 
 
 class LightUNet3d(nn.Module):
@@ -95,17 +73,3 @@ class LightUNet3d(nn.Module):
         for up, stage in zip(self.up, self.decoder):  # noqa: B905 - TorchScript knows no strict zip
             features = stage(torch.cat([up(features), skips.pop()], dim=1))
         return depth_to_space(self.head(features))[:, :, :x, :y, :z]
-
-
-def space_to_depth(image: torch.Tensor) -> torch.Tensor:
-    """(B, C, X, Y, Z) -> (B, 8 C, X / 2, Y / 2, Z / 2); every block of 2 x 2 x 2 voxels becomes channels."""
-    b, c, x, y, z = image.shape
-    blocks = image.reshape(b, c, x // 2, 2, y // 2, 2, z // 2, 2).permute(0, 1, 3, 5, 7, 2, 4, 6)
-    return blocks.reshape(b, c * 8, x // 2, y // 2, z // 2).contiguous(memory_format=torch.channels_last_3d)
-
-
-def depth_to_space(features: torch.Tensor) -> torch.Tensor:
-    """(B, 8 C, X, Y, Z) -> (B, C, 2 X, 2 Y, 2 Z): the inverse of `space_to_depth`."""
-    b, c, x, y, z = features.shape
-    blocks = features.reshape(b, c // 8, 2, 2, 2, x, y, z).permute(0, 1, 5, 2, 6, 3, 7, 4)
-    return blocks.reshape(b, c // 8, 2 * x, 2 * y, 2 * z)
