@@ -1,3 +1,8 @@
-"""Floor 4: the losses that MONAI does not have. The shipped bundles use MONAI's own."""
+"""Floor 4: the losses that MONAI does not have, and the one that joins them to networks with several outputs."""
 
-__all__: list[str] = []
+from lungseg3d.losses.boundary import NearBoundaryLoss
+from lungseg3d.losses.extras import LossWithExtras
+from lungseg3d.losses.focal_tversky import FocalTverskyLoss
+from lungseg3d.losses.weighted_sum import WeightedSum
+
+__all__ = ["FocalTverskyLoss", "LossWithExtras", "NearBoundaryLoss", "WeightedSum"]
