@@ -57,7 +57,8 @@ def check_files(slices: Sequence[_Slice], scan: Scan, options: ReadOptions) -> N
     if min(first.columns or 0, first.rows or 0) < 2:
         found = f"a matrix of {first.columns} columns and {first.rows} rows"
         refuse("E_BAD_HEADER", f"{shown(files[0].path, root)}: {found}; expected at least 2 of each.", _AGAIN)
-    check_claim(shown(root), (first.columns or 0, first.rows or 0, per_slice), 2)
+    packed = None if any(file.transfer_syntax in NATIVE for file in files) else sum(file.place.size() for file in files)
+    check_claim(shown(root), (first.columns or 0, first.rows or 0, per_slice), 2, packed)
     for file in files:
         _check_pixels(file, scan)
     for file, frame in slices:

@@ -16,8 +16,8 @@ MAX_VOXELS = 2**31
 """4 GiB of int16: 2000 slices of 1024 x 1024 fit."""
 MAX_BYTES = 8 * 2**30
 MAX_FILES = 200_000
-# Beyond this size, data that shrank by more than this are a bomb and not a CT: noise does not compress so well.
-_BOMB_BYTES, _BOMB_RATIO = 2**30, 200
+# Beyond these sizes, data that shrank by more than this are a bomb and not a CT: noise does not compress so well.
+_BOMBS = ((2**30, 200), (2**28, 800))
 _DEFLATED_FREE_BYTES, _DEFLATED_RATIO = 64 * 2**20, 100
 _CHUNK = 2**20
 
@@ -43,13 +43,14 @@ def check_claim(name: str, shape: Sequence[int], bytes_per_voxel: float, stored_
             f"{name}: the header claims {extent} voxels ({size / 2**30:.1f} GiB); the limit is {MAX_VOXELS} voxels.",
             "Check the file; a CT of this size must be cropped or split first.",
         )
-    if stored_bytes is not None and size > _BOMB_BYTES and size > _BOMB_RATIO * max(stored_bytes, 1):
-        refuse(
-            "E_RESOURCE_LIMIT",
-            f"{name}: {stored_bytes} compressed bytes claim {extent} voxels ({size / 2**30:.1f} GiB), "
-            f"more than {_BOMB_RATIO}:1, which no CT reaches.",
-            "Check where the file comes from; write it again without compression if it is real.",
-        )
+    for most_bytes, most_ratio in _BOMBS if stored_bytes is not None else ():
+        if size > most_bytes and size > most_ratio * max(stored_bytes or 0, 1):
+            refuse(
+                "E_RESOURCE_LIMIT",
+                f"{name}: {stored_bytes} compressed bytes claim {extent} voxels ({size / 2**30:.1f} GiB), "
+                f"more than {most_ratio}:1, which no CT reaches.",
+                "Check where the file comes from; write it again without compression if it is real.",
+            )
 
 
 def inflate(name: str, stream: BinaryIO, deflated_bytes: int) -> bytes:
