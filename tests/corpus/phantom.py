@@ -160,7 +160,7 @@ def _encoded(key: tuple) -> list[bytes]:
 
 
 def _decimal(value: float) -> str:
-    text = f"{value:.10g}"
+    text = f"{value:.9g}"  # 16 characters at most
     return "0" if text == "-0" else text
 
 
