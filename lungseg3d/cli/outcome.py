@@ -28,6 +28,7 @@ class Outcome(IntEnum):
     FAULT = 1
     USAGE = 2
     NONE_DONE = 3
+    NOT_FINITE = 5
     SOME_DONE = 8
     STOPPED = 130
 
@@ -36,6 +37,7 @@ EXIT_CODES = """Exit codes:
   0  all done
   8  some cases refused or failed, the others are done
   3  none could be done; check: the input is refused
+  5  train: the loss became NaN or infinite; the last checkpoint is good
   2  wrong usage
   1  a fault of the program itself
 130  stopped by Ctrl-C"""

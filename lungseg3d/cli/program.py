@@ -49,7 +49,7 @@ app.command(epilog=EXIT_CODES)(segment)
 app.command(epilog=EXIT_CODES)(check)
 app.command()(convert)
 app.command()(demo)
-app.command()(train)
+app.command(epilog=EXIT_CODES)(train)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Floor 1: labels, volumes, records and errors. Standard library and NumPy only."""
 
-from lungseg3d.core.errors import BundleError, GeometryError, IntakeError, LungSegError, OutputError
+from lungseg3d.core.errors import BundleError, GeometryError, IntakeError, LungSegError, OutputError, TrainingError
 from lungseg3d.core.records import Case, CaseResult, Lung, Nodule, QualityIssue, Severity, to_json
 from lungseg3d.core.volume import Box, Grid, Volume
 
@@ -18,6 +18,7 @@ __all__ = [
     "OutputError",
     "QualityIssue",
     "Severity",
+    "TrainingError",
     "Volume",
     "to_json",
 ]

@@ -46,6 +46,10 @@ class OutputError(LungSegError):
     """A result cannot be written, or would overwrite another."""
 
 
+class TrainingError(LungSegError):
+    """A training cannot go on: what it has learned, or the next thing it would learn, is not a number."""
+
+
 def one_line(text: str) -> str:
     """Text fit for a terminal and a log: no line ends, at most 600 characters of its two ends."""
     text = re.sub(r"\s*[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+\s*", " ", text)

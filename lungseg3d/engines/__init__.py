@@ -1,17 +1,34 @@
 """Floor 4: the Ignite engine that crops and augments ROI sub-volumes itself, in mixed precision."""
 
-from lungseg3d.engines.augmentation import HuAugmentation
+from lungseg3d.engines.artefacts import MetalStreaks, Occlusion
+from lungseg3d.engines.augmentation import GammaContrast, HuAugmentation, LowResolution
+from lungseg3d.engines.average import WeightAverage
+from lungseg3d.engines.checkpoints import RunCheckpoints
+from lungseg3d.engines.early_stop import EarlyStop
+from lungseg3d.engines.ending import ExitCodes
+from lungseg3d.engines.geometry import PatchGeometry
 from lungseg3d.engines.insertion import NoduleInsertion, NoduleSynthesis
-from lungseg3d.engines.sampling import RoiSampler, SourceGroup
+from lungseg3d.engines.sampling import RoiSampler
+from lungseg3d.engines.sources import LargeFirst, SourceGroup
 from lungseg3d.engines.tracking import unique_run_name
 from lungseg3d.engines.trainer import RoiTrainer
 
 __all__ = [
+    "EarlyStop",
+    "ExitCodes",
+    "GammaContrast",
     "HuAugmentation",
+    "LargeFirst",
+    "LowResolution",
+    "MetalStreaks",
     "NoduleInsertion",
     "NoduleSynthesis",
+    "Occlusion",
+    "PatchGeometry",
     "RoiSampler",
     "RoiTrainer",
+    "RunCheckpoints",
     "SourceGroup",
+    "WeightAverage",
     "unique_run_name",
 ]

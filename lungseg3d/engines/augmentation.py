@@ -1,6 +1,7 @@
-"""What scanners do to a patch, in batch, in HU: shift, noise, kernel, thick slices.
+"""What scanners do to patches, in batch, in HU: shift, contrast, gamma, noise, kernel, thick slices, low resolution.
 
-In: HU (B, 1, P, P, P) and labels. Out: the same, changed. Knows no network; random numbers come from the caller.
+In: HU (B, 1, P, P, P) and labels. Out: the same, changed; the label as it was. Knows no network; random numbers come
+from the caller, a generator for each patch.
 """
 
 from __future__ import annotations
@@ -9,23 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch.nn.functional import avg_pool3d, conv3d, interpolate, pad
+from torch.nn.functional import avg_pool3d, interpolate, pad
 
+from lungseg3d.engines.blur import gaussian_blur
 
-def gaussian_blur(image: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:
-    """Gaussian blur of (1, 1, X, Y, Z), sigma in voxels along X, Y, Z."""
-    for axis, s in enumerate(sigma):
-        if s < 0.05:
-            continue
-        radius = max(1, int(np.ceil(2.5 * s)))
-        x = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
-        kernel = torch.exp(-0.5 * (x / s) ** 2)
-        shape = [1, 1, 1, 1, 1]
-        shape[2 + axis] = len(x)
-        padding = [0] * 6
-        padding[2 * (2 - axis)] = padding[2 * (2 - axis) + 1] = radius
-        image = conv3d(pad(image, padding, mode="replicate"), (kernel / kernel.sum()).reshape(shape))
-    return image
+_SHARPEN_SIGMA = 0.8
 
 
 class HuAugmentation:
@@ -55,30 +44,97 @@ class HuAugmentation:
         self.blur, self.sharpen, self.thick_slices, self.probability = blur, sharpen, thick_slices, probability
 
     def __call__(
-        self, image_hu: torch.Tensor, label: torch.Tensor, groups: Sequence[str], rng: np.random.Generator
+        self, image_hu: torch.Tensor, label: torch.Tensor, groups: Sequence[str], rngs: Sequence[np.random.Generator]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        patches = [self._patch(image_hu[i : i + 1], rng) for i in range(len(image_hu))]
-        return torch.cat(patches), label
+        chosen = np.array([rng.random(6) < self.probability for rng in rngs])
+        amount = np.array([rng.random(7) for rng in rngs])
+        x = image_hu.clone()
+        if self.thick_slices > 1:
+            for i in np.flatnonzero(chosen[:, 0]):
+                depth = 1 + amount[i, 0] * (self.thick_slices - 1)
+                x[i : i + 1] = coarser(x[i : i + 1], (1.0, 1.0, depth))
+        if len(soft := np.flatnonzero(chosen[:, 1])):
+            widths = amount[soft, 1, None] * self.blur * np.stack([np.ones(len(soft))] * 2 + [amount[soft, 6]], axis=1)
+            x[soft] = gaussian_blur(x[soft], widths)
+        if len(sharp := np.flatnonzero(chosen[:, 2] & ~chosen[:, 1])):
+            part = x[sharp]
+            x[sharp] = part + column(amount[sharp, 2] * self.sharpen, x) * (
+                part - gaussian_blur(part, (_SHARPEN_SIGMA,) * 3)
+            )
+        if len(noisy := np.flatnonzero(chosen[:, 3])):
+            x[noisy] += column(amount[noisy, 3] * self.noise_hu, x) * self._noise(x, [rngs[int(i)] for i in noisy])
+        x += column(np.where(chosen[:, 4], (2 * amount[:, 4] - 1) * self.shift_hu, 0.0), x)
+        return (x + 600) * column(np.where(chosen[:, 5], 1 + (2 * amount[:, 5] - 1) * self.scale, 1.0), x) - 600, label
 
-    def _patch(self, x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        chosen = rng.random(6) < self.probability
-        amount = [float(a) for a in rng.random(6)]
-        if chosen[0] and self.thick_slices > 1:
-            depth = x.shape[-1]
-            slices = max(2, round(depth / (1 + amount[0] * (self.thick_slices - 1))))
-            x = interpolate(interpolate(x, (*x.shape[2:4], slices), mode="area"), x.shape[2:], mode="trilinear")
-        if chosen[1]:
-            sigma = amount[1] * self.blur
-            x = gaussian_blur(x, (sigma, sigma, sigma * rng.random()))
-        elif chosen[2]:
-            x = x + amount[2] * self.sharpen * (x - gaussian_blur(x, (0.8, 0.8, 0.8)))
-        if chosen[3]:
-            generator = torch.Generator(device=x.device).manual_seed(int(rng.integers(2**31)))
-            noise = torch.randn(x.shape, generator=generator, device=x.device)
-            soft = avg_pool3d(pad(noise, (1,) * 6, mode="replicate"), 3, stride=1) * 27**0.5
-            x = x + amount[3] * self.noise_hu * (noise + soft) / 2**0.5
-        if chosen[4]:
-            x = x + (2 * amount[4] - 1) * self.shift_hu
-        if chosen[5]:
-            x = (x + 600) * (1 + (2 * amount[5] - 1) * self.scale) - 600
-        return x
+    @staticmethod
+    def _noise(x: torch.Tensor, rngs: Sequence[np.random.Generator]) -> torch.Tensor:
+        generators = [torch.Generator(device=x.device).manual_seed(int(rng.integers(2**31))) for rng in rngs]
+        noise = torch.stack([torch.randn(x.shape[1:], generator=g, device=x.device) for g in generators])
+        soft = avg_pool3d(pad(noise, (1,) * 6, mode="replicate"), 3, stride=1) * 27**0.5
+        return (noise + soft) / 2**0.5
+
+
+class GammaContrast:
+    """Bend the grey scale between two HU: what lies between them moves towards one end, they themselves stay.
+
+    Args:
+        gamma_range: exponents, drawn evenly on a logarithmic scale; below 1 brightens.
+        hu_range: the two fixed HU; values beyond them stay as they are.
+        probability: per patch.
+    """
+
+    def __init__(
+        self,
+        gamma_range: tuple[float, float] = (0.7, 1.5),
+        hu_range: tuple[float, float] = (-1000.0, 400.0),
+        probability: float = 0.2,
+    ) -> None:
+        self.gamma_range, self.hu_range, self.probability = tuple(gamma_range), tuple(hu_range), probability
+
+    def __call__(
+        self, image_hu: torch.Tensor, label: torch.Tensor, groups: Sequence[str], rngs: Sequence[np.random.Generator]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        low, high = self.hu_range
+        draws = [(rng.random() < self.probability, np.exp(rng.uniform(*np.log(self.gamma_range)))) for rng in rngs]
+        gamma = np.array([drawn if chosen else 1.0 for chosen, drawn in draws])
+        if (gamma == 1.0).all():
+            return image_hu, label
+        inside = ((image_hu - low) / (high - low)).clamp(0, 1)
+        bent = inside ** column(gamma, image_hu)
+        return image_hu + (bent - inside) * (high - low), label
+
+
+class LowResolution:
+    """A scan of larger voxels in all directions, brought back to the patch's grid.
+
+    Args:
+        factor: largest factor of the voxel size along each axis.
+        probability: per patch.
+    """
+
+    def __init__(self, factor: float = 2.0, probability: float = 0.15) -> None:
+        if factor < 1:
+            raise ValueError(f"the factor of LowResolution is {factor}, expected at least 1")
+        self.factor, self.probability = factor, probability
+
+    def __call__(
+        self, image_hu: torch.Tensor, label: torch.Tensor, groups: Sequence[str], rngs: Sequence[np.random.Generator]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        image_hu = image_hu.clone()
+        for i, rng in enumerate(rngs):
+            if rng.random() < self.probability:
+                factor = float(rng.uniform(1, self.factor))
+                image_hu[i : i + 1] = coarser(image_hu[i : i + 1], (factor,) * 3)
+        return image_hu, label
+
+
+def coarser(image: torch.Tensor, factors: Sequence[float]) -> torch.Tensor:
+    """(B, C, X, Y, Z) averaged into voxels that are larger by these factors, and interpolated back."""
+    shape = image.shape[2:]
+    few = tuple(n if f == 1 else min(n, max(2, round(n / f))) for n, f in zip(shape, factors, strict=True))
+    return interpolate(interpolate(image, few, mode="area"), shape, mode="trilinear")
+
+
+def column(values: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+    """One number for each patch, (B,), in a shape that multiplies (B, 1, P, P, P)."""
+    return torch.from_numpy(np.asarray(values)).to(like.device, like.dtype).reshape(-1, 1, 1, 1, 1)

@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool3d, grid_sample, max_pool3d
 
 from lungseg3d.core import Grid
 from lungseg3d.data import Texture, make_nodule_specs, nodule_box, nodule_hu
-from lungseg3d.engines.augmentation import gaussian_blur
+from lungseg3d.engines.blur import gaussian_blur
 
 LUNG_HU, WALL_HU, SOFT_TISSUE_HU = -860.0, -350.0, 40.0
 MIXED_TEXTURES: dict[Texture, float] = {"solid": 0.45, "part-solid": 0.2, "ground-glass": 0.35}
@@ -57,12 +57,12 @@ class NoduleInsertion:
         return image, label, centre
 
     def __call__(
-        self, image_hu: torch.Tensor, label: torch.Tensor, groups: Sequence[str], rng: np.random.Generator
+        self, image_hu: torch.Tensor, label: torch.Tensor, groups: Sequence[str], rngs: Sequence[np.random.Generator]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.donors:
             return image_hu, label
         image_hu, label = image_hu.clone(), label.clone()
-        for i, group in enumerate(groups):
+        for i, (group, rng) in enumerate(zip(groups, rngs, strict=True)):
             if group in self.groups and rng.random() < self.probability and not label[i].any():
                 image_hu[i], label[i] = self._inserted(image_hu[i], rng)
         return image_hu, label
@@ -119,10 +119,10 @@ class NoduleSynthesis:
         self.voxel_mm, self.value = voxel_mm, value
 
     def __call__(
-        self, image_hu: torch.Tensor, label: torch.Tensor, groups: Sequence[str], rng: np.random.Generator
+        self, image_hu: torch.Tensor, label: torch.Tensor, groups: Sequence[str], rngs: Sequence[np.random.Generator]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         image_hu, label = image_hu.clone(), label.clone()
-        for i, group in enumerate(groups):
+        for i, (group, rng) in enumerate(zip(groups, rngs, strict=True)):
             if group in self.groups and rng.random() < self.probability and not label[i].any():
                 image_hu[i], label[i] = self._drawn(image_hu[i], rng)
         return image_hu, label

@@ -1,74 +1,31 @@
 """Whole cases -> batches of ROI sub-volumes, cropped, turned and scaled on the training device.
 
-In: groups of cached cases (int16 or float HU, label maps). Out: batches {"image": (B, 1, P, P, P) in [0, 1], "label":
-(B, 1, P, P, P)}. One affine sampling does crop, rotation, scaling and flips at once. Knows no network and no file.
+In: groups of cached cases. Out: batches {"image": (B, 1, P, P, P) in [0, 1], "label": (B, 1, P, P, P)} and where each
+patch is from. One sampling does crop, rotation, scaling, flips and bending at once. Knows no network and no file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import grid_sample
+
+from lungseg3d.engines.geometry import PatchGeometry
+from lungseg3d.engines.sources import SourceGroup
 
 
 class BatchAugmentation(Protocol):
-    """Changes a batch in place of a scanner: HU (B, 1, P, P, P) and labels of the same shape."""
+    """Changes a batch in place of a scanner: HU (B, 1, P, P, P) and labels of the same shape.
 
-    def __call__(
-        self, image_hu: torch.Tensor, label: torch.Tensor, groups: Sequence[str], rng: np.random.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]: ...
-
-
-@dataclass
-class SourceGroup:
-    """Cases that are sampled alike.
-
-    Attributes:
-        name: for augmentations that treat groups differently.
-        cases: dictionaries with "image" (1, X, Y, Z) HU, "label" (1, X, Y, Z), optionally "centres" (1, X, Y, Z), a
-            mask of voxels that may be a patch's centre.
-        share: part of every batch that comes from this group, relative to the other groups.
-        foreground: probability that a patch is centred near a voxel of the label; else on a voxel of "centres", or any.
-        jitter: largest shift of a patch from the voxel that was drawn, as part of the patch size.
-        emphasis: how many times as often a case is drawn, by the values of its "facts", such as
-            {"texture": {"1": 2.0}}: rare kinds of nodules are seen more often.
+    Each patch has a generator of its own and draws from no other, so what becomes of it does not depend on its batch.
     """
 
-    name: str
-    cases: Sequence[Mapping[str, Any]]
-    share: float = 1.0
-    foreground: float = 0.8
-    jitter: float = 0.35
-    emphasis: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    _cache: list[dict[str, torch.Tensor]] = field(default_factory=list, repr=False)
-
-    def frequencies(self) -> np.ndarray:
-        """Probability of each case to be drawn, shape (N,), from `emphasis`."""
-        weights = np.ones(len(self.cases))
-        for i, case in enumerate(self.cases):
-            for fact, factors in self.emphasis.items():
-                weights[i] *= factors.get(str(case.get("facts", {}).get(fact)), 1.0)
-        return weights / weights.sum()
-
-    def cached(self, device: torch.device) -> list[dict[str, torch.Tensor]]:
-        """The cases as int16 HU and uint8 labels on the device, with the index lists that sampling needs."""
-        if not self._cache:
-            for case in self.cases:
-                label = _plain(case["label"])[0].to(device, torch.uint8)
-                centres = _plain(case["centres"])[0] > 0 if "centres" in case else torch.zeros(0, 0, 0)
-                self._cache.append(
-                    {
-                        "image": _plain(case["image"])[0].round().to(device, torch.int16),
-                        "label": label,
-                        "foreground": _some_voxels(label > 0),
-                        "centres": _some_voxels(centres),
-                    }
-                )
-        return self._cache
+    def __call__(
+        self, image_hu: torch.Tensor, label: torch.Tensor, groups: Sequence[str], rngs: Sequence[np.random.Generator]
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
 
 
 class RoiSampler:
@@ -76,130 +33,119 @@ class RoiSampler:
 
     Args:
         groups: where patches come from.
-        patch_size: P, voxels along each axis.
+        patch_size: P, voxels along each axis; of several sizes each batch has one, drawn at random (multi-scale).
         batch_size: B.
         batches_per_epoch: length of the iterator.
-        augmentation: called on HU before scaling; None for none.
-        rotation_degrees: largest rotation about each axis.
-        scale_range: zoom of the patch's content, per patch; a second draw per axis of +-5 % makes it anisotropic.
-        flip_axes: axes (0, 1, 2) that may be flipped, each with probability 1/2.
-        flip_swaps: pairs of label values that change places when axis 0 (left-right) is flipped.
+        augmentation: called on HU before scaling, one after the other.
+        geometry: how patches may lie.
         hu_range: HU that become 0 and 1.
         seed: of everything random here.
         device: where patches are made.
+        process: this process's rank and the number of processes that train together. Each makes its own part of one
+            global batch of B x processes patches, the same that one process of that batch size would make.
     """
 
     def __init__(
         self,
         groups: Sequence[SourceGroup],
-        patch_size: int,
+        patch_size: int | Sequence[int],
         batch_size: int,
         batches_per_epoch: int,
         augmentation: Sequence[BatchAugmentation] = (),
-        rotation_degrees: float = 30.0,
-        scale_range: tuple[float, float] = (0.8, 1.25),
-        flip_axes: Sequence[int] = (0, 1, 2),
-        flip_swaps: Sequence[tuple[int, int]] = (),
+        geometry: PatchGeometry | None = None,
         hu_range: tuple[float, float] = (-1000.0, 400.0),
         seed: int = 0,
         device: torch.device | str = "cpu",
+        process: tuple[int, int] = (0, 1),
     ) -> None:
         self.groups = [group for group in groups if len(group.cases) > 0]
         if not self.groups:
             raise ValueError("no case to train on: every group of the sampler is empty")
-        self._frequencies = {group.name: group.frequencies() for group in self.groups}
-        self.patch_size, self.batch_size, self.batches_per_epoch = patch_size, batch_size, batches_per_epoch
-        self.augmentation = list(augmentation)
-        self.rotation_degrees, self.scale_range = rotation_degrees, tuple(scale_range)
-        self.flip_axes, self.flip_swaps = tuple(flip_axes), [tuple(pair) for pair in flip_swaps]
+        self.patch_sizes = [patch_size] if isinstance(patch_size, int) else list(patch_size)
+        self.batch_size, self.batches_per_epoch = batch_size, batches_per_epoch
+        self.augmentation, self.geometry = list(augmentation), geometry or PatchGeometry()
         self.hu_range, self.device = tuple(hu_range), torch.device(device)
+        self.rank, self.processes = process
         self.rng = np.random.default_rng(seed)
+        self.drawn = 0
 
     def __len__(self) -> int:
         return self.batches_per_epoch
 
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         for _ in range(self.batches_per_epoch):
             yield self.batch()
 
-    def batch(self) -> dict[str, torch.Tensor]:
-        """One batch: "image" float32 in [0, 1] and "label" uint8, both (B, 1, P, P, P)."""
-        shares = np.array([group.share for group in self.groups], dtype=float)
-        picks = self.rng.choice(len(self.groups), size=self.batch_size, p=shares / shares.sum())
-        names = [self.groups[i].name for i in picks]
-        patches = [self._patch(self.groups[i]) for i in picks]
-        image, label = (torch.stack([patch[k] for patch in patches]) for k in (0, 1))
-        for augment in self.augmentation:
-            image, label = augment(image, label, names, self.rng)
-        low, high = self.hu_range
-        return {"image": ((image - low) / (high - low)).clamp_(0, 1), "label": label}
+    def case_ids(self) -> dict[str, list[str]]:
+        """The names of the cases of each group."""
+        return {group.name: group.case_ids() for group in self.groups}
 
-    def _patch(self, group: SourceGroup) -> tuple[torch.Tensor, torch.Tensor]:
-        cases = group.cached(self.device)
-        case = cases[int(self.rng.choice(len(cases), p=self._frequencies[group.name]))]
-        centre = self._centre(case, group)
-        matrix, flipped = self._matrix()
-        half = self.patch_size / 2
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next batches depend on besides the arguments."""
+        return {"rng": self.rng.bit_generator.state, "drawn": self.drawn}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on as the sampler that gave `state`."""
+        self.rng.bit_generator.state = state["rng"]
+        self.drawn = state["drawn"]
+
+    def batch(self) -> dict[str, Any]:
+        """One batch: "image" float32 in [0, 1] and "label" uint8, both (B, 1, P, P, P); "case_id" and "group", B names.
+
+        "case_id" is of what the patch was cropped from: a nodule inserted into it may be another's.
+        """
+        total = self.batch_size * self.processes
+        shares = np.array([group.share for group in self.groups], dtype=float)
+        size = self.patch_sizes[int(self.rng.integers(len(self.patch_sizes)))]
+        picks = self.rng.choice(len(self.groups), size=total, p=shares / shares.sum())
+        seeds = self.rng.integers(2**63, size=total)
+        mine = slice(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)
+        groups = [self.groups[i] for i in picks[mine]]
+        rngs = [np.random.default_rng(seed) for seed in seeds[mine]]
+        cases = [self._drawn_case(group, rng) for group, rng in zip(groups, rngs, strict=True)]
+        patches = [self._patch(*drawn, size) for drawn in zip(groups, cases, rngs, strict=True)]
+        image, label = (torch.stack([patch[k] for patch in patches]) for k in (0, 1))
+        names = [group.name for group in groups]
+        for augment in self.augmentation:
+            image, label = augment(image, label, names, rngs)
+        self.drawn += 1
+        low, high = self.hu_range
+        return {
+            "image": ((image - low) / (high - low)).clamp_(0, 1),
+            "label": label,
+            "case_id": [group.case_ids()[case] for group, case in zip(groups, cases, strict=True)],
+            "group": names,
+        }
+
+    def _drawn_case(self, group: SourceGroup, rng: np.random.Generator) -> int:
+        return int(rng.choice(len(group.cases), p=group.frequencies(self.drawn)))
+
+    def _patch(
+        self, group: SourceGroup, case_index: int, rng: np.random.Generator, size: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        case = group.cached(self.device)[case_index]
+        centre = _centre(case, group, rng, size)
+        placement = self.geometry.draw(rng, size)
         # Everything that the turned patch can reach, and no more, becomes float.
-        reach = int(np.ceil(np.abs(matrix).sum(axis=1).max() * half)) + 2
+        reach = placement.reach(size)
         shape = np.array(case["image"].shape)
         start = np.clip(np.floor(centre - reach).astype(int), 0, np.maximum(shape - 1, 0))
         stop = np.clip(np.ceil(centre + reach).astype(int) + 1, start + 1, shape)
         window = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
-        grid = self._sampling_grid(matrix, centre - start, stop - start)
+        grid = placement.sampling_grid(size, centre - start, stop - start, self.device)
         image = case["image"][window].float()[None, None]
         label = case["label"][window].float()[None, None]
         # Beyond the source its last voxels go on: a wall of air would teach the network the border of the crop.
         image = grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
         label = grid_sample(label, grid, mode="nearest", padding_mode="zeros", align_corners=False)[0].to(torch.uint8)
-        if flipped:
-            label = self._swapped(label)
-        return image, label
-
-    def _centre(self, case: Mapping[str, torch.Tensor], group: SourceGroup) -> np.ndarray:
-        """Voxel coordinates of the patch's centre."""
-        marked = len(case["foreground"]) > 0 and self.rng.random() < group.foreground
-        voxels = case["foreground"] if marked else case["centres"]
-        if len(voxels) == 0:
-            return self.rng.uniform(0, np.array(case["image"].shape) - 1)
-        voxel = voxels[int(self.rng.integers(len(voxels)))].numpy()
-        return voxel + self.rng.uniform(-group.jitter, group.jitter, 3) * self.patch_size
-
-    def _matrix(self) -> tuple[np.ndarray, bool]:
-        """Patch axes -> source axes: rotation, zoom, flips; and whether left and right changed places."""
-        ax, ay, az = np.radians(self.rng.uniform(-self.rotation_degrees, self.rotation_degrees, 3))
-        rx = np.array([[1, 0, 0], [0, np.cos(ax), -np.sin(ax)], [0, np.sin(ax), np.cos(ax)]])
-        ry = np.array([[np.cos(ay), 0, np.sin(ay)], [0, 1, 0], [-np.sin(ay), 0, np.cos(ay)]])
-        rz = np.array([[np.cos(az), -np.sin(az), 0], [np.sin(az), np.cos(az), 0], [0, 0, 1]])
-        zoom = np.exp(self.rng.uniform(*np.log(self.scale_range))) * self.rng.uniform(0.95, 1.05, 3)
-        signs = np.array([-1.0 if a in self.flip_axes and self.rng.random() < 0.5 else 1.0 for a in range(3)])
-        return rz @ ry @ rx @ np.diag(signs / zoom), bool(signs[0] < 0)
-
-    def _sampling_grid(self, matrix: np.ndarray, centre: np.ndarray, shape: np.ndarray) -> torch.Tensor:
-        """The grid that `grid_sample` wants (axes Z, Y, X of a tensor are our Z, Y, X reversed), (1, P, P, P, 3)."""
-        half = self.patch_size / 2
-        # grid_sample counts from -1 to 1 over each source axis, voxel centre i at (2 i + 1) / n - 1.
-        scale = 2.0 / shape
-        theta = np.concatenate([matrix * half * scale[:, None], ((centre + 0.5) * scale - 1)[:, None]], axis=1)
-        theta = np.ascontiguousarray(theta[::-1])
-        theta[:, :3] = theta[:, 2::-1]
-        tensor = torch.from_numpy(theta).float()[None].to(self.device)
-        return affine_grid(tensor, [1, 1, *(self.patch_size,) * 3], align_corners=False)
-
-    def _swapped(self, label: torch.Tensor) -> torch.Tensor:
-        swapped = label.clone()
-        for a, b in self.flip_swaps:
-            swapped[label == a] = b
-            swapped[label == b] = a
-        return swapped
+        return image, self.geometry.swapped(label) if placement.flipped else label
 
 
-def _plain(array: Any) -> torch.Tensor:
-    """A MetaTensor or array as an ordinary tensor: what is cropped here leaves its affine behind."""
-    return torch.as_tensor(array).as_subclass(torch.Tensor)
-
-
-def _some_voxels(mask: torch.Tensor, most: int = 200_000) -> torch.Tensor:
-    """Indices (N, 3) of true voxels, evenly thinned out to `most`: enough to draw from, small enough to keep."""
-    voxels = torch.nonzero(mask).cpu()
-    return voxels[:: max(1, len(voxels) // most)].to(torch.int32)
+def _centre(case: Mapping[str, torch.Tensor], group: SourceGroup, rng: np.random.Generator, size: int) -> np.ndarray:
+    """Voxel coordinates of the patch's centre."""
+    marked = len(case["foreground"]) > 0 and rng.random() < group.foreground
+    voxels = case["foreground"] if marked else case["centres"]
+    if len(voxels) == 0:
+        return rng.uniform(0, np.array(case["image"].shape) - 1)
+    voxel = voxels[int(rng.integers(len(voxels)))].numpy()
+    return voxel + rng.uniform(-group.jitter, group.jitter, 3) * size

@@ -6,8 +6,8 @@ every MONAI and Ignite handler attaches. Knows no file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from monai.engines import SupervisedTrainer
@@ -15,18 +15,22 @@ from monai.engines.utils import CommonKeys as Keys
 from monai.engines.utils import IterationEvents
 from torch.nn.utils import clip_grad_norm_
 
+from lungseg3d.core import TrainingError
 from lungseg3d.tensors import autocast_for, resolve_precision
 
 
 class RoiTrainer(SupervisedTrainer):
-    """MONAI's SupervisedTrainer with mixed precision by name, on CPU too, and gradient clipping.
+    """MONAI's SupervisedTrainer with mixed precision by name, on CPU too, clipping, and an end where a loss has none.
 
     Args:
         device, max_epochs, train_data_loader, network, optimizer, loss_function: as in MONAI.
         precision: `auto`, `fp32`, `bf16` or `fp16`; gradients are scaled for `fp16` only, where they need it.
         max_gradient_norm: gradients are clipped to this total norm; None does not clip.
         channels_last: memory format of network and images; the fast one for 3D convolutions on CPU and tensor cores.
-        **kwargs: anything else that SupervisedTrainer takes.
+        **kwargs: anything else that SupervisedTrainer takes, such as `accumulation_steps`.
+
+    Running it raises TrainingError E_LOSS_NOT_FINITE within one iteration of a loss or gradient that is NaN or
+    infinite, before the end of the epoch, so no checkpoint of an epoch holds what came of it.
     """
 
     def __init__(
@@ -56,6 +60,13 @@ class RoiTrainer(SupervisedTrainer):
             **kwargs,
         )
         self.scaler_ = torch.amp.GradScaler(torch.device(device).type, enabled=self.precision == "fp16")
+        self._unchecked: _Noted | None = None
+
+    def steps_at(self, iteration: int) -> bool:
+        """Whether the optimiser steps at this iteration (from 1): every `accumulation_steps`, and at an epoch's end."""
+        length = self.state.epoch_length
+        within = iteration if length is None else (iteration - 1) % length + 1
+        return within % self.accumulation_steps == 0 or within == length
 
     def _iteration(self, engine: SupervisedTrainer, batchdata: dict[str, torch.Tensor]) -> dict:
         batch = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
@@ -63,7 +74,8 @@ class RoiTrainer(SupervisedTrainer):
         engine.state.output = {Keys.IMAGE: inputs, Keys.LABEL: targets}
         inputs = inputs.to(memory_format=self.memory_format)
         engine.network.train()
-        engine.optimizer.zero_grad(set_to_none=True)
+        if engine.state.iteration == 1 or self.steps_at(engine.state.iteration - 1):
+            engine.optimizer.zero_grad(set_to_none=True)
         with autocast_for(self.precision, engine.state.device):
             prediction = engine.inferer(inputs, engine.network, *args, **kwargs)
         engine.state.output[Keys.PRED] = prediction
@@ -72,15 +84,61 @@ class RoiTrainer(SupervisedTrainer):
         loss = engine.loss_function(_as_float(prediction), targets).mean()
         engine.state.output[Keys.LOSS] = loss
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
-        self.scaler_.scale(loss).backward()
+        self._check_finite(loss.detach(), "loss", batchdata)
+        self.scaler_.scale(loss / self.accumulation_steps).backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
-        if self.max_gradient_norm is not None:
-            self.scaler_.unscale_(engine.optimizer)
-            clip_grad_norm_(engine.network.parameters(), self.max_gradient_norm)
-        self.scaler_.step(engine.optimizer)
-        self.scaler_.update()
+        if self.steps_at(engine.state.iteration):
+            self._step(batchdata)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
+
+    def _step(self, batchdata: Mapping[str, Any]) -> None:
+        self.scaler_.unscale_(self.optimizer)
+        limit = float("inf") if self.max_gradient_norm is None else self.max_gradient_norm
+        norm = clip_grad_norm_(self.network.parameters(), limit)
+        if not self.scaler_.is_enabled():  # the scaler expects infinite gradients, and leaves such a step out
+            self._check_finite(norm, "gradient's norm", batchdata)
+        self.scaler_.step(self.optimizer)
+        self.scaler_.update()
+
+    def _check_finite(self, value: torch.Tensor, what: str, batchdata: Mapping[str, Any]) -> None:
+        """Raise for a value that is not finite: at once on a CPU, else at the next call or at the end of the epoch.
+
+        To look at a value on a GPU is to wait for it, so by then the next work is under way.
+        """
+        where = f"epoch {self.state.epoch}, iteration {self.state.iteration}"
+        waiting, self._unchecked = self._unchecked, _Noted(value, f"{where}: the {what}", _made_of(batchdata))
+        if waiting is not None:
+            waiting.check()
+        length = self.state.epoch_length
+        if value.device.type == "cpu" or (length is not None and self.state.iteration % length == 0):
+            self._unchecked.check()
+            self._unchecked = None
+
+
+class _Noted(NamedTuple):
+    """A value that must be finite, what it is, and what the batch was made of."""
+
+    value: torch.Tensor
+    what: str
+    batch: str
+
+    def check(self) -> None:
+        if bool(torch.isfinite(self.value)):
+            return
+        raise TrainingError(
+            "E_LOSS_NOT_FINITE",
+            f"{self.what} is {float(self.value)} for a batch {self.batch}",
+            "Look at these cases, or lower learning_rate, or train in fp32. The last checkpoint is from before: the "
+            "same command goes on from it.",
+        )
+
+
+def _made_of(batchdata: Mapping[str, Any]) -> str:
+    cases, groups = (list(batchdata.get(key, ())) for key in ("case_id", "group"))
+    if groups and len(groups) == len(cases):
+        cases = [f"{case} ({group})" for case, group in zip(cases, groups, strict=True)]
+    return f"of {', '.join(map(str, cases))}" if cases else "whose cases have no names"
 
 
 def _as_float(prediction: Any) -> Any:

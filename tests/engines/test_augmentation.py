@@ -18,16 +18,21 @@ def patches(seed: int = 0, count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     return hu, (hu > 0).to(torch.uint8)
 
 
+def generators(seed: int, count: int) -> list[np.random.Generator]:
+    """One for each patch."""
+    return [np.random.default_rng((seed, i)) for i in range(count)]
+
+
 def augmented(hu: torch.Tensor, seed: int = 0, **options) -> torch.Tensor:
     label = torch.zeros(hu.shape, dtype=torch.uint8)
-    result, _ = HuAugmentation(**{**NOTHING, **options})(hu, label, ["a"] * len(hu), np.random.default_rng(seed))
+    result, _ = HuAugmentation(**{**NOTHING, **options})(hu, label, ["a"] * len(hu), generators(seed, len(hu)))
     return result
 
 
 def test_shape_and_label_stay_and_the_given_batch_too():
     hu, label = patches()
     before = hu.clone()
-    result, label_after = HuAugmentation(probability=1.0)(hu, label, ["a", "b", "c"], np.random.default_rng(0))
+    result, label_after = HuAugmentation(probability=1.0)(hu, label, ["a", "b", "c"], generators(0, 3))
     assert result.shape == hu.shape
     assert result.dtype == torch.float32
     assert torch.isfinite(result).all()
@@ -38,7 +43,7 @@ def test_shape_and_label_stay_and_the_given_batch_too():
 
 def test_a_probability_of_0_changes_nothing_and_neither_do_amounts_of_0():
     hu, label = patches()
-    result, _ = HuAugmentation(probability=0.0)(hu, label, ["a"] * 3, np.random.default_rng(0))
+    result, _ = HuAugmentation(probability=0.0)(hu, label, ["a"] * 3, generators(0, 3))
     assert torch.equal(result, hu)
     torch.testing.assert_close(augmented(hu), hu, atol=1e-3, rtol=0)
 
@@ -96,8 +101,7 @@ def test_a_lung_kernel_sharpens_an_edge_and_leaves_the_flat():
     edge[:, :, P // 2 :] = 0
     # Blur and sharpening exclude each other: where the blur is drawn, sharpening waits.
     augmentation = HuAugmentation(**{**NOTHING, "sharpen": 0.8, "probability": 0.5})
-    rng = np.random.default_rng(0)
-    results = [augmentation(edge, edge.byte(), ["a"], rng)[0] for _ in range(20)]
+    results = [augmentation(edge, edge.byte(), ["a"], generators(seed, 1))[0] for seed in range(20)]
     sharpened = [r for r in results if not torch.allclose(r, edge, atol=1.0)]
     assert sharpened
     for result in sharpened:

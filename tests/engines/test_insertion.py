@@ -23,13 +23,18 @@ def lung(count: int = 4, size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.full((count, 1, size, size, size), LUNG_HU), torch.zeros(count, 1, size, size, size, dtype=torch.uint8)
 
 
+def generators(seed: int, count: int) -> list[np.random.Generator]:
+    """One for each patch."""
+    return [np.random.default_rng((seed, i)) for i in range(count)]
+
+
 def insertion(**options) -> NoduleInsertion:
     return NoduleInsertion([donor()], **{"groups": ["hosts"], "probability": 1.0, **options})
 
 
 def test_the_label_marks_exactly_what_was_pasted():
     hu, label = lung()
-    image, marked = insertion()(hu, label, ["hosts"] * 4, np.random.default_rng(0))
+    image, marked = insertion()(hu, label, ["hosts"] * 4, generators(0, 4))
     middle = (DONOR_HU + LUNG_HU) / 2
     clear = (image - middle).abs() > 2  # a voxel half filled may fall to either side by rounding
     assert torch.equal((image > middle)[clear], (marked > 0)[clear])
@@ -43,21 +48,21 @@ def test_the_label_marks_exactly_what_was_pasted():
 @pytest.mark.parametrize("zoom", [0.5, 1.0])
 def test_a_pasted_nodule_has_the_donors_volume_times_the_zoom_cubed(zoom):
     hu, label = lung(count=6, size=48)
-    _, marked = insertion(scale_range=(zoom, zoom))(hu, label, ["hosts"] * 6, np.random.default_rng(1))
+    _, marked = insertion(scale_range=(zoom, zoom))(hu, label, ["hosts"] * 6, generators(1, 6))
     wanted = float(donor()["label"].sum()) * zoom**3
     for count in marked.flatten(1).sum(dim=1).tolist():
         assert count == pytest.approx(wanted, rel=0.12)
 
 
 def test_the_value_of_a_nodule_is_the_one_that_was_asked():
-    _, marked = insertion(value=3)(*lung(), ["hosts"] * 4, np.random.default_rng(0))
+    _, marked = insertion(value=3)(*lung(), ["hosts"] * 4, generators(0, 4))
     assert set(marked.unique().tolist()) == {0, 3}
 
 
 def test_patches_that_show_a_nodule_already_and_other_groups_stay_as_they_are():
     hu, label = lung()
     label[1, 0, 3, 3, 3] = 1
-    image, marked = insertion()(hu, label, ["hosts", "hosts", "nodules", "hosts"], np.random.default_rng(0))
+    image, marked = insertion()(hu, label, ["hosts", "hosts", "nodules", "hosts"], generators(0, 4))
     for i in (1, 2):
         assert torch.equal(image[i], hu[i])
         assert torch.equal(marked[i], label[i])
@@ -66,11 +71,10 @@ def test_patches_that_show_a_nodule_already_and_other_groups_stay_as_they_are():
 
 
 def test_denser_tissue_of_the_host_is_never_lowered_beside_the_nodule():
-    rng = np.random.default_rng(2)
     hu, label = lung()
     hu[:, :, 16:] = 200.0  # a wall, denser than the donor's rim and than the nodule
     hu[:, :, :, ::5] = -300.0  # vessels
-    image, marked = insertion()(hu, label, ["hosts"] * 4, rng)
+    image, marked = insertion()(hu, label, ["hosts"] * 4, generators(2, 4))
     outside = marked == 0
     assert (image[outside] >= hu[outside] - 1e-3).all()
     assert (image[~outside] <= DONOR_HU + 0.1).all()
@@ -79,7 +83,7 @@ def test_denser_tissue_of_the_host_is_never_lowered_beside_the_nodule():
 def test_far_from_the_nodule_nothing_changes():
     hu, label = lung(count=4, size=48)
     hu += torch.rand(hu.shape) * 40
-    image, marked = insertion()(hu, label, ["hosts"] * 4, np.random.default_rng(3))
+    image, marked = insertion()(hu, label, ["hosts"] * 4, generators(3, 4))
     near = torch.nn.functional.max_pool3d(marked.float(), 13, stride=1, padding=6) > 0
     assert (~near).any()
     torch.testing.assert_close(image[~near], hu[~near], atol=0.5, rtol=0)
@@ -87,14 +91,14 @@ def test_far_from_the_nodule_nothing_changes():
 
 def test_nodules_are_inserted_as_often_as_asked():
     hu, label = lung(count=60, size=12)
-    _, marked = insertion(probability=0.4)(hu, label, ["hosts"] * 60, np.random.default_rng(0))
+    _, marked = insertion(probability=0.4)(hu, label, ["hosts"] * 60, generators(0, 60))
     # 24 expected, with a standard deviation of 3.8.
     assert 10 <= int(marked.flatten(1).any(dim=1).sum()) <= 38
 
 
 def test_no_donor_means_no_nodule():
     hu, label = lung()
-    image, marked = NoduleInsertion([], ["hosts"], 1.0)(hu, label, ["hosts"] * 4, np.random.default_rng(0))
+    image, marked = NoduleInsertion([], ["hosts"], 1.0)(hu, label, ["hosts"] * 4, generators(0, 4))
     assert torch.equal(image, hu)
     assert not marked.any()
 
@@ -112,7 +116,7 @@ def synthesis(texture: str = "solid", **options) -> NoduleSynthesis:
 
 def drawn(texture: str, hu: torch.Tensor | None = None, count: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
     host, label = lung(count=count, size=48)
-    return synthesis(texture)(host if hu is None else hu, label, ["hosts"] * count, np.random.default_rng(5))
+    return synthesis(texture)(host if hu is None else hu, label, ["hosts"] * count, generators(5, count))
 
 
 def core_of(marked: torch.Tensor) -> torch.Tensor:
@@ -153,7 +157,7 @@ def test_a_wall_is_neither_changed_nor_labelled():
 
 def test_drawn_nodules_have_the_sizes_that_were_asked():
     host, label = lung(count=40, size=64)
-    _, marked = synthesis(median_diameter_mm=9.0)(host, label, ["hosts"] * 40, np.random.default_rng(0))
+    _, marked = synthesis(median_diameter_mm=9.0)(host, label, ["hosts"] * 40, generators(0, 40))
     volumes_mm3 = marked.flatten(1).sum(dim=1).numpy()
     diameters_mm = (6 * volumes_mm3 / np.pi) ** (1 / 3)
     # Log-normal with SD 0.52: the median of 40 has a relative standard error of 1.25 * 0.52 / 40 ** 0.5 = 0.10.
@@ -164,6 +168,6 @@ def test_drawn_nodules_have_the_sizes_that_were_asked():
 def test_nothing_is_drawn_into_other_groups_or_beside_a_nodule():
     hu, label = lung(count=2)
     label[1, 0, 3, 3, 3] = 1
-    image, marked = synthesis()(hu, label, ["nodules", "hosts"], np.random.default_rng(0))
+    image, marked = synthesis()(hu, label, ["nodules", "hosts"], generators(0, 2))
     assert torch.equal(image, hu)
     assert torch.equal(marked, label)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from lungseg3d.engines import RoiSampler, SourceGroup, unique_run_name
+from lungseg3d.engines import PatchGeometry, RoiSampler, SourceGroup, unique_run_name
 
 P = 16
 
@@ -31,33 +33,29 @@ def sampler_of(*groups: SourceGroup, **options) -> RoiSampler:
     return RoiSampler(list(groups), **plan)
 
 
-STILL = {"rotation_degrees": 0.0, "scale_range": (1.0, 1.0), "flip_axes": ()}
-
-
-def unzoomed(sampler: RoiSampler) -> RoiSampler:
-    """A sampler whose patches are cut as they lie: no turn, no flip and no zoom of an axis."""
-    sampler._matrix = lambda: (np.eye(3), False)  # type: ignore[method-assign]
-    return sampler
+STILL = PatchGeometry(rotation_degrees=0.0, scale_range=(1.0, 1.0), anisotropy=0.0, flip_axes=())
+UNTURNED = replace(STILL, anisotropy=0.05)
 
 
 @pytest.mark.parametrize(
-    "options",
+    "geometry",
     [
-        STILL,
-        {"rotation_degrees": 30.0, "scale_range": (1.0, 1.0), "flip_axes": ()},
-        {"rotation_degrees": 0.0, "scale_range": (0.6, 1.6), "flip_axes": ()},
-        {"rotation_degrees": 0.0, "scale_range": (1.0, 1.0), "flip_axes": (0, 1, 2)},
-        {},
+        UNTURNED,
+        replace(UNTURNED, rotation_degrees=30.0),
+        replace(UNTURNED, scale_range=(0.6, 1.6)),
+        replace(UNTURNED, flip_axes=(0, 1, 2)),
+        replace(STILL, strain=0.3, elastic_probability=1.0),
+        PatchGeometry(strain=0.3),
     ],
-    ids=["still", "turned", "zoomed", "flipped", "everything"],
+    ids=["still", "turned", "zoomed", "flipped", "bent", "everything"],
 )
-def test_image_and_label_stay_in_step_however_the_patch_lies(options):
+def test_image_and_label_stay_in_step_however_the_patch_lies(geometry):
     # The patch lies inside the case: beyond it the image goes on, but nothing is labelled.
     case = smooth_case(shape=(64, 60, 56))
     centres = torch.zeros_like(case["label"])
     centres[0, 28:36, 26:34, 24:32] = 1
     group = SourceGroup("a", [{**case, "centres": centres}], foreground=0)
-    batch = sampler_of(group, hu_range=(-1000, 400), **options).batch()
+    batch = sampler_of(group, hu_range=(-1000, 400), geometry=geometry).batch()
     hu = batch["image"] * 1400 - 1000
     clear = (hu + 300).abs() > 150  # farther from the border than half a voxel of this slope
     assert clear.float().mean() > 0.3
@@ -68,8 +66,8 @@ def test_an_unturned_patch_is_a_copy_of_the_case():
     case = smooth_case()
     centres = torch.zeros_like(case["label"])
     centres[0, 18, 15, 14] = 1
-    sampler = unzoomed(sampler_of(SourceGroup("a", [{**case, "centres": centres}], foreground=0, jitter=0)))
-    batch = sampler.batch()
+    group = SourceGroup("a", [{**case, "centres": centres}], foreground=0, jitter=0)
+    batch = sampler_of(group, geometry=STILL).batch()
     # A patch of even size is centred on a voxel's centre, so its own voxels lie half-way between the case's.
     block = case["image"][0, 9:27, 6:24, 5:23].float()
     between = torch.nn.functional.avg_pool3d(block[None, None], 2, stride=1)[0, 0]
@@ -112,7 +110,7 @@ class Recorder:
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    def __call__(self, image_hu, label, groups, rng):
+    def __call__(self, image_hu, label, groups, rngs):
         self.names += list(groups)
         return image_hu, label
 
@@ -151,7 +149,7 @@ def test_emphasised_cases_are_drawn_that_many_times_as_often():
 
 
 def test_augmentations_see_hu_and_their_result_is_what_comes_out():
-    def brighter(image_hu, label, groups, rng):
+    def brighter(image_hu, label, groups, rngs):
         torch.testing.assert_close(image_hu, torch.full_like(image_hu, -1000))
         return image_hu + 700, label * 2
 
@@ -175,8 +173,8 @@ def sided_case() -> dict[str, torch.Tensor]:
 def test_a_left_right_flip_swaps_the_lungs_labels_and_other_flips_do_not():
     for axes, mirrored in (((0,), True), ((1, 2), False)):
         group = SourceGroup("a", [sided_case()], foreground=0)
-        options = {**STILL, "flip_axes": axes, "flip_swaps": [(1, 2)], "batch_size": 24}
-        batch = sampler_of(group, **options).batch()
+        geometry = replace(UNTURNED, flip_axes=axes, flip_swaps=((1, 2),))
+        batch = sampler_of(group, geometry=geometry, batch_size=24).batch()
         # In the case, tissue (bright) lies at low x and is called 2. A flip puts it at high x, and it is 1 then.
         low_x_is_bright = batch["image"][:, 0, 1, P // 2, P // 2] > 0.5
         assert low_x_is_bright.any()
@@ -187,9 +185,8 @@ def test_a_left_right_flip_swaps_the_lungs_labels_and_other_flips_do_not():
 
 
 def test_without_swaps_a_flip_moves_labels_with_the_image():
-    batch = sampler_of(
-        SourceGroup("a", [sided_case()], foreground=0), **{**STILL, "flip_axes": (0,), "batch_size": 24}
-    ).batch()
+    group = SourceGroup("a", [sided_case()], foreground=0)
+    batch = sampler_of(group, geometry=replace(UNTURNED, flip_axes=(0,)), batch_size=24).batch()
     bright = batch["image"][:, 0, 1, P // 2, P // 2] > 0.5
     assert torch.equal(batch["label"][:, 0, 1, P // 2, P // 2] == 2, bright)
     assert 0 < bright.sum() < 24
@@ -204,13 +201,13 @@ def speck_case() -> dict[str, torch.Tensor]:
 
 def test_foreground_patches_contain_foreground():
     group = SourceGroup("a", [speck_case()], foreground=1.0, jitter=0.35)
-    batch = sampler_of(group, **{**STILL, "batch_size": 40, "flip_axes": (0, 1, 2)}).batch()
+    batch = sampler_of(group, geometry=replace(UNTURNED, flip_axes=(0, 1, 2)), batch_size=40).batch()
     assert batch["label"].flatten(1).any(dim=1).all()
 
 
 def test_without_foreground_a_speck_is_hardly_met():
     group = SourceGroup("a", [speck_case()], foreground=0.0)
-    batch = sampler_of(group, **STILL, batch_size=40).batch()
+    batch = sampler_of(group, geometry=UNTURNED, batch_size=40).batch()
     # (20 / 80) ** 3 is 1.6 %: 0.6 patches of 40 expected.
     assert batch["label"].flatten(1).any(dim=1).sum() <= 5
 
@@ -220,7 +217,7 @@ def test_patches_are_centred_where_centres_allow_it():
     case["centres"] = case["label"].clone()
     case["label"] = torch.zeros_like(case["label"])
     case["image"][:, 12:16, 60:64, 38:42] = 400
-    batch = unzoomed(sampler_of(SourceGroup("a", [case], jitter=0), batch_size=20)).batch()
+    batch = sampler_of(SourceGroup("a", [case], jitter=0), geometry=STILL, batch_size=20).batch()
     middle = batch["image"][:, 0, P // 2 - 1 : P // 2 + 1, P // 2 - 1 : P // 2 + 1, P // 2 - 1 : P // 2 + 1]
     assert (middle.flatten(1).max(dim=1).values > 0.4).all()
 
@@ -232,7 +229,7 @@ def test_patches_stray_from_their_centre_by_the_jitter_and_no_further():
     case["centres"] = torch.zeros_like(case["label"])
     case["centres"][0, 40, 40, 40] = 1
     group = SourceGroup("a", [{**case, "image": ramp}], jitter=0.5)
-    batch = unzoomed(sampler_of(group, batch_size=60)).batch()
+    batch = sampler_of(group, geometry=STILL, batch_size=60).batch()
     x = (batch["image"][:, 0, P // 2 - 1 : P // 2 + 1].flatten(1).mean(dim=1) * 1400 - 400) / 10
     assert x.min() >= 40 - 0.5 * P - 0.01
     assert x.max() <= 40 + 0.5 * P + 0.01
