@@ -89,7 +89,18 @@ main()
 
 
 def test_segment_passes_every_option_on(segmenting, ct, tmp_path):
-    options = ["--roi", "full", "--device", "cpu", "--precision", "fp32", "--overwrite", "--lung-bundle", tmp_path]
+    options = [
+        "--recursive",
+        "--roi",
+        "full",
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+        "--overwrite",
+        "--lung-bundle",
+        tmp_path,
+    ]
     options += ["--series", "1.2.3", "--allow-gaps", "--assume-hu", "--fix-offset", "--assume-axes", "RAS"]
     options += ["--volume-index", "1", "--strict", "--verify-manifest", ct]
     done = run("segment", ct, ct, "--out", tmp_path / "out", *options)
@@ -97,6 +108,7 @@ def test_segment_passes_every_option_on(segmenting, ct, tmp_path):
     assert (segmenting.inputs, segmenting.out) == ([ct, ct], tmp_path / "out")
     asked = segmenting.options
     assert (asked.roi, asked.device, asked.precision, asked.overwrite) == ("full", "cpu", "fp32", True)
+    assert asked.recursive
     assert (asked.lung_bundle, asked.nodule_bundle) == (tmp_path, None)
     read = asked.read
     assert (read.series, read.allow_gaps, read.assume_hu, read.fix_offset) == ("1.2.3", True, True, True)

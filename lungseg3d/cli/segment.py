@@ -59,6 +59,9 @@ def segment(
     nodule_bundle: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, metavar="DIR", help="Another one for nodules.")
     ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="A folder of several studies is several cases, not an error.")
+    ] = False,
     overwrite: Overwrite = False,
     *,
     reading: ReadOptions,
@@ -76,6 +79,7 @@ def segment(
         lung_bundle=lung_bundle,
         nodule_bundle=nodule_bundle,
         overwrite=overwrite,
+        recursive=recursive,
         read=reading,
     )
     with progress() as on_progress:

@@ -4,7 +4,7 @@ In: DICOM series, NIfTI, NRRD, MetaImage. Out: `Volume`, `Reading`, `Inspection`
 What every code means is in `lungseg3d.io.codes`.
 """
 
-from lungseg3d.io.cases import list_cases
+from lungseg3d.io.cases import list_cases, list_studies
 from lungseg3d.io.codes import CODES
 from lungseg3d.io.dicom_writer import SeriesSpec, write_dicom_series
 from lungseg3d.io.files import placing, write_text, writing
@@ -23,6 +23,7 @@ __all__ = [
     "case_id_of",
     "inspect",
     "list_cases",
+    "list_studies",
     "open_ct",
     "placing",
     "read_labels",

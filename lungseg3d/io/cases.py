@@ -1,12 +1,16 @@
 """A folder of CTs -> the data list of a bundle.
 
-In: one CT, or a folder with a CT in every file or sub-folder. Out: MONAI data list entries. Reads no pixel.
+In: one CT, or a folder with a CT in every file or sub-folder. Out: MONAI data list entries; the studies of a folder.
+Reads no pixel.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from lungseg3d.core import IntakeError
+from lungseg3d.io.dicom_files import scan_dicom
+from lungseg3d.io.dicom_series import CT_CLASSES
 from lungseg3d.io.names import case_id_of
 
 _VOLUME_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
@@ -36,3 +40,18 @@ def list_cases(dataset_dir: Path | str) -> list[dict[str, str]]:
         case_id = case_id_of(path, taken=[entry["case_id"] for entry in entries])
         entries.append({"image": str(path), "case_id": case_id})
     return entries
+
+
+def list_studies(path: Path | str) -> tuple[str, ...]:
+    """StudyInstanceUID of every study with CT images under a folder, sorted; empty for a file and for what is refused.
+
+    `ReadOptions.study` takes one of them.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return ()
+    try:
+        scan = scan_dicom(path)
+    except IntakeError:  # reading it will say why
+        return ()
+    return tuple(sorted({file.study_uid for file in scan.files if file.sop_class in CT_CLASSES}))

@@ -44,6 +44,8 @@ def read_dicom(path: Path, options: ReadOptions, findings: Findings) -> Reading:
 
 def _read(path: Path, options: ReadOptions, findings: Findings) -> Reading:
     scan = scan_dicom(path)
+    if options.study is not None:
+        scan = scan.of_study(options.study)
     plan = choose_series(scan, options, findings)
     stack = plan.stack
     assert stack is not None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pydicom
@@ -39,6 +39,10 @@ class Scan:
     files: tuple[DicomFile, ...]
     unreadable: tuple[tuple[Path, IntakeError], ...]
     ignored: int
+
+    def of_study(self, uid: str) -> Scan:
+        """One study alone. Unreadable files stay: nobody knows whose they are."""
+        return replace(self, files=tuple(file for file in self.files if file.study_uid == uid))
 
 
 def scan_dicom(root: Path) -> Scan:

@@ -23,7 +23,7 @@ from lungseg3d.io.geometry import SAME_PLACE_MM, Stack, orientation_name, slice_
 from lungseg3d.io.kernels import is_lung_kernel
 from lungseg3d.io.reading import Findings, ReadOptions, SeriesInfo, refuse, shown
 
-_CT_CLASSES = {
+CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2",  # CT Image Storage
     "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
     "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
@@ -86,7 +86,7 @@ def choose_series(scan: Scan, options: ReadOptions, findings: Findings) -> Serie
 def _ct_series(scan: Scan) -> dict[str, list[DicomFile]]:
     groups: dict[str, list[DicomFile]] = {}
     for file in scan.files:
-        if file.sop_class in _CT_CLASSES:
+        if file.sop_class in CT_CLASSES:
             groups.setdefault(file.series_uid, []).append(file)
     if groups:
         return groups
@@ -166,7 +166,8 @@ def _check_one_study(plans: Sequence[SeriesPlan], groups: dict[str, list[DicomFi
         refuse(
             "E_MIXED_STUDIES",
             f"{shown(scan.root)}: {len(patients)} patient(s) and {len(studies)} studies in one folder.",
-            "Give one study per folder, or choose by --series UID: " + ", ".join(plan.uid for plan in plans[:4]),
+            "Give one study per folder, or segment --recursive, or --series UID: "
+            + ", ".join(plan.uid for plan in plans[:4]),
         )
 
 

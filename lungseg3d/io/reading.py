@@ -21,6 +21,7 @@ class ReadOptions:
         allow_gaps: fill missing slices and uneven spacing by linear interpolation along the slice axis.
         assume_hu: take stored values as HU where the rescale tags are absent.
         series: SeriesInstanceUID to read, instead of the rule of choice.
+        study: StudyInstanceUID to look at, where a folder holds several; see `list_studies`.
         fix_offset: subtract 1024 where the values look like HU + 1024.
         assume_axes: three letters such as "RAS" or "LPS": the direction that each array axis runs to,
             for files that carry no orientation.
@@ -37,6 +38,7 @@ class ReadOptions:
     volume_index: int | None = None
     strict: bool = False
     verify_manifest: Path | None = None
+    study: str | None = None
 
 
 @dataclass(frozen=True)

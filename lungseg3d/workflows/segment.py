@@ -10,7 +10,7 @@ import platform
 import resource
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from monai.transforms import Compose
 from lungseg3d.analysis import check_lungs, compare_lungs, measure_lungs, measure_nodules, segment_lungs_by_rules
 from lungseg3d.core import BundleError, CaseResult, IntakeError, LungSegError, OutputError, QualityIssue, Volume
 from lungseg3d.inference import Bundle, SegmentLungsd, open_bundle, shipped_bundle
-from lungseg3d.io import ReadOptions, case_id_of, open_ct, write_labels, write_text
+from lungseg3d.io import ReadOptions, case_id_of, list_studies, open_ct, write_labels, write_text
 from lungseg3d.report import nodules_csv, render_html, render_refusal, result_json
 from lungseg3d.tensors import orthogonalise, resample, resolve_precision, to_meta_tensor, to_volume
 from lungseg3d.workflows.stopwatch import Stopwatch
@@ -53,6 +53,7 @@ class SegmentOptions:
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         lung_bundle, nodule_bundle: bundle folders; None takes the shipped ones.
         overwrite: replace the results of an earlier run.
+        recursive: a folder that holds several studies is several cases.
         read: how CTs are read.
     """
 
@@ -62,6 +63,7 @@ class SegmentOptions:
     lung_bundle: Path | None = None
     nodule_bundle: Path | None = None
     overwrite: bool = False
+    recursive: bool = False
     read: ReadOptions = field(default_factory=ReadOptions)
 
 
@@ -100,7 +102,8 @@ def segment_cases(
         on_progress: called with case id, step and the done fraction of the case, 0 to 1.
 
     Returns:
-        One record an input, in order: `done`, `refused` (the input) or `failed` (the program).
+        One record an input (with `recursive`, a study), in order: `done`, `refused` (the input) or `failed` (the
+        program).
 
     Raises:
         BundleError: the models cannot be opened; nothing was written.
@@ -115,10 +118,19 @@ def segment_cases(
     results: list[CaseResult] = []
     taken: list[str] = []
     for source in inputs:
-        case_id = case_id_of(Path(source), taken=taken)
-        taken.append(case_id)
-        results.append(_segment_one(Path(source), case_id, out / case_id, models, options, on_progress))
+        for own_options in _by_study(Path(source), options):
+            case_id = case_id_of(Path(source), taken=taken)
+            taken.append(case_id)
+            results.append(_segment_one(Path(source), case_id, out / case_id, models, own_options, on_progress))
     return results
+
+
+def _by_study(source: Path, options: SegmentOptions) -> list[SegmentOptions]:
+    """The options for each study of an input: one, unless there are several and `recursive` asks for all."""
+    studies = list_studies(source) if options.recursive else ()
+    if len(studies) < 2:
+        return [options]
+    return [replace(options, read=replace(options.read, study=uid)) for uid in studies]
 
 
 def _open_models(options: SegmentOptions) -> _Models:

@@ -187,6 +187,7 @@ CASES = (
     row("D09-absent", "a series asked for that is not there", _asked_for, "E_SERIES_NOT_FOUND", series="1.2.3"),
     row("D10", "two patients in a folder", _two_studies, "E_MIXED_STUDIES"),
     row("D10-asked", "two patients, one series asked for", _one_of_two_studies, "W_MULTI_SERIES", series="1.2.826.2.1"),
+    row("D10-study", "two patients, one study asked for", _one_of_two_studies, study="1.2.826.2"),
     row("D11", "a scout under its own UID", _with_scout("1.2.826.1.0.5"), "W_LOCALIZER_DROPPED"),
     row("D12", "a scout inside the axial series", _with_scout(""), "W_LOCALIZER_DROPPED"),
     row("D46", "MR given as CT", _tagged(SOPClassUID=_MR, Modality="MR"), "E_NOT_CT", says="MR"),

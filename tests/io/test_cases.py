@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lungseg3d.io import list_cases
+from lungseg3d.io import list_cases, list_studies
+from tests.corpus.phantom import Series, chest, part
 
 
 def make(root: Path, *names: str) -> Path:
@@ -60,3 +61,12 @@ def test_an_empty_folder_has_no_case(tmp_path):
 def test_a_folder_that_does_not_exist_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         list_cases(tmp_path / "nowhere")
+
+
+def test_the_studies_of_a_folder_are_listed_and_other_inputs_have_none(tmp_path):
+    for study in ("2", "1"):
+        Series(part(chest(), slice(2)), study=study).write(tmp_path / "both" / study)
+    Series(part(chest(), slice(2)), study="7", SOPClassUID="1.2.840.10008.5.1.4.1.1.4").write(tmp_path / "both" / "mr")
+    assert list_studies(tmp_path / "both") == ("1.2.826.1", "1.2.826.2")
+    make(tmp_path, "ct.nii.gz", "empty/notes.txt")
+    assert list_studies(tmp_path / "ct.nii.gz") == list_studies(tmp_path / "empty") == ()

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from lungseg3d.core import BundleError, OutputError, Volume
-from lungseg3d.io import read_labels, write_dicom_series, write_volume
+from lungseg3d.core import BundleError, CaseResult, IntakeError, OutputError, QualityIssue, Volume
+from lungseg3d.io import open_ct, read_labels, write_dicom_series, write_volume
 from lungseg3d.workflows.segment import SegmentOptions, segment_cases
+from tests.corpus.phantom import Series
 
 FILES = ["labels.nii.gz", "nodules.csv", "nodules.nii.gz", "report.html", "result.json"]
 
@@ -330,3 +331,23 @@ def test_no_record_names_the_folders_above_the_input(run, tmp_path):
     for path in run[0].rglob("*"):
         if path.suffix in (".json", ".csv", ".html"):
             assert str(folder) not in path.read_text(encoding="utf-8")
+
+
+def test_a_folder_of_two_studies_is_two_cases_when_asked_and_refused_when_not(monkeypatch, tmp_path):
+    for study in ("1", "2"):
+        Series(study=study).write(tmp_path / "both" / study)
+
+    def only_read(source, case_id, folder, models, options, on_progress):
+        try:
+            open_ct(source, options.read)
+        except IntakeError as error:
+            return CaseResult(case_id, "refused", issues=(QualityIssue(error.code, error.message),))
+        return CaseResult(case_id, "done", source={"study": options.read.study})
+
+    monkeypatch.setattr("lungseg3d.workflows.segment._open_models", lambda options: None)
+    monkeypatch.setattr("lungseg3d.workflows.segment._segment_one", only_read)
+    (refused,) = segment_cases([tmp_path / "both"], tmp_path / "out")
+    assert [issue.code for issue in refused.issues] == ["E_MIXED_STUDIES"]
+    first, second = segment_cases([tmp_path / "both"], tmp_path / "out", SegmentOptions(recursive=True))
+    assert (first.case_id, second.case_id) == ("both", "both-2")
+    assert (first.source, second.source) == ({"study": "1.2.826.1"}, {"study": "1.2.826.2"})
