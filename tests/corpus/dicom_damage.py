@@ -10,7 +10,8 @@ from pathlib import Path
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from tests.corpus.case import Made, row
-from tests.corpus.phantom import Series, chest
+from tests.corpus.dicom_syntaxes import SYNTAXES, as_rle, by_gdcm
+from tests.corpus.phantom import Series, Slice, chest
 
 
 def _cut(keep: float) -> Callable[[Path], Made]:
@@ -19,6 +20,18 @@ def _cut(keep: float) -> Callable[[Path], Made]:
         data = (path / "0017.dcm").read_bytes()
         (path / "0017.dcm").write_bytes(data[: int(keep * len(data))])
         return Made(path)
+
+    return make
+
+
+def _cut_packed(encode: Callable[[Slice], Slice]) -> Callable[[Path], Made]:
+    """One compressed slice that lost its last tenth: some decoders fill the rest of the image by themselves."""
+
+    def make(folder: Path) -> Made:
+        series = Series(chest((96, 80, 40)))
+        data = encode(series.slices[17]).encoded()
+        series.slices[17] = Slice(data[: len(data) * 9 // 10])
+        return Made(series.write(folder / "ct"))
 
     return make
 
@@ -84,6 +97,15 @@ _NAMED = "0017.dcm"
 CASES = (
     row("D61", "one slice cut in its pixels", _cut(0.9), "E_UNREADABLE_SLICE", says=_NAMED),
     row("D61-header", "one slice cut in its header", _cut(0.3), "E_UNREADABLE_SLICE", says=_NAMED),
+    row("D61-rle", "one slice cut, RLE", _cut_packed(as_rle), "E_UNREADABLE_SLICE", says=_NAMED),
+    *(
+        row(f"D61-{name}", f"one slice cut, {title}", _cut_packed(encode), "E_UNREADABLE_SLICE", says=_NAMED)
+        for name, title, encode in (
+            ("jls", "JPEG-LS", lambda one: by_gdcm(one, SYNTAXES.JPEGLSLossless)),
+            ("j2k", "JPEG 2000", lambda one: by_gdcm(one, SYNTAXES.JPEG2000Lossless)),
+            ("jpeg", "JPEG lossless", lambda one: by_gdcm(one, SYNTAXES.JPEGLosslessProcess14_1)),
+        )
+    ),
     row("D62", "one slice of 0 bytes", _cut(0), "E_UNREADABLE_SLICE", says=f"{_NAMED}: 0 bytes"),
     row("D64", "no preamble", _no_preamble, "W_NO_PREAMBLE"),
     row("D64-bare", "neither preamble nor file meta information", _no_meta, "W_NO_PREAMBLE"),

@@ -34,6 +34,13 @@ def _tilted(degrees: float) -> Volume:
     return Volume(chest().array, affine)
 
 
+def _tilted_planes(degrees: float) -> Volume:
+    """As scanners tilt: the planes turn, the table still moves along z."""
+    affine = chest().affine.copy()
+    affine[:3, 1] = rotation(degrees, 0)[:3, :3] @ affine[:3, 1]
+    return Volume(chest().array, affine)
+
+
 def _without(tag: str, only: int | None = None) -> Callable[[Path], Made]:
     def make(folder: Path) -> Made:
         series = Series()
@@ -57,6 +64,7 @@ CASES = (
     row("D13", "axial and coronal under one UID", _axial_and_coronal, "E_MIXED_ORIENTATION"),
     row("D15", "gantry tilted by 20 degrees", _as(_tilted(20)), "W_GANTRY_TILT", says="20.0 degrees"),
     row("D15-back", "gantry tilted by -8 degrees", _as(_tilted(-8)), "W_GANTRY_TILT", says="8.0 degrees"),
+    row("D15-planes", "planes tilted by 20 degrees", _as(_tilted_planes(20)), "W_GANTRY_TILT", says="20.0 degrees"),
     row("D16", "turned by 15 degrees in the plane", _as(turned(chest(), rotation(15)))),
     row("D16-oblique", "slices 12 degrees off axial, stacked on their normal", _as(turned(chest(), rotation(12, 0)))),
     row("D16-coronal", "a coronal series", _as(_CORONAL), "W_SHORT_COVERAGE"),

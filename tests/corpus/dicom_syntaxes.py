@@ -24,7 +24,7 @@ from pydicom.uid import (
 from tests.corpus.case import Made, row
 from tests.corpus.phantom import Series, Slice, chest
 
-_SYNTAXES = gdcm.TransferSyntax
+SYNTAXES = gdcm.TransferSyntax
 
 
 def by_gdcm(one: Slice, syntax: int) -> Slice:
@@ -50,7 +50,8 @@ def by_gdcm(one: Slice, syntax: int) -> Slice:
         return Slice(Path(packed).read_bytes())
 
 
-def _as_rle(one: Slice) -> Slice:
+def as_rle(one: Slice) -> Slice:
+    """The slice compressed by pydicom, in place."""
     one.dataset.compress(RLELossless, generate_instance_uid=False)
     return one
 
@@ -87,7 +88,7 @@ def _encoded(encode: Callable[[Slice], Slice]) -> Callable[[Path], Made]:
 
 def _mixed(folder: Path) -> Made:
     series = Series()
-    ways = (_as_rle, _in(ImplicitVRLittleEndian), _gdcm(_SYNTAXES.JPEGLSLossless), _in(DeflatedExplicitVRLittleEndian))
+    ways = (as_rle, _in(ImplicitVRLittleEndian), _gdcm(SYNTAXES.JPEGLSLossless), _in(DeflatedExplicitVRLittleEndian))
     series.slices = [ways[k % 5](one) if k % 5 < 4 else one for k, one in enumerate(series.slices)]
     return Made(series.write(folder / "ct"), series.volume)
 
@@ -96,7 +97,7 @@ def _lossy(folder: Path) -> Made:
     """12-bit JPEG of a smooth phantom, off by some HU."""
     volume = chest()
     series = Series(volume, PixelRepresentation=0, BitsStored=12, HighBit=11)
-    series.slices = [by_gdcm(one, _SYNTAXES.JPEGExtendedProcess2_4) for one in series.slices]
+    series.slices = [by_gdcm(one, SYNTAXES.JPEGExtendedProcess2_4) for one in series.slices]
     series.each(LossyImageCompression="01", LossyImageCompressionRatio="9.5")
     return Made(series.write(folder / "ct"), volume, tolerance_hu=60)
 
@@ -125,11 +126,11 @@ def _undecodable(uid: str) -> Callable[[Path], Made]:
 _HTJ2K, _JPEG_XL, _UNKNOWN = "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.999"
 
 CASES = (
-    row("D34", "RLE", _encoded(_as_rle)),
-    row("D35", "JPEG-LS lossless", _encoded(_gdcm(_SYNTAXES.JPEGLSLossless))),
-    row("D36", "JPEG 2000 lossless", _encoded(_gdcm(_SYNTAXES.JPEG2000Lossless))),
-    row("D37", "JPEG lossless, process 14", _encoded(_gdcm(_SYNTAXES.JPEGLosslessProcess14))),
-    row("D37-sv1", "JPEG lossless, process 14, first-order", _encoded(_gdcm(_SYNTAXES.JPEGLosslessProcess14_1))),
+    row("D34", "RLE", _encoded(as_rle)),
+    row("D35", "JPEG-LS lossless", _encoded(_gdcm(SYNTAXES.JPEGLSLossless))),
+    row("D36", "JPEG 2000 lossless", _encoded(_gdcm(SYNTAXES.JPEG2000Lossless))),
+    row("D37", "JPEG lossless, process 14", _encoded(_gdcm(SYNTAXES.JPEGLosslessProcess14))),
+    row("D37-sv1", "JPEG lossless, process 14, first-order", _encoded(_gdcm(SYNTAXES.JPEGLosslessProcess14_1))),
     row("D38", "deflated", _encoded(_in(DeflatedExplicitVRLittleEndian))),
     row("D39", "implicit VR", _encoded(_in(ImplicitVRLittleEndian))),
     row("D40", "five encodings in one series", _mixed),
