@@ -7,6 +7,7 @@ from lungseg3d.engines.checkpoints import RunCheckpoints
 from lungseg3d.engines.early_stop import EarlyStop
 from lungseg3d.engines.ending import ExitCodes
 from lungseg3d.engines.geometry import PatchGeometry
+from lungseg3d.engines.hard_negatives import HardNegatives
 from lungseg3d.engines.insertion import NoduleInsertion, NoduleSynthesis
 from lungseg3d.engines.sampling import RoiSampler
 from lungseg3d.engines.sources import LargeFirst, SourceGroup
@@ -17,6 +18,7 @@ __all__ = [
     "EarlyStop",
     "ExitCodes",
     "GammaContrast",
+    "HardNegatives",
     "HuAugmentation",
     "LargeFirst",
     "LowResolution",

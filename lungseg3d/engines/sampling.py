@@ -14,7 +14,11 @@ import torch
 from torch.nn.functional import grid_sample
 
 from lungseg3d.engines.geometry import PatchGeometry
+from lungseg3d.engines.hard_negatives import HardNegatives, PatchPlace
 from lungseg3d.engines.sources import SourceGroup
+
+# A false alarm is shown again near the middle, not always in it.
+_JITTER_AGAIN = 0.15
 
 
 class BatchAugmentation(Protocol):
@@ -41,8 +45,10 @@ class RoiSampler:
         hu_range: HU that become 0 and 1.
         seed: of everything random here.
         device: where patches are made.
+        hard_negatives: memory of false alarms to return to; attach it to the trainer too. None returns to none.
         process: this process's rank and the number of processes that train together. Each makes its own part of one
-            global batch of B x processes patches, the same that one process of that batch size would make.
+            global batch of B x processes patches, the same that one process of that batch size would make (but for
+            hard negatives, which each process remembers of its own patches).
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class RoiSampler:
         hu_range: tuple[float, float] = (-1000.0, 400.0),
         seed: int = 0,
         device: torch.device | str = "cpu",
+        hard_negatives: HardNegatives | None = None,
         process: tuple[int, int] = (0, 1),
     ) -> None:
         self.groups = [group for group in groups if len(group.cases) > 0]
@@ -65,6 +72,7 @@ class RoiSampler:
         self.batch_size, self.batches_per_epoch = batch_size, batches_per_epoch
         self.augmentation, self.geometry = list(augmentation), geometry or PatchGeometry()
         self.hu_range, self.device = tuple(hu_range), torch.device(device)
+        self.hard_negatives = hard_negatives
         self.rank, self.processes = process
         self.rng = np.random.default_rng(seed)
         self.drawn = 0
@@ -82,17 +90,19 @@ class RoiSampler:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next batches depend on besides the arguments."""
-        return {"rng": self.rng.bit_generator.state, "drawn": self.drawn}
+        memory = self.hard_negatives.state_dict() if self.hard_negatives else None
+        return {"rng": self.rng.bit_generator.state, "drawn": self.drawn, "hard_negatives": memory}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on as the sampler that gave `state`."""
         self.rng.bit_generator.state = state["rng"]
         self.drawn = state["drawn"]
+        if self.hard_negatives and state["hard_negatives"]:
+            self.hard_negatives.load_state_dict(state["hard_negatives"])
 
     def batch(self) -> dict[str, Any]:
-        """One batch: "image" float32 in [0, 1] and "label" uint8, both (B, 1, P, P, P); "case_id" and "group", B names.
-
-        "case_id" is of what the patch was cropped from: a nodule inserted into it may be another's.
+        """One batch: "image" float32 in [0, 1] and "label" uint8, both (B, 1, P, P, P), and B of each of these:
+        "case_id", of what the patch was cropped from (a nodule inserted into it may be another's), "group", "place".
         """
         total = self.batch_size * self.processes
         shares = np.array([group.share for group in self.groups], dtype=float)
@@ -102,9 +112,9 @@ class RoiSampler:
         mine = slice(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)
         groups = [self.groups[i] for i in picks[mine]]
         rngs = [np.random.default_rng(seed) for seed in seeds[mine]]
-        cases = [self._drawn_case(group, rng) for group, rng in zip(groups, rngs, strict=True)]
-        patches = [self._patch(*drawn, size) for drawn in zip(groups, cases, rngs, strict=True)]
-        image, label = (torch.stack([patch[k] for patch in patches]) for k in (0, 1))
+        patches = [self._patch(group, rng, size) for group, rng in zip(groups, rngs, strict=True)]
+        image, label = (torch.stack([patch[k] for patch in patches]) for k in ("image", "label"))
+        places: list[PatchPlace] = [patch["place"] for patch in patches]
         names = [group.name for group in groups]
         for augment in self.augmentation:
             image, label = augment(image, label, names, rngs)
@@ -113,18 +123,20 @@ class RoiSampler:
         return {
             "image": ((image - low) / (high - low)).clamp_(0, 1),
             "label": label,
-            "case_id": [group.case_ids()[case] for group, case in zip(groups, cases, strict=True)],
+            "case_id": [group.case_ids()[place.case] for group, place in zip(groups, places, strict=True)],
             "group": names,
+            "place": places,
         }
 
-    def _drawn_case(self, group: SourceGroup, rng: np.random.Generator) -> int:
-        return int(rng.choice(len(group.cases), p=group.frequencies(self.drawn)))
-
-    def _patch(
-        self, group: SourceGroup, case_index: int, rng: np.random.Generator, size: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _patch(self, group: SourceGroup, rng: np.random.Generator, size: int) -> dict[str, Any]:
+        again = self.hard_negatives.draw(group.name, rng) if self.hard_negatives else None
+        if again is not None:
+            case_index, voxel = again
+            centre = voxel + rng.uniform(-_JITTER_AGAIN, _JITTER_AGAIN, 3) * size
+        else:
+            case_index = int(rng.choice(len(group.cases), p=group.frequencies(self.drawn)))
+            centre = _centre(group.cached(self.device)[case_index], group, rng, size)
         case = group.cached(self.device)[case_index]
-        centre = _centre(case, group, rng, size)
         placement = self.geometry.draw(rng, size)
         # Everything that the turned patch can reach, and no more, becomes float.
         reach = placement.reach(size)
@@ -138,7 +150,8 @@ class RoiSampler:
         # Beyond the source its last voxels go on: a wall of air would teach the network the border of the crop.
         image = grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
         label = grid_sample(label, grid, mode="nearest", padding_mode="zeros", align_corners=False)[0].to(torch.uint8)
-        return image, self.geometry.swapped(label) if placement.flipped else label
+        label = self.geometry.swapped(label) if placement.flipped else label
+        return {"image": image, "label": label, "place": PatchPlace(group.name, case_index, centre, placement.matrix)}
 
 
 def _centre(case: Mapping[str, torch.Tensor], group: SourceGroup, rng: np.random.Generator, size: int) -> np.ndarray:

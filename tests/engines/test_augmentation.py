@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lungseg3d.engines import HuAugmentation
+from lungseg3d.engines import GammaContrast, HuAugmentation, LowResolution
+from lungseg3d.engines.blur import gaussian_blur
 
 P = 24
 NOTHING = {"shift_hu": 0, "scale": 0, "noise_hu": 0, "blur": 0, "sharpen": 0, "thick_slices": 1, "probability": 1.0}
@@ -114,3 +115,69 @@ def test_the_same_random_numbers_give_the_same_patches():
     options = {"noise_hu": 50.0, "shift_hu": 20.0, "blur": 0.9}
     assert torch.equal(augmented(hu, seed=4, **options), augmented(hu, seed=4, **options))
     assert not torch.equal(augmented(hu, seed=4, **options), augmented(hu, seed=5, **options))
+
+
+def test_a_patch_becomes_the_same_whatever_else_is_in_its_batch():
+    hu, label = patches(count=4)
+    whole, _ = HuAugmentation(probability=0.6)(hu, label, ["a"] * 4, generators(3, 4))
+    for i in range(4):
+        alone, _ = HuAugmentation(probability=0.6)(hu[i : i + 1], label[i : i + 1], ["a"], [generators(3, 4)[i]])
+        torch.testing.assert_close(alone[0], whole[i], atol=1e-2, rtol=1e-5)
+
+
+def test_blur_gives_a_point_the_bell_of_its_own_width():
+    point = torch.zeros(3, 1, 21, 21, 21)
+    point[:, 0, 10, 10, 10] = 1
+    blurred = gaussian_blur(point, [[1.0, 1.0, 1.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.0]])
+    torch.testing.assert_close(blurred.flatten(1).sum(dim=1), torch.ones(3), atol=1e-4, rtol=0)
+    away = torch.arange(21) - 10.0
+    variance = [(blurred[0, 0].sum(dim=(1, 2)) * away**2).sum(), (blurred[1, 0].sum(dim=(0, 2)) * away**2).sum()]
+    # A bell cut off at 2.5 SD, or further where a wider one shares the batch, has at most its full variance.
+    assert 0.8 < variance[0] <= 1.05
+    assert 3.3 < variance[1] <= 4.1
+    torch.testing.assert_close(blurred[2], point[2])
+    assert (blurred[1, 0, 9] == 0).all()
+
+
+def test_gamma_keeps_both_ends_and_bends_what_lies_between_them():
+    hu = torch.tensor([-1500.0, -1000.0, -300.0, 400.0, 900.0]).reshape(1, 1, 1, 1, 5)
+    bent, _ = GammaContrast((2.0, 2.0), (-1000.0, 400.0), probability=1.0)(hu, hu.byte(), ["a"], generators(0, 1))
+    # Half-way up becomes a quarter: -1000 + 1400 / 4.
+    torch.testing.assert_close(bent.flatten(), torch.tensor([-1500.0, -1000.0, -650.0, 400.0, 900.0]))
+
+
+def test_gamma_keeps_the_order_of_hu_and_the_patches_that_were_not_drawn():
+    hu, label = patches(count=40)
+    bent, _ = GammaContrast(probability=0.5)(hu, label, ["a"] * 40, generators(0, 40))
+    same = torch.isclose(bent, hu).flatten(1).all(dim=1)
+    assert 8 <= int(same.sum()) <= 32  # 20 expected, with a standard deviation of 3.2
+    assert (bent[~same][0].flatten()[hu[~same][0].flatten().argsort()].diff() >= -1e-3).all()
+
+
+def test_low_resolution_takes_away_what_is_finer_than_its_voxels_and_keeps_the_mean():
+    stripes = torch.zeros(1, 1, P, P, P)
+    stripes[:, :, ::2] = 1000.0
+    coarse, _ = LowResolution(factor=2.0, probability=1.0)(stripes, stripes.byte(), ["a"], [AlwaysHighest()])
+    # Two voxels in one: every pair has the mean 500.
+    torch.testing.assert_close(coarse, torch.full_like(coarse, 500.0))
+    ramp = torch.arange(P, dtype=torch.float32).expand(1, 1, P, P, P).clone()
+    kept, _ = LowResolution(factor=2.0, probability=1.0)(ramp, ramp.byte(), ["a"], [AlwaysHighest()])
+    torch.testing.assert_close(kept[..., 2:-2], ramp[..., 2:-2], atol=1e-3, rtol=0)
+
+
+class AlwaysHighest(np.random.Generator):
+    """Draws the top of every range."""
+
+    def __init__(self) -> None:
+        super().__init__(np.random.PCG64(0))
+
+    def random(self, *args, **kwargs):
+        return 0.0
+
+    def uniform(self, low=0.0, high=1.0, size=None):
+        return high
+
+
+def test_a_finer_resolution_than_there_is_is_refused():
+    with pytest.raises(ValueError, match="at least 1"):
+        LowResolution(factor=0.5)

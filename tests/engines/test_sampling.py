@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from lungseg3d.engines import PatchGeometry, RoiSampler, SourceGroup, unique_run_name
+from lungseg3d.engines import (
+    HuAugmentation,
+    LargeFirst,
+    PatchGeometry,
+    RoiSampler,
+    SourceGroup,
+    unique_run_name,
+)
 
 P = 16
 
@@ -242,6 +249,57 @@ def test_beyond_the_case_its_border_goes_on_without_a_label():
     torch.testing.assert_close(batch["image"], torch.full_like(batch["image"], 1040 / 1400))
     assert (batch["label"] == 0).any()
     assert (batch["label"] == 1).any()
+
+
+def test_two_processes_make_the_two_halves_of_the_batch_that_one_would_make():
+    groups = [SourceGroup("a", [smooth_case(0), smooth_case(1)]), SourceGroup("b", [smooth_case(2)])]
+    noise = HuAugmentation(probability=0.7)
+    one = sampler_of(*groups, batch_size=6, augmentation=[noise], seed=3)
+    two = [sampler_of(*groups, batch_size=3, augmentation=[noise], seed=3, process=(rank, 2)) for rank in (0, 1)]
+    for _ in range(3):
+        whole, parts = one.batch(), [sampler.batch() for sampler in two]
+        for key in ("image", "label"):
+            torch.testing.assert_close(torch.cat([part[key] for part in parts]), whole[key], atol=1e-5, rtol=0)
+        assert parts[0]["case_id"] + parts[1]["case_id"] == whole["case_id"]
+        assert not torch.equal(parts[0]["image"], parts[1]["image"])
+
+
+def test_a_sampler_goes_on_where_another_was():
+    group = SourceGroup("a", [smooth_case(0), smooth_case(1)])
+    first, second = sampler_of(group, seed=1), sampler_of(group, seed=2)
+    first.batch()
+    second.load_state_dict(first.state_dict())
+    for _ in range(2):
+        assert torch.equal(first.batch()["image"], second.batch()["image"])
+
+
+def test_batches_name_the_cases_and_groups_that_they_are_made_of():
+    cases = [constant_case(-900) | {"case_id": "dark"}, constant_case(300) | {"case_id": "bright"}]
+    batch = sampler_of(SourceGroup("a", cases), SourceGroup("b", [constant_case(300)]), batch_size=30).batch()
+    bright = (batch["image"].flatten(1).mean(dim=1) > 0.5).tolist()
+    assert [name != "dark" for name in batch["case_id"]] == bright
+    assert {(group, name) for group, name in zip(batch["group"], batch["case_id"], strict=True)} == {
+        ("a", "dark"),
+        ("a", "bright"),
+        ("b", "0"),
+    }
+
+
+def test_of_several_patch_sizes_each_batch_has_one_and_all_occur():
+    sampler = sampler_of(SourceGroup("a", [smooth_case()]), patch_size=[8, 16], batch_size=2)
+    sizes = [tuple(sampler.batch()["image"].shape) for _ in range(30)]
+    assert {size[2:] for size in sizes} == {(8, 8, 8), (16, 16, 16)}
+    # 15 of 30 expected, with a standard deviation of 2.7.
+    assert 5 <= sum(size[2] == 8 for size in sizes) <= 25
+
+
+def test_large_cases_are_drawn_first():
+    small, large = ({**constant_case(hu), "facts": {"diameter_mm": d}} for hu, d in ((-900, 5.0), (300, 25.0)))
+    group = SourceGroup("a", [small, large], large_first=LargeFirst(start=0.5, batches=4))
+    sampler = sampler_of(group, batch_size=20)
+    shares = [float((sampler.batch()["image"].flatten(1).mean(dim=1) > 0.5).float().mean()) for _ in range(8)]
+    assert shares[0] == 1.0
+    assert 0 < min(shares[4:]) < 1
 
 
 def test_no_case_is_a_clear_error():
