@@ -18,6 +18,7 @@ from pydicom.tag import Tag
 
 from lungseg3d.core import IntakeError
 from lungseg3d.io.dicom_records import DicomFile, Frame, Pixels, Place
+from lungseg3d.io.dicom_values import has, tag_of, text_of, value_of
 from lungseg3d.io.limits import inflate
 from lungseg3d.io.reading import refuse, shown
 
@@ -36,7 +37,7 @@ _KEYWORDS = (
     "PerFrameFunctionalGroupsSequence"
 ).split()
 # pydicom applies these to the top level only; what lies inside the functional groups comes whole.
-_TAGS: list[Any] = list(_KEYWORDS)
+_TAGS: list[Any] = [tag_of(keyword) for keyword in _KEYWORDS]
 
 
 def read_header(place: Place) -> DicomFile:
@@ -75,17 +76,17 @@ def _parse(place: Place, stream: BinaryIO) -> DicomFile:
     pixels = _pixels(dataset, *_find_pixels(body, bool(implicit), bool(little)))
     media_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) if hasattr(dataset, "file_meta") else ""
     # pydicom takes a file that ends inside its header for a short one.
-    has_identity = bool(dataset.get("SOPClassUID")) and "SeriesInstanceUID" in dataset
+    has_identity = bool(value_of(dataset, "SOPClassUID")) and has(dataset, "SeriesInstanceUID")
     if not pixels.keyword and not has_identity and media_class != DICOMDIR:
         raise ValueError("it ends inside its header")
     return DicomFile(
         place=place,
-        sop_class=str(dataset.get("SOPClassUID", "")) or media_class,
-        sop_uid=str(dataset.get("SOPInstanceUID", "")),
-        series_uid=str(dataset.get("SeriesInstanceUID", "")),
-        study_uid=str(dataset.get("StudyInstanceUID", "")),
-        patient_hash=hashlib.sha256(str(dataset.get("PatientID", "")).strip().encode()).hexdigest()[:16],
-        modality=str(dataset.get("Modality", "")),
+        sop_class=text_of(dataset, "SOPClassUID") or media_class,
+        sop_uid=text_of(dataset, "SOPInstanceUID"),
+        series_uid=text_of(dataset, "SeriesInstanceUID"),
+        study_uid=text_of(dataset, "StudyInstanceUID"),
+        patient_hash=hashlib.sha256(text_of(dataset, "PatientID").strip().encode()).hexdigest()[:16],
+        modality=text_of(dataset, "Modality"),
         transfer_syntax=syntax,
         has_preamble=has_preamble,
         pixels=pixels,
@@ -98,7 +99,7 @@ def _read_deflated(place: Place, stream: BinaryIO) -> tuple[Dataset, BinaryIO, P
     """As `dcmread`, but the inflation is bounded; the pixel offset counts from the start of the inflated data."""
     meta = _file_meta(stream)
     body = io.BytesIO(inflate(shown(place.name), stream, place.size()))
-    dataset = read_dataset(body, False, True, stop_when=_at_pixels, specific_tags=[Tag(k) for k in _TAGS])
+    dataset = read_dataset(body, False, True, stop_when=_at_pixels, specific_tags=_TAGS)
     dataset.set_original_encoding(False, True, None)
     dataset.file_meta = meta
     return dataset, body, replace(place, deflated=True)
@@ -140,15 +141,15 @@ def _find_pixels(stream: BinaryIO, implicit: bool, little: bool) -> tuple[str, i
 
 
 def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    value = dataset.get(keyword)
+    value = value_of(dataset, keyword)
     if value is None or isinstance(value, (str, bytes, float, int)) or len(value) != count:
         return None
     return tuple(float(v) for v in value)
 
 
 def _number(dataset: Dataset, keyword: str) -> float | None:
-    value = dataset.get(keyword)
-    return None if value is None or value == "" or not hasattr(value, "__float__") else float(value)
+    value = value_of(dataset, keyword)
+    return float(value) if hasattr(value, "__float__") else None
 
 
 def _integer(dataset: Dataset, keyword: str) -> int | None:
@@ -164,7 +165,7 @@ def _words(value: Any) -> tuple[str, ...]:
 
 def _pixels(dataset: Dataset, keyword: str, offset: int, length: int | None) -> Pixels:
     representation = _integer(dataset, "PixelRepresentation")
-    first, last = _padding(dataset.get("PixelPaddingValue")), _padding(dataset.get("PixelPaddingRangeLimit"))
+    first, last = (_padding(value_of(dataset, f"PixelPadding{end}")) for end in ("Value", "RangeLimit"))
     padding = None if first is None else (first, first if last is None else last)
     return Pixels(
         keyword=keyword,
@@ -173,7 +174,7 @@ def _pixels(dataset: Dataset, keyword: str, offset: int, length: int | None) -> 
         rows=_integer(dataset, "Rows"),
         columns=_integer(dataset, "Columns"),
         samples=_integer(dataset, "SamplesPerPixel"),
-        photometric=str(dataset.get("PhotometricInterpretation", "")),
+        photometric=text_of(dataset, "PhotometricInterpretation"),
         bits_allocated=_integer(dataset, "BitsAllocated"),
         bits_stored=_integer(dataset, "BitsStored"),
         high_bit=_integer(dataset, "HighBit"),
@@ -193,15 +194,15 @@ def _padding(value: Any) -> int | None:
 
 
 def _frames(dataset: Dataset) -> tuple[Frame, ...]:
-    if "PerFrameFunctionalGroupsSequence" not in dataset:
-        return (_frame(0, [dataset], _words(dataset.get("ImageType"))),)
+    if not has(dataset, "PerFrameFunctionalGroupsSequence"):
+        return (_frame(0, [dataset], _words(value_of(dataset, "ImageType"))),)
     shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
     frames = []
     if not dataset.PerFrameFunctionalGroupsSequence:
         raise ValueError("its list of frames is empty")
     for index, own in enumerate(dataset.PerFrameFunctionalGroupsSequence):
         groups = [_group(own, shared[0], name) for name in _GROUPS]
-        types = _words(groups[-1].get("FrameType")) or _words(dataset.get("ImageType"))
+        types = _words(value_of(groups[-1], "FrameType")) or _words(value_of(dataset, "ImageType"))
         frames.append(_frame(index, groups, types))
     return tuple(frames)
 
@@ -223,7 +224,7 @@ def _group(own: Dataset, shared: Dataset, name: str) -> Dataset:
 
 def _frame(index: int, groups: list[Dataset], image_type: tuple[str, ...]) -> Frame:
     def where(keyword: str) -> Dataset:
-        return next((group for group in groups if keyword in group), Dataset())
+        return next((group for group in groups if has(group, keyword)), groups[0])
 
     return Frame(
         index=index,
@@ -232,7 +233,7 @@ def _frame(index: int, groups: list[Dataset], image_type: tuple[str, ...]) -> Fr
         pixel_spacing_mm=_numbers(where("PixelSpacing"), "PixelSpacing", 2),
         slope=_number(where("RescaleSlope"), "RescaleSlope"),
         intercept=_number(where("RescaleIntercept"), "RescaleIntercept"),
-        rescale_type=str(where("RescaleType").get("RescaleType", "")),
+        rescale_type=text_of(where("RescaleType"), "RescaleType"),
         thickness_mm=_number(where("SliceThickness"), "SliceThickness"),
         image_type=tuple(word.upper() for word in image_type),
     )
@@ -241,13 +242,13 @@ def _frame(index: int, groups: list[Dataset], image_type: tuple[str, ...]) -> Fr
 def _about(dataset: Dataset) -> dict[str, Any]:
     """What the record says about the source; nothing here identifies a person."""
     return {
-        "manufacturer": str(dataset.get("Manufacturer") or ""),
-        "model": str(dataset.get("ManufacturerModelName") or ""),
-        "kernel": "/".join(_words(dataset.get("ConvolutionKernel"))),
+        "manufacturer": text_of(dataset, "Manufacturer"),
+        "model": text_of(dataset, "ManufacturerModelName"),
+        "kernel": "/".join(_words(value_of(dataset, "ConvolutionKernel"))),
         "kvp": _number(dataset, "KVP"),
-        "patient_position": str(dataset.get("PatientPosition") or ""),
-        "lossy": str(dataset.get("LossyImageCompression") or "") == "01",
+        "patient_position": text_of(dataset, "PatientPosition"),
+        "lossy": text_of(dataset, "LossyImageCompression") == "01",
         "lossy_ratio": "/".join(_words(dataset.get("LossyImageCompressionRatio"))),
-        "acquisition": str(dataset.get("AcquisitionNumber") or ""),
+        "acquisition": text_of(dataset, "AcquisitionNumber"),
         "images_in_acquisition": _integer(dataset, "ImagesInAcquisition"),
     }
