@@ -13,6 +13,7 @@ import typer
 from lungseg3d.cli.check import check, convert
 from lungseg3d.cli.demo import demo
 from lungseg3d.cli.outcome import DEBUG, EXIT_CODES, with_debug_first
+from lungseg3d.cli.replay import replay
 from lungseg3d.cli.segment import segment
 from lungseg3d.cli.train import train
 
@@ -50,6 +51,7 @@ app.command(epilog=EXIT_CODES)(check)
 app.command()(convert)
 app.command()(demo)
 app.command(epilog=EXIT_CODES)(train)
+app.command()(replay)
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ from lungseg3d.engines.hard_negatives import HardNegatives
 from lungseg3d.engines.insertion import NoduleInsertion, NoduleSynthesis
 from lungseg3d.engines.sampling import RoiSampler
 from lungseg3d.engines.sources import LargeFirst, SourceGroup
-from lungseg3d.engines.tracking import unique_run_name
+from lungseg3d.engines.step_plan import StepPlan
+from lungseg3d.engines.tracking import RunTracking, unique_run_name
 from lungseg3d.engines.trainer import RoiTrainer
 
 __all__ = [
@@ -30,7 +31,9 @@ __all__ = [
     "RoiSampler",
     "RoiTrainer",
     "RunCheckpoints",
+    "RunTracking",
     "SourceGroup",
+    "StepPlan",
     "WeightAverage",
     "unique_run_name",
 ]
