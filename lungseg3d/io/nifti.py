@@ -23,6 +23,7 @@ from lungseg3d.io.raster import Raster, pick_3d
 from lungseg3d.io.reading import Findings, ReadOptions, refuse, shown
 
 _TRAILING_LIMIT = 16 * 2**20
+_EXTENSIONS_LIMIT = 64 * 2**20
 _UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _AGAIN = "Write or copy the file again from its source."
 _CODES = {0, 1, 2, 3, 4, 5}
@@ -86,8 +87,11 @@ def _read_header(stream: BinaryIO, name: str) -> _Layout:
     shape = tuple(dim[1 : dim[0] + 1])
     dtype = _dtype(header, name)
     offset = float(header["vox_offset"])
-    if not np.isfinite(offset) or not size <= offset < 2**40:
+    if not np.isfinite(offset) or offset < size:
         refuse("E_BAD_HEADER", f"{name}: vox_offset {offset}; expected {size + 4} or more.", _AGAIN)
+    if offset > _EXTENSIONS_LIMIT:
+        found = f"{name}: vox_offset {offset:.0f}, so {offset / 2**20:.0f} MiB of header extensions"
+        refuse("E_RESOURCE_LIMIT", f"{found}; the limit is {_EXTENSIONS_LIMIT} bytes.", _AGAIN)
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if np.isnan(slope) or slope == 0:
         slope, intercept = 1.0, 0.0  # the standard's sign for "not scaled"

@@ -154,4 +154,4 @@ def test_a_nifti_header_that_claims_a_far_offset_of_its_voxels_is_refused(refusa
     data = bytearray(image.to_bytes())
     data[108:112] = struct.pack("<f", 2.0**39)
     (tmp_path / "v.nii").write_bytes(data)
-    assert refusal(tmp_path / "v.nii").code in ("E_RESOURCE_LIMIT", "E_TRUNCATED")
+    assert refusal(tmp_path / "v.nii").code == "E_RESOURCE_LIMIT"
