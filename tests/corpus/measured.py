@@ -2,8 +2,8 @@
 
     python -m tests.corpus.measured PATH...
 
-In: paths. Out: one JSON object a path on stdout: seconds of processor time (a busy machine does not change it), mebibytes
-over idle, status, code of the last issue.
+In: paths. Out: one JSON object a path on stdout: seconds of processor time (which a busy machine does not change),
+mebibytes over idle, status, code of the last issue.
 """
 
 from __future__ import annotations
