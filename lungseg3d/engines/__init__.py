@@ -11,7 +11,6 @@ from lungseg3d.engines.hard_negatives import HardNegatives
 from lungseg3d.engines.insertion import NoduleInsertion, NoduleSynthesis
 from lungseg3d.engines.sampling import RoiSampler
 from lungseg3d.engines.sources import LargeFirst, SourceGroup
-from lungseg3d.engines.step_plan import StepPlan
 from lungseg3d.engines.tracking import RunTracking, unique_run_name
 from lungseg3d.engines.trainer import RoiTrainer
 
@@ -33,7 +32,6 @@ __all__ = [
     "RunCheckpoints",
     "RunTracking",
     "SourceGroup",
-    "StepPlan",
     "WeightAverage",
     "unique_run_name",
 ]
