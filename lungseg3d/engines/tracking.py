@@ -58,9 +58,7 @@ def _never_in_the_way(callback: Callable) -> Callable:
         try:
             callback(self, engine)
         except Exception as error:
-            if not self.faulty:
-                logger.warning(f"W_TRACKING_FAULT: {callback.__name__}: {type(error).__name__}: {error}")
-            self.faulty = True
+            self._warn("W_TRACKING_FAULT", f"{callback.__name__}: {type(error).__name__}: {error}")
 
     return guarded
 
@@ -68,7 +66,7 @@ def _never_in_the_way(callback: Callable) -> Callable:
 class RunTracking:
     """Handler of a trainer: one MLflow run, from its start to FINISHED, FAILED or KILLED.
 
-    List it first among the handlers, so that it sees an exception before one that raises it. Everything is
+    List it before the handlers that raise an exception (StatsHandler), as Ignite asks no further ones. Everything is
     written to `<output_dir>/tracking.jsonl` and sent by a thread. A store that is away is W_TRACKING_OFFLINE, once; it
     costs at most `LONGEST_FLUSH_S` at the end, and `lungseg3d replay OUTPUT_DIR` sends the rest. A run that was killed
     without a chance to say so is closed as KILLED by the next one in the same folder.
@@ -117,7 +115,7 @@ class RunTracking:
         self.tags = {key: str(value) for key, value in (tags or {}).items() if value is not None}
         self.config = without_paths(configuration_in_use() | dict(parameters or {}))
         self.pictures = ValidationPictures(pictures, hu_range)
-        self.faulty = False
+        self._warned: set[str] = set()
         self.model_card = Path(model_card) if model_card else None
         self._key: str | None = None
         self._journal: Journal | None = None
@@ -234,7 +232,7 @@ class RunTracking:
             # Ignite brings what a signal raised here too, SystemExit and KeyboardInterrupt.
             self.close(self._end.outcome if self._key else "FAILED", error=said)
         except Exception as fault:
-            logger.warning(f"W_TRACKING_FAULT: {type(fault).__name__}: {fault}")
+            self._warn("W_TRACKING_FAULT", f"{type(fault).__name__}: {fault}")
         if not engine.has_event_handler(self._raise, Events.EXCEPTION_RAISED):
             raise error
 
@@ -252,11 +250,10 @@ class RunTracking:
         """
         if self._key is None or self._journal is None:
             return
-        for under, paths in self.artifacts.items():
-            for path in map(Path, paths):
-                # A file of an earlier run in this folder is not this run's.
-                if path.is_file() and path.stat().st_mtime >= self._began - 1:
-                    self._log_file("artifact", path, under=under)
+        try:
+            self._log_artifacts()
+        except OSError as error:
+            self._warn("W_TRACKING_FAULT", f"not all files are tracked: {error}")
         self._log("end", status=status, tags=tags)
         self._key = None
         self._end.cancel()
@@ -265,7 +262,7 @@ class RunTracking:
         is_local = self.tracking_uri.startswith("sqlite:")
         left = self._sender.close(LONGEST_LOCAL_FLUSH_S if is_local else LONGEST_FLUSH_S)
         if left and self._sender.failure is None:
-            logger.warning(f"W_TRACKING_UNSENT: {left} operations. Send them: lungseg3d replay {self.folder}")
+            self._warn("W_TRACKING_UNSENT", f"{left} operations. Send them: lungseg3d replay {self.folder}")
         self._journal.close()
 
     def _log(self, op: str, **fields: Any) -> None:
@@ -273,8 +270,16 @@ class RunTracking:
         assert self._key is not None
         try:
             self._journal.append(self._key, op, **fields)
-        finally:  # also when the disk is full: it is kept in memory, and sent
-            self._sender.wake()
+        except OSError as error:  # such as a full disk; it is kept in memory, and sent
+            self._warn("W_TRACKING_JOURNAL", f"{self._journal.path}: {error}; what is not sent now is lost")
+        self._sender.wake()
+
+    def _log_artifacts(self) -> None:
+        for under, paths in self.artifacts.items():
+            for path in map(Path, paths):
+                # A file of an earlier run in this folder is not this run's.
+                if path.is_file() and path.stat().st_mtime >= self._began - 1:
+                    self._log_file("artifact", path, under=under)
 
     def _log_file(self, op: str, path: Path, **fields: Any) -> None:
         path = path.absolute()
@@ -286,6 +291,12 @@ class RunTracking:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         self._log_file("artifact", path, under="")
+
+    def _warn(self, code: str, text: str) -> None:
+        """Once for each code."""
+        if code not in self._warned:
+            logger.warning(f"{code}: {text}")
+        self._warned.add(code)
 
     def _own_folder(self) -> Path:
         """Each run has its own, so that what one could not send is not overwritten by the next."""

@@ -123,7 +123,7 @@ class Sender:
         return True
 
     def _note(self, operation: dict[str, Any], **fields: Any) -> None:
-        with suppress(OSError):  # not written down, it is sent once more by the next process, which is harmless
+        with suppress(OSError, ValueError):  # not written down (or closed by now), it is sent once more: harmless
             self.journal.note_sent(operation["n"], self.store_key, **fields)
 
     def _answers(self) -> bool:

@@ -59,7 +59,6 @@ def trainer_with(tracker: RunTracking, loss: Any = None, others: tuple = ()) -> 
         network,
         torch.optim.SGD(network.parameters(), lr=0.25),
         loss or DiceCELoss(include_background=False, to_onehot_y=True, softmax=True),
-        "fp32",
         decollate=False,
         train_handlers=[tracker, *others],
     )
@@ -332,6 +331,20 @@ def test_a_fault_of_tracking_itself_is_one_warning(out, caplog):
         trainer.run()
     assert trainer.state.epoch == EPOCHS
     assert caplog.text.count("W_TRACKING_FAULT") == 1
+
+
+def test_a_full_disk_is_one_warning_and_the_run_arrives_all_the_same(out, monkeypatch, caplog):
+    def full(self: Journal, line: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Journal, "_write", full)
+    with caplog.at_level(logging.WARNING):
+        trainer_with(RunTracking(out, "spheres", "a-run")).run()
+    (run,) = runs_in(out)
+    assert (run.info.status, len(run.data.metrics)) == ("FINISHED", 7)
+    assert [record.message.split(":")[0] for record in caplog.records if "W_" in record.message] == [
+        "W_TRACKING_JOURNAL"
+    ]
 
 
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])

@@ -1,0 +1,93 @@
+"""What a run is known by: the configuration as it was merged, flat names, and no path."""
+
+from __future__ import annotations
+
+import pytest
+from monai.bundle import ConfigParser
+
+from lungseg3d.engines.tracking_facts import (
+    configuration_in_use,
+    description,
+    flat_parameters,
+    git_revision,
+    resolve_plain_references,
+    versions,
+    without_paths,
+)
+
+
+def test_a_component_of_a_bundle_finds_the_configuration_with_its_overrides():
+    parser = ConfigParser(
+        {
+            "epochs": 3,
+            "network": {"_target_": "torch.nn.Conv3d", "in_channels": 1},
+            "handlers": [{"_target_": "lungseg3d.engines.tracking_facts.configuration_in_use"}],
+            "trainer": {"max_epochs": "@epochs", "network": "@network"},
+        }
+    )
+    parser["epochs"] = 7
+    (found,) = parser.get_parsed_content("handlers")
+    assert found["trainer"] == {"max_epochs": 7, "network": "@network"}
+    assert found["network"]["in_channels"] == 1
+
+
+def test_outside_a_bundle_there_is_no_configuration():
+    assert configuration_in_use() == {}
+
+
+def test_references_to_plain_values_are_followed_and_others_are_kept():
+    config = {"a": {"b": [1, 2]}, "c": "@a::b", "d": "@c", "e": "@a#b#1", "f": "@a", "g": "$@c + [3]", "h": "@none"}
+    assert resolve_plain_references(config) == config | {"c": [1, 2], "d": [1, 2], "e": 2}
+
+
+def test_references_in_a_circle_end():
+    assert resolve_plain_references({"a": "@b", "b": "@a"})["a"] in ("@a", "@b")
+
+
+def test_parameters_are_named_by_where_they_stand_and_plain_lists_stay_whole():
+    config = {
+        "_meta_": {"version": "1"},
+        "epochs": 3,
+        "loss": {"_target_": "DiceLoss", "_desc_": "why", "weight": [1, 2]},
+        "handlers": [{"name": "a b:c"}, "@x"],
+        "none": None,
+        "long": "x" * 9000,
+    }
+    flat = flat_parameters(config)
+    assert {key: value for key, value in flat.items() if key != "long"} == {
+        "epochs": "3",
+        "loss/_target_": "DiceLoss",
+        "loss/weight": "[1, 2]",
+        "handlers/0/name": "a b:c",
+        "handlers/1": "@x",
+        "none": "null",
+    }
+    assert len(flat["long"]) == 500
+    assert flat_parameters({}) == {}
+
+
+@pytest.mark.parametrize(
+    "path", ["/data/Doe_John/ct", "~/Doe_John", "C:\\Doe_John\\ct", "file:///data/Doe_John", "/data/Doe John (2)/ct"]
+)
+def test_a_path_is_hidden_wherever_it_stands(path):
+    assert without_paths({"a": [path]}) == {"a": ["<path>"]}
+
+
+@pytest.mark.parametrize("text", ["lung_cts", "a/b", "$@bundle_root + '/../../shared'", "$0.5 / @epochs", "1/2", ""])
+def test_what_is_no_absolute_path_is_kept(text):
+    assert without_paths(text) == text
+
+
+def test_a_path_inside_an_expression_is_hidden():
+    assert without_paths("$torch.load('/data/Doe/x.pt')") == "$torch.load('<path>')"
+
+
+def test_the_revision_is_a_commit_and_versions_name_what_computes():
+    revision = git_revision()
+    assert revision is None or len(revision.removesuffix("+changes")) == 40
+    assert {"versions/python", "versions/torch", "versions/mlflow"} <= set(versions())
+
+
+def test_the_description_is_one_line():
+    network = {"network/class": "LightUNet3d", "network/parameters": "1234567"}
+    assert description(network, {"train": ["a", "b"]}) == "**LightUNet3d**, 1.23 M parameters; 2 cases for train"
