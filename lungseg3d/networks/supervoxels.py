@@ -118,8 +118,10 @@ class SupervoxelTransformer(nn.Module):
         cell = [min(self.cell, points.shape[axis]) for axis in range(2, 5)]
         start = nn.functional.avg_pool3d(points, cell, stride=self.cell, ceil_mode=True, count_include_pad=False)
         flat, centres = points.flatten(2).transpose(1, 2), start.flatten(2).transpose(1, 2)
-        with torch.autocast(features.device.type, enabled=False):
-            return soft_clusters(flat, centres, self.log_sharpness.exp(), self.iterations)[0]
+        if not torch.jit.is_scripting():  # TorchScript wants the device's name as a constant
+            with torch.autocast(features.device.type, enabled=False):
+                return soft_clusters(flat, centres, self.log_sharpness.exp(), self.iterations)[0]
+        return soft_clusters(flat, centres, self.log_sharpness.exp(), self.iterations)[0]
 
     def places(self, features: torch.Tensor) -> torch.Tensor:
         """Coordinates of the voxels in cells, times the learnt weight of place: (B, 3, x, y, z) float32."""
