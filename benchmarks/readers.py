@@ -3,8 +3,9 @@
     pip install '.[benchmarks]' && apt install dcm2niix        # a reader that is absent is left out, with a word
     python -m benchmarks.readers [--only D02 N12 ...] [--peers lungseg3d SimpleITK ...]
 
-In: tests/corpus. Out: a table on stdout, benchmarks/results/readers.md and readers.csv. Every reader runs in a process
-of its own with a time limit an input, so that a crash is a result.
+In: tests/corpus. Out: a table on stdout, benchmarks/results/readers.md and readers.csv; a run of some rows or readers
+takes the rest from the earlier readers.csv. Every reader runs in a process of its own with a time limit an input, so
+that a crash is a result.
 """
 
 from __future__ import annotations
@@ -55,9 +56,11 @@ def main() -> None:
         }
     text = table(cases, found) + "\n" + summary(cases, found)
     print(text)
-    if not asked.only and asked.peers == list(PEERS):
-        RESULTS.mkdir(exist_ok=True)
-        write_results(cases, found)
+    RESULTS.mkdir(exist_ok=True)
+    if asked.only or asked.peers != list(PEERS):
+        found = with_earlier(found)
+        cases = [case for case in CASES if any(case.id in verdicts for verdicts in found.values())]
+    write_results(cases, found)
 
 
 def _is_there(peer: Peer) -> bool:
@@ -156,6 +159,18 @@ def summary(cases: list[CorpusCase], found: dict[str, Verdicts]) -> str:
         cells = [str(counts[verdict]) for verdict in VERDICTS]
         lines.append(f"| {name} | {version_of(PEERS[name])} | {len(verdicts)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def with_earlier(found: dict[str, Verdicts]) -> dict[str, Verdicts]:
+    """What readers.csv holds of an earlier run, and what was found now in its place."""
+    merged: dict[str, Verdicts] = {name: {} for name in PEERS}
+    if (RESULTS / "readers.csv").exists():
+        with open(RESULTS / "readers.csv", newline="", encoding="utf-8") as file:
+            for line in csv.DictReader(file):
+                merged[line["reader"]][line["id"]] = {"verdict": line["verdict"], "why": line["why"]}
+    for name, verdicts in found.items():
+        merged[name].update(verdicts)
+    return {name: verdicts for name, verdicts in merged.items() if verdicts}
 
 
 _PAGE = """# What readers make of tricky CTs
