@@ -1,6 +1,7 @@
 """Floor 4: MONAI dictionary transforms that only this project has: our reader, our grids, our sources of cases."""
 
 from lungseg3d.transforms.grids import ToWorkingGridd
+from lungseg3d.transforms.noise import LimitNoised, estimate_noise_hu
 from lungseg3d.transforms.reading import ReadCTd, ReadLabelsd
 from lungseg3d.transforms.sources import (
     AirOutsideLungsd,
@@ -14,11 +15,13 @@ from lungseg3d.transforms.sources import (
 __all__ = [
     "AirOutsideLungsd",
     "EmptyLabeld",
+    "LimitNoised",
     "LungCentresd",
     "LungsByRulesd",
     "MakePhantomd",
     "ReadCTd",
     "ReadLabelsd",
     "ToWorkingGridd",
+    "estimate_noise_hu",
     "fill_from_nearest",
 ]
