@@ -29,7 +29,7 @@ from tests.corpus import CASES, CorpusCase
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
-READY_S, EACH_S = 600, 30
+READY_S, EACH_S = 600, 120
 VERDICTS = ("right", "refused", "flagged", "refused valid", "silently wrong", "crash")
 _SHORT = {"right": "ok", "refused": "refused", "flagged": "flagged", "refused valid": "REFUSED VALID"}
 _SHORT |= {"silently wrong": "**WRONG**", "crash": "CRASH", "": "-"}

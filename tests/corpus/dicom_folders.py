@@ -19,11 +19,18 @@ _MR, _PET, _CAPTURE = (f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("4", "128", "7")
 _LOCALIZER = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
 
 
+def _together(folder: Path, **series: Series) -> Path:
+    """Several series in one folder, told apart by the beginning of the files' names."""
+    for name, one in series.items():
+        one.write(folder / "ct", (f"{name}-{number}" for number in one.names()))
+    return folder / "ct"
+
+
 def _two_series(thin_name: str, thick_name: str) -> Callable[[Path], Made]:
     def make(folder: Path) -> Made:
         thick = thinned(chest(), 2)
-        Series(uid="1" if thin_name < thick_name else "2").write(folder / "ct" / thin_name)
-        Series(thick, uid="2" if thin_name < thick_name else "1").write(folder / "ct" / thick_name)
+        thin_uid, thick_uid = ("1", "2") if thin_name < thick_name else ("2", "1")
+        _together(folder, **{thin_name: Series(uid=thin_uid), thick_name: Series(thick, uid=thick_uid)})
         return Made(folder / "ct", chest(), also=(thick,))
 
     return make
@@ -35,9 +42,7 @@ def _asked_for(folder: Path) -> Made:
 
 
 def _two_studies(folder: Path) -> Made:
-    Series(study="1").write(folder / "ct" / "a")
-    Series(study="2").write(folder / "ct" / "b")
-    return Made(folder / "ct")
+    return Made(_together(folder, a=Series(study="1"), b=Series(study="2")))
 
 
 def _one_of_two_studies(folder: Path) -> Made:
