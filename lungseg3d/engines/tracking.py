@@ -71,7 +71,7 @@ class RunTracking:
     costs at most `LONGEST_FLUSH_S` at the end, and `lungseg3d replay OUTPUT_DIR` sends the rest. A run that was killed
     without a chance to say so is closed as KILLED by the next one in the same folder.
 
-    Tracked are case ids; no absolute path, as folders are named after patients and users.
+    Tracked are case ids; no path, as folders are named after patients and users.
 
     Args:
         output_dir: folder of the journal, of `mlruns.db`, and of what is sent.

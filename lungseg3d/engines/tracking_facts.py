@@ -29,7 +29,6 @@ _NOT_IN_A_NAME = re.compile(r"[^\w\-./ ]")
 _REFERENCE = re.compile(r"@([\w:#]+)")
 # A path from a root, a home or a drive, wherever it stands: ends at a quote, a bracket, a comma or a space.
 _PATH = re.compile(r"(?<![\w.@])(?:~|[A-Za-z]:)?[\\/](?!\.\.)[^\s'\",;()\[\]]+")
-_WHOLE_PATH = re.compile(r"(?:file://|~|[A-Za-z]:)?[\\/].*", re.DOTALL)
 HIDDEN_PATH = "<path>"
 
 
@@ -82,16 +81,20 @@ def resolve_plain_references(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_paths(value: Any) -> Any:
-    """The same content with `<path>` for every absolute path, as folders are named after patients and users."""
+    """The same content with `<path>` for every path, as folders are named after patients and users.
+
+    A text with a slash is a path; in an expression (`$...`) only what begins at a root is, as `/` also divides.
+    Descriptions (`_desc_`) are the author's and stay.
+    """
     if isinstance(value, Mapping):
-        return {key: without_paths(item) for key, item in value.items()}
+        return {key: item if key == "_desc_" else without_paths(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [without_paths(item) for item in value]
     if not isinstance(value, str):
         return value
-    if _WHOLE_PATH.fullmatch(value):
-        return HIDDEN_PATH
-    return _PATH.sub(HIDDEN_PATH, value)
+    if value.startswith(("$", "@", "%")):
+        return _PATH.sub(HIDDEN_PATH, value)
+    return HIDDEN_PATH if "/" in value or "\\" in value else value
 
 
 def flat_parameters(config: Mapping[str, Any]) -> dict[str, str]:
@@ -170,7 +173,8 @@ def description(network: Mapping[str, str], sides: Mapping[str, Sequence[str]]) 
     words = []
     if network:
         words.append(f"**{network['network/class']}**, {int(network['network/parameters']) / 1e6:.2f} M parameters")
-    words += [f"{len(ids)} cases for {side}" for side, ids in sides.items()]
+    if sides:
+        words.append("cases: " + ", ".join(f"{len(ids)} {side}" for side, ids in sides.items()))
     return "; ".join(words)
 
 

@@ -174,7 +174,7 @@ def test_the_split_and_the_checksum_of_the_data_are_known_and_no_path_is(out):
     (run,) = runs_in(out)
     assert len(run.data.params["data/train/sha256"]) == 64
     assert (run.data.params["data/train/manifest"], run.data.params["data/train/cases"]) == ("ours", "1")
-    assert (run.data.tags["fold"], run.data.tags["where"], run.data.params["at"]) == ("1", "<path>", "see <path>")
+    assert (run.data.tags["fold"], run.data.tags["where"], run.data.params["at"]) == ("1", "<path>", "<path>")
     sent = [path for path in (out / "mlruns").rglob("*") if path.is_file()]
     assert {path.name for path in sent} == {"config.json", "split.json"}
     assert json.loads((out / "tracking" / "a-run" / "split.json").read_text()) == {"train": ["c1"]}

@@ -67,15 +67,27 @@ def test_parameters_are_named_by_where_they_stand_and_plain_lists_stay_whole():
 
 
 @pytest.mark.parametrize(
-    "path", ["/data/Doe_John/ct", "~/Doe_John", "C:\\Doe_John\\ct", "file:///data/Doe_John", "/data/Doe John (2)/ct"]
+    "path",
+    [
+        "/data/Doe_John/ct",
+        "~/Doe_John",
+        "C:\\Doe_John\\ct",
+        "file:///data/Doe_John",
+        "/data/Doe John (2)/ct",
+        "Doe John/ct",
+    ],
 )
 def test_a_path_is_hidden_wherever_it_stands(path):
     assert without_paths({"a": [path]}) == {"a": ["<path>"]}
 
 
-@pytest.mark.parametrize("text", ["lung_cts", "a/b", "$@bundle_root + '/../../shared'", "$0.5 / @epochs", "1/2", ""])
-def test_what_is_no_absolute_path_is_kept(text):
+@pytest.mark.parametrize("text", ["lung_cts", "$@bundle_root + '/../../shared'", "$0.5 / @epochs", "@train::x", ""])
+def test_what_is_no_path_is_kept(text):
     assert without_paths(text) == text
+
+
+def test_descriptions_are_kept():
+    assert without_paths({"_desc_": "and/or"}) == {"_desc_": "and/or"}
 
 
 def test_a_path_inside_an_expression_is_hidden():
@@ -90,4 +102,4 @@ def test_the_revision_is_a_commit_and_versions_name_what_computes():
 
 def test_the_description_is_one_line():
     network = {"network/class": "LightUNet3d", "network/parameters": "1234567"}
-    assert description(network, {"train": ["a", "b"]}) == "**LightUNet3d**, 1.23 M parameters; 2 cases for train"
+    assert description(network, {"train": ["a", "b"]}) == "**LightUNet3d**, 1.23 M parameters; cases: 2 train"
