@@ -9,8 +9,10 @@ from lungseg3d.engines.ending import ExitCodes
 from lungseg3d.engines.geometry import PatchGeometry
 from lungseg3d.engines.hard_negatives import HardNegatives
 from lungseg3d.engines.insertion import NoduleInsertion, NoduleSynthesis
+from lungseg3d.engines.processes import share_network
 from lungseg3d.engines.sampling import RoiSampler
 from lungseg3d.engines.sources import LargeFirst, SourceGroup
+from lungseg3d.engines.step_plan import StepPlan
 from lungseg3d.engines.tracking import RunTracking, unique_run_name
 from lungseg3d.engines.trainer import RoiTrainer
 
@@ -32,6 +34,8 @@ __all__ = [
     "RunCheckpoints",
     "RunTracking",
     "SourceGroup",
+    "StepPlan",
     "WeightAverage",
+    "share_network",
     "unique_run_name",
 ]

@@ -16,6 +16,7 @@ from monai.engines.utils import IterationEvents
 from torch.nn.utils import clip_grad_norm_
 
 from lungseg3d.core import TrainingError
+from lungseg3d.engines.step_plan import StepPlan
 from lungseg3d.tensors import autocast_for, resolve_precision
 
 
@@ -24,10 +25,9 @@ class RoiTrainer(SupervisedTrainer):
 
     Args:
         device, max_epochs, train_data_loader, network, optimizer, loss_function: as in MONAI.
-        precision: `auto`, `fp32`, `bf16` or `fp16`; gradients are scaled for `fp16` only, where they need it.
-        max_gradient_norm: gradients are clipped to this total norm; None does not clip.
-        channels_last: memory format of network and images; the fast one for 3D convolutions on CPU and tensor cores.
-        **kwargs: anything else that SupervisedTrainer takes, such as `accumulation_steps`.
+        plan: precision, accumulation, clipping and the like; None for the defaults.
+        **kwargs: anything else that SupervisedTrainer takes. `decollate` is False unless given: nothing here wants the
+            patches of a batch one by one.
 
     Running it raises TrainingError E_LOSS_NOT_FINITE within one iteration of a loss or gradient that is NaN or
     infinite, before the end of the epoch, so no checkpoint of an epoch holds what came of it.
@@ -41,15 +41,15 @@ class RoiTrainer(SupervisedTrainer):
         network: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
         loss_function: Any,
-        precision: str = "auto",
-        max_gradient_norm: float | None = 12.0,
-        channels_last: bool = True,
+        plan: StepPlan | None = None,
         **kwargs: Any,
     ) -> None:
-        self.precision = resolve_precision(precision, device)
-        self.max_gradient_norm = max_gradient_norm
-        self.memory_format = torch.channels_last_3d if channels_last else torch.contiguous_format
-        network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        self.plan = plan or StepPlan()
+        self.precision = resolve_precision(self.plan.precision, device)
+        self.memory_format = torch.channels_last_3d if self.plan.channels_last else torch.contiguous_format
+        # Weights of DistributedDataParallel must keep their strides; `share_network` has seen to them.
+        if not isinstance(network, torch.nn.parallel.DistributedDataParallel):
+            network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         super().__init__(
             device=torch.device(device),
             max_epochs=max_epochs,
@@ -57,13 +57,16 @@ class RoiTrainer(SupervisedTrainer):
             network=network,
             optimizer=optimizer,
             loss_function=loss_function,
-            **kwargs,
+            compile=self.plan.compile,
+            compile_kwargs=dict(self.plan.compile_options),
+            accumulation_steps=self.plan.accumulation,
+            **{"decollate": False, **kwargs},
         )
         self.scaler_ = torch.amp.GradScaler(torch.device(device).type, enabled=self.precision == "fp16")
         self._unchecked: _Noted | None = None
 
     def steps_at(self, iteration: int) -> bool:
-        """Whether the optimiser steps at this iteration (from 1): every `accumulation_steps`, and at an epoch's end."""
+        """Whether the optimiser steps at this iteration, from 1: every `accumulation` batches and at an epoch's end."""
         length = self.state.epoch_length
         within = iteration if length is None else (iteration - 1) % length + 1
         return within % self.accumulation_steps == 0 or within == length
@@ -94,7 +97,7 @@ class RoiTrainer(SupervisedTrainer):
 
     def _step(self, batchdata: Mapping[str, Any]) -> None:
         self.scaler_.unscale_(self.optimizer)
-        limit = float("inf") if self.max_gradient_norm is None else self.max_gradient_norm
+        limit = float("inf") if self.plan.max_gradient_norm is None else self.plan.max_gradient_norm
         norm = clip_grad_norm_(self.network.parameters(), limit)
         if not self.scaler_.is_enabled():  # the scaler expects infinite gradients, and leaves such a step out
             self._check_finite(norm, "gradient's norm", batchdata)

@@ -183,6 +183,48 @@ def test_one_rank_logs_and_each_makes_its_own_part_of_a_batch(name, rank, seed, 
     assert parser.get_parsed_content("is_not_rank0") is (rank > 0)
 
 
+def _schedule(name: str, overlay: str, **keys: int) -> tuple[Any, torch.optim.Optimizer]:
+    """The schedule of a training overlay on an optimiser with the rate 1."""
+    parser = _merged(name, ["train", overlay] if overlay else ["train"])
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    parser["optimizer"] = optimizer
+    for key, value in keys.items():
+        parser[key] = value
+    return parser.get_parsed_content("lr_scheduler"), optimizer
+
+
+def _rates(schedule: Any, optimizer: torch.optim.Optimizer, values: list[Any]) -> list[float]:
+    rates = []
+    for value in values:
+        optimizer.step()
+        schedule.step(*value)
+        rates.append(optimizer.param_groups[0]["lr"])
+    return rates
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_overlays_schedules_fall_as_they_say(name):
+    cosine = _rates(*_schedule(name, "", epochs=4, batches_per_epoch=10), [()] * 40)
+    assert max(cosine) == pytest.approx(1.0)
+    assert cosine[-1] == pytest.approx(0.0, abs=1e-6)
+    poly = _rates(*_schedule(name, "training/poly", epochs=4, batches_per_epoch=10), [()] * 40)
+    assert poly[19] == pytest.approx(0.5**0.9)
+    assert poly[-1] == pytest.approx(0.0, abs=1e-9)
+    plateau = _rates(*_schedule(name, "training/plateau", val_interval=2), [(0.5,)] * 16)
+    # The first value is a best; the rate halves at the seventh epoch after it, and at the seventh after that.
+    assert plateau == [1.0] * 7 + [0.5] * 7 + [0.25] * 2
+    rising = _rates(*_schedule(name, "training/plateau", val_interval=2), [(0.1 * i,) for i in range(16)])
+    assert rising == [1.0] * 16
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_plateau_is_one_of_the_best_validation_metric_after_each_epoch(name):
+    handler = _merged(name, ["train", "training/plateau"]).get("train#handlers#1")
+    assert handler["_target_"] == "LrScheduleHandler"
+    assert handler["epoch_level"] is True
+    assert "@validate#evaluator.state.best_metric" in handler["step_transform"]
+
+
 def test_both_bundles_train_on_several_gpus_by_the_same_overlay():
     one, two = (_load(BUNDLES / name / "configs" / "multi_gpu_train.json") for name in NAMES)
     assert one == two

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Events
@@ -29,7 +30,9 @@ from lungseg3d.engines import (
     RoiTrainer,
     RunCheckpoints,
     SourceGroup,
+    StepPlan,
     WeightAverage,
+    share_network,
 )
 from lungseg3d.networks import LightUNet3d
 
@@ -45,16 +48,35 @@ def case(number: int) -> dict[str, Any]:
 
 
 def small_training(folder: Path, epochs: int = 5, **changes: Any) -> RoiTrainer:
-    """The trainer, ready to run; `changes`: seed, decay, channels, cases, resume, loss, after (more handlers)."""
+    """The trainer, ready to run.
+
+    `changes`: seed, decay, channels, dropout, cases, resume, loss, after (more handlers), batch_size, process (rank and
+    number of processes, joined already), rate (of plain gradient descent instead of AdamW), schedule_epochs.
+    """
     torch.set_num_threads(1)
     seed = changes.get("seed", 0)
     torch.manual_seed(seed)
-    network = LightUNet3d(channels=changes.get("channels", (4, 8)), dropout=0.2)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
-    schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=epochs * ITERATIONS, power=0.9)
+    network: torch.nn.Module = LightUNet3d(
+        channels=changes.get("channels", (4, 8)), dropout=changes.get("dropout", 0.2)
+    )
+    if "process" in changes:
+        network = share_network(network, torch.device("cpu"))
+    if "rate" in changes:
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(network.parameters(), lr=changes["rate"])
+    else:
+        optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
+    steps = changes.get("schedule_epochs", epochs) * ITERATIONS
+    schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=steps, power=0.9)
     groups = [SourceGroup("balls", changes.get("cases", [case(1), case(2)])), SourceGroup("others", [case(3)])]
     sampler = RoiSampler(
-        groups, 16, 2, ITERATIONS, [HuAugmentation(probability=1.0)], PatchGeometry(strain=0.2), seed=seed
+        groups,
+        16,
+        changes.get("batch_size", 2),
+        ITERATIONS,
+        [HuAugmentation(probability=1.0)],
+        PatchGeometry(strain=0.2),
+        seed=seed,
+        process=changes.get("process", (0, 1)),
     )
     average = WeightAverage(network, changes.get("decay", 0.9))
     held_out = [{"image": (c["image"].float() + 1000) / 1400, "label": c["label"]} for c in (case(4), case(5))]
@@ -81,9 +103,7 @@ def small_training(folder: Path, epochs: int = 5, **changes: Any) -> RoiTrainer:
         *changes.get("after", ()),
     ]
     loss = changes.get("loss") or DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
-    trainer = RoiTrainer(
-        "cpu", epochs, sampler, network, optimizer, loss, "fp32", train_handlers=handlers, decollate=False
-    )
+    trainer = RoiTrainer("cpu", epochs, sampler, network, optimizer, loss, StepPlan("fp32"), train_handlers=handlers)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, _write_loss, folder)
     return trainer
 
@@ -121,8 +141,15 @@ def _die_inside_save(epoch: int) -> None:
 
 
 if __name__ == "__main__":
-    # small_training.py FOLDER [iteration N | save EPOCH]
-    torch.use_deterministic_algorithms(True)
+    # small_training.py FOLDER [iteration N | save EPOCH | processes BATCH_SIZE EPOCHS]
+    if sys.argv[2:3] == ["processes"]:  # one of those that torchrun started
+        idist.initialize("gloo")
+        rank, count = idist.get_rank(), idist.get_world_size()
+        options = {"batch_size": int(sys.argv[3]), "epochs": int(sys.argv[4]), "dropout": 0.0, "rate": 0.1}
+        options["schedule_epochs"] = 2
+        small_training(Path(sys.argv[1]), process=(rank, count), **options).run()
+        idist.finalize()
+        sys.exit()
     running = small_training(Path(sys.argv[1]))
     if sys.argv[2:3] == ["iteration"]:
         running.add_event_handler(Events.ITERATION_COMPLETED(once=int(sys.argv[3])), _die)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lungseg3d.engines import HardNegatives, PatchGeometry, RoiSampler, RoiTrainer, SourceGroup
+from lungseg3d.engines import HardNegatives, PatchGeometry, RoiSampler, RoiTrainer, SourceGroup, StepPlan
 from lungseg3d.engines.hard_negatives import PatchPlace
 
 P = 16
@@ -96,8 +96,7 @@ def test_training_leads_the_sampler_to_what_the_network_takes_for_foreground():
     network = Threshold()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
     loss = lambda prediction, label: prediction.sum() * 0  # noqa: E731
-    handlers = [memory]
-    trainer = RoiTrainer("cpu", 1, sampler, network, optimizer, loss, "fp32", train_handlers=handlers, decollate=False)
+    trainer = RoiTrainer("cpu", 1, sampler, network, optimizer, loss, StepPlan("fp32"), train_handlers=[memory])
     trainer.run()
     assert len(memory) >= 1
     _, voxel = next(found for found in (memory.draw("a", np.random.default_rng(i)) for i in range(50)) if found)

@@ -11,7 +11,8 @@ from monai.engines import Evaluator
 from monai.handlers import CheckpointSaver, StatsHandler, ValidationHandler, from_engine
 from monai.losses import DiceCELoss
 
-from lungseg3d.engines import RoiSampler, RoiTrainer, SourceGroup
+from lungseg3d.engines import RoiSampler, RoiTrainer, SourceGroup, StepPlan
+from lungseg3d.engines.identity import bare
 from lungseg3d.networks import LightUNet3d
 
 LOSS = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
@@ -26,11 +27,14 @@ def batches() -> RoiSampler:
     return RoiSampler([SourceGroup("a", [case])], patch_size=16, batch_size=2, batches_per_epoch=6)
 
 
-def trainer_of(batches, precision="fp32", epochs=2, device="cpu", rate=0.01, loss=LOSS, **options) -> RoiTrainer:
+def trainer_of(
+    batches, precision="fp32", epochs=2, device="cpu", rate=0.01, loss=LOSS, handlers=(), **plan
+) -> RoiTrainer:
     torch.manual_seed(0)
     network = LightUNet3d(channels=(4, 8)).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate)
-    return RoiTrainer(device, epochs, batches, network, optimizer, loss, precision, decollate=False, **options)
+    steps = StepPlan(precision, **plan)
+    return RoiTrainer(device, epochs, batches, network, optimizer, loss, steps, train_handlers=handlers)
 
 
 def losses_of(trainer: RoiTrainer) -> list[float]:
@@ -99,7 +103,7 @@ def test_monai_handlers_attach_as_to_any_trainer(batches, tmp_path):
         CheckpointSaver(str(tmp_path), {"model": torch.nn.Linear(1, 1)}, save_final=True, final_filename="last.pt"),
         ValidationHandler(2, Counted(torch.device("cpu"), [0])),
     ]
-    trainer = trainer_of(batches, epochs=4, train_handlers=handlers)
+    trainer = trainer_of(batches, epochs=4, handlers=handlers)
     trainer.run()
     assert trainer.state.epoch == 4
     assert Counted.epochs == [2, 4]
@@ -119,7 +123,7 @@ def test_a_network_may_give_its_loss_more_than_logits_in_training(batches):
 
     network = WithExtra(channels=(4, 8))
     optimizer = torch.optim.AdamW(network.parameters())
-    trainer = RoiTrainer("cpu", 1, batches, network, optimizer, loss, "bf16", decollate=False)
+    trainer = RoiTrainer("cpu", 1, batches, network, optimizer, loss, StepPlan("bf16"))
     trainer.run()
     assert trainer.state.iteration == 6
 
@@ -131,6 +135,62 @@ def test_weights_move_and_stay_finite(batches):
     for name, parameter in trainer.network.named_parameters():
         assert torch.isfinite(parameter).all(), name
         assert not torch.equal(parameter, before[name]), name
+
+
+class Halves:
+    """The batches of another loader, each in two halves."""
+
+    def __init__(self, batches) -> None:
+        self.batches = batches
+
+    def __len__(self):
+        return 2 * len(self.batches)
+
+    def __iter__(self):
+        for batch in self.batches:
+            for half in (slice(0, 1), slice(1, 2)):
+                yield {key: batch[key][half] for key in ("image", "label")}
+
+
+def test_two_half_batches_make_the_step_of_a_whole_one(batches):
+    fixed = [batches.batch() for _ in range(2)]
+    trained = []
+    for loader, accumulation in ((fixed, 1), (Halves(fixed), 2)):
+        torch.manual_seed(0)
+        network = torch.nn.Conv3d(1, 2, 3, padding=1)  # without batch statistics, which know their own batch alone
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        RoiTrainer("cpu", 1, loader, network, optimizer, LOSS, StepPlan("fp32", accumulation)).run()
+        trained.append(network)
+    for one, other in zip(trained[0].parameters(), trained[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+
+
+def test_steps_are_taken_every_few_batches_and_at_the_end_of_an_epoch(batches):
+    trainer = trainer_of(batches, accumulation=4)  # 6 batches an epoch
+    assert [i for i in range(1, 13) if trainer.steps_at(i)] == [4, 6, 10, 12]
+    steps = []
+    trainer.optimizer.register_step_post_hook(lambda *_: steps.append(trainer.state.iteration))
+    trainer.run()
+    assert steps == [4, 6, 10, 12]
+
+
+def test_a_compiled_network_learns_the_same_and_keeps_its_names(batches):
+    fixed = [batches.batch() for _ in range(2)]
+    plain = trainer_of(fixed, epochs=1)
+    compiled = trainer_of(fixed, epochs=1, compile=True, compile_options={"backend": "eager"})
+    network = compiled.optimizer.param_groups[0]["params"]
+    plain.run()
+    compiled.run()
+    assert compiled.network is not bare(compiled.network)
+    assert list(bare(compiled.network).state_dict()) == list(plain.network.state_dict())
+    for one, other in zip(plain.network.parameters(), network, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [{"precision": "fp8"}, {"accumulation": 0}, {"max_gradient_norm": 0.0}])
+def test_a_plan_that_cannot_be_is_refused(wrong):
+    with pytest.raises(ValueError, match="expected"):
+        StepPlan(**wrong)
 
 
 @pytest.mark.gpu

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -177,9 +178,21 @@ def test_one_epoch_of_every_bundle_leaves_weights_that_fit_its_network(name, dat
     ran = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert ran.returncode == 0, ran.stderr[-3000:]
     files = {path.name for path in (tmp_path / "run").iterdir()}
-    assert {"model.pt", "mlruns.db"} <= files
+    assert {"model.pt", "best.pt", "last.pt", "mlruns.db"} <= files
     state = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
     classes = 3 if name == "lung_ct_segmentation" else 2
     LightUNet3d(out_channels=classes, channels=(4, 8)).load_state_dict(state.get("model", state), strict=True)
     assert all(torch.isfinite(value).all() for value in state.values())
     assert "val_mean_dice" in ran.stdout + ran.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loss_that_is_not_a_number_ends_the_program_with_5_and_names_the_batch(name, data, tmp_path, capfd):
+    overrides = overrides_for(name, data, tmp_path / "cache") | {"loss::smooth_nr": "$float('nan')"}
+    fold = 1 if "nodule" in name else None
+    assert train(BUNDLES / name, fold=fold, overrides=overrides, out=tmp_path / "run") == 5
+    error = capfd.readouterr().err
+    assert "E_LOSS_NOT_FINITE: epoch 1, iteration 1: the loss is nan for a batch of " in error
+    assert re.search(r"(ct|phantom-0007|crop-\d) \((cts|phantoms|hosts|nodules)\)", error)
+    assert not (tmp_path / "run" / "model.pt").exists()
