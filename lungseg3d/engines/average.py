@@ -40,7 +40,7 @@ class WeightAverage:
         self.network: nn.Module = self._average.ema_model if self._average else self._trained
 
     def attach(self, engine: Engine) -> None:
-        """Register with a `RoiTrainer`, after a loader of pretrained weights and before `RunCheckpoints`."""
+        """Register with a `RoiTrainer`, after a loader of pretrained weights; `RunCheckpoints` does it for its own."""
         if self._average is None:
             return
         engine.add_event_handler(Events.STARTED, self._begin)

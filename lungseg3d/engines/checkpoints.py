@@ -57,7 +57,8 @@ class RunCheckpoints:
     Args:
         directory: folder of the files, made when it is missing.
         weights: the network that is used afterwards: the trained one, or its moving average.
-        objects: what else goes on, by name; each has `state_dict` and `load_state_dict`, or is None.
+        objects: what else goes on, by name; each has `state_dict` and `load_state_dict`, or is None. Those that are
+            handlers of the trainer themselves (`attach`: moving average, early stop) are attached here, in front.
         validator: evaluator whose key metric chooses `best.pt`; None for no `best.pt`.
         settings: values of the configuration that must be the same for a checkpoint to be resumed.
         resume: False starts anew and overwrites what is there.
@@ -81,6 +82,9 @@ class RunCheckpoints:
     def attach(self, engine: Engine) -> None:
         """Register with a `RoiTrainer`."""
         self.logger = engine.logger
+        for thing in self.objects.values():
+            if hasattr(thing, "attach"):
+                thing.attach(engine)
         engine.add_event_handler(Events.STARTED, self.load)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
         engine.add_event_handler(Events.COMPLETED, self.save_model)

@@ -29,7 +29,7 @@ class EarlyStop:
         self._counting: EarlyStopping | None = None
 
     def attach(self, engine: Any) -> None:
-        """Register with a trainer, before `RunCheckpoints`."""
+        """Register with a trainer; `RunCheckpoints` does it for its objects."""
         if self.patience is None:
             return
         self._counting = EarlyStopping(self.patience, _key_metric, engine)

@@ -91,7 +91,6 @@ def small_training(folder: Path, epochs: int = 5, **changes: Any) -> RoiTrainer:
     handlers = [
         LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
         ValidationHandler(1, evaluator),
-        average,
         RunCheckpoints(
             folder,
             average.network,
