@@ -15,6 +15,7 @@ import csv
 import json
 import pickle
 import queue
+import re
 import shutil
 import subprocess
 import sys
@@ -176,8 +177,8 @@ def with_earlier(found: dict[str, Verdicts]) -> dict[str, Verdicts]:
 _PAGE = """# What readers make of tricky CTs
 
 {count} inputs, made by `tests/corpus`: a phantom whose HU tell the true place of every voxel, spoilt in one way each.
-Made by `python -m benchmarks.readers`; every reader runs with its defaults in a process of its own, {seconds} s and
-{memory} GiB an input.
+Made by `python -m benchmarks.readers`; every reader runs with its defaults in a process of its own, up to {seconds} s
+and {memory} GiB an input.
 
 {summary}
 - **right**: every voxel has its value, at its place in the world to 0.1 mm (padding and NaN count as air; a tilted
@@ -194,6 +195,11 @@ readers for general use, which is no fault of theirs where nobody measures nodul
 {table}"""
 
 
+def _plain(why: str) -> str:
+    """A reader's words without what differs from run to run: folders and addresses."""
+    return re.sub(r"0x[0-9a-f]+", "0x", re.sub(r"(?:/[\w.+-]+)+/", "", why))[:160]
+
+
 def write_results(cases: list[CorpusCase], found: dict[str, Verdicts]) -> None:
     """readers.md and readers.csv."""
     from benchmarks.reader_child import MEMORY_GIB
@@ -208,7 +214,7 @@ def write_results(cases: list[CorpusCase], found: dict[str, Verdicts]) -> None:
         for case in cases:
             for name, verdicts in found.items():
                 if answer := verdicts.get(case.id):
-                    rows.writerow([case.id, case.title, case.verdict, name, answer["verdict"], answer["why"]])
+                    rows.writerow([case.id, case.title, case.verdict, name, answer["verdict"], _plain(answer["why"])])
 
 
 if __name__ == "__main__":
