@@ -1,4 +1,4 @@
-"""LimitNoised: the noise of a known image is found, quiet images stay, noisy ones become quieter and keep their place."""
+"""LimitNoised: noise is found, quiet images stay, noisy ones become quieter and keep their place."""
 
 from __future__ import annotations
 
