@@ -347,8 +347,17 @@ def test_a_full_disk_is_one_warning_and_the_run_arrives_all_the_same(out, monkey
     ]
 
 
-@pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
-def test_a_signal_closes_the_run_as_killed_and_still_ends_the_training(number, raised, out):
+@pytest.fixture(params=[(signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)])
+def handled(request):
+    """A signal with Python's own handler: a shell's background job is started with SIGINT ignored."""
+    number, handler = request.param
+    before = signal.signal(number, handler)
+    yield number
+    signal.signal(number, before)
+
+
+def test_a_signal_closes_the_run_as_killed_and_still_ends_the_training(handled, out):
+    number, raised = handled, {signal.SIGTERM: SystemExit, signal.SIGINT: KeyboardInterrupt}[handled]
     before = signal.getsignal(number)
     trainer = trainer_with(RunTracking(out, "spheres", "a-run"))
     trainer.add_event_handler(Events.EPOCH_COMPLETED(once=1), lambda: signal.raise_signal(number))
