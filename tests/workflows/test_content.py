@@ -28,7 +28,7 @@ def segmented(ct: Volume, folder) -> tuple[CaseResult, np.ndarray]:
     write_volume(folder / "ct.nii.gz", ct)
     (result,) = segment_cases([folder / "ct.nii.gz"], folder / "out")
     assert result.status == "done", result.issues
-    return result, read_labels(folder / "out" / "ct" / "labels.nii.gz").as_ras().array
+    return result, read_labels(folder / "out" / result.case_id / "labels.nii.gz").as_ras().array
 
 
 def codes(result: CaseResult) -> set[str]:
