@@ -40,17 +40,24 @@ def clean_lungs(labels: np.ndarray, *, smallest_share: float = 0.05) -> np.ndarr
     return clean
 
 
-def lungs_on(probabilities: np.ndarray, working: Volume, target: Volume) -> Volume:
+def lungs_on(probabilities: np.ndarray, working: Volume, target: Volume, *, least_ml: float = 0.0) -> Volume:
     """Bring right and left lung from the working grid onto the target's own grid, borders interpolated.
 
     Args:
         probabilities: (2, X', Y', Z') of right and left lung.
         working: any volume on the grid of `probabilities`.
         target: any volume on the CT's own grid.
+        least_ml: where both lungs together have less, they are taken for bowel or stray air, and nothing is labelled.
 
     Returns:
         uint8 label map on the target's grid, 1 right, 2 left.
     """
+    lungs = _lungs_on(probabilities, working, target)
+    found_ml = float(np.count_nonzero(lungs.array)) * target.voxel_volume_mm3 / 1000
+    return lungs if found_ml >= least_ml else lungs.with_array(np.zeros_like(lungs.array))
+
+
+def _lungs_on(probabilities: np.ndarray, working: Volume, target: Volume) -> Volume:
     coarse = clean_lungs(_argmax(probabilities))
     near = ndimage.binary_dilation(coarse > 0, iterations=2)
     # Stray pieces lose their probability before it is interpolated; the side is decided once, on the coarse grid.
@@ -104,18 +111,21 @@ class LungsOnSourced(MapTransform):
         keys: probabilities (2, X', Y', Z') on the working grid.
         source_key: the CT on its own grid.
         output_key: where the label map goes.
+        least_ml: less lung than this is none.
     """
 
-    def __init__(self, keys: KeysCollection, source_key: str = "ct", output_key: str = "lungs") -> None:
+    def __init__(
+        self, keys: KeysCollection, source_key: str = "ct", output_key: str = "lungs", least_ml: float = 0.0
+    ) -> None:
         super().__init__(keys)
-        self.source_key, self.output_key = source_key, output_key
+        self.source_key, self.output_key, self.least_ml = source_key, output_key, least_ml
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             probabilities = torch.as_tensor(d[key]).as_subclass(torch.Tensor).float().cpu().numpy()
             source = to_volume(d[self.source_key])
-            labels = lungs_on(probabilities, to_volume(d[key]), source)
+            labels = lungs_on(probabilities, to_volume(d[key]), source, least_ml=self.least_ml)
             d[self.output_key] = to_meta_tensor(labels, getattr(d[self.source_key], "meta", None))
         return d
 

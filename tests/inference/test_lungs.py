@@ -108,6 +108,14 @@ def test_no_lung_gives_an_empty_map():
     assert not labels.array.any()
 
 
+def test_less_lung_than_asked_is_none():
+    probabilities = np.zeros((2, 20, 20, 20), np.float32)
+    probabilities[0, 5:15, 5:15, 5:15] = 1  # 1,000 voxels of 27 mm3: 27 ml
+    working = Volume(np.zeros((20, 20, 20), np.int16), np.diag([3.0, 3.0, 3.0, 1.0]))
+    assert lungs_on(probabilities, working, working, least_ml=26.9).array.sum() == 1000
+    assert not lungs_on(probabilities, working, working, least_ml=27.1).array.any()
+
+
 def test_cleaning_keeps_large_pieces_drops_small_ones_and_fills_holes():
     labels = np.zeros((30, 30, 30), np.uint8)
     labels[2:12, 2:22, 2:22] = 1  # 4000 voxels
