@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+# Side by side, test processes want one thread each; read when torch is first imported, here and in child processes.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
