@@ -51,7 +51,9 @@ def check_lungs(labels: Volume) -> list[QualityIssue]:
     )
     total_ml = float(np.count_nonzero(ras.array)) * ras.voxel_volume_mm3 / 1000
     if total_ml < LEAST_LUNG_ML:
-        found = f"{total_ml:.0f} ml of lung is labelled; less than {LEAST_LUNG_ML:.0f} ml counts as none. Is it a chest CT?"
+        found = (
+            f"{total_ml:.0f} ml of lung is labelled; less than {LEAST_LUNG_ML:.0f} ml counts as none. Is it a chest CT?"
+        )
         return [QualityIssue("W_NO_LUNG", found, "For a crop that shows no whole lung, use --roi full.")]
     return [*_side_issues(right_ml, left_ml), *_edge_issues(ras)]
 

@@ -5,6 +5,7 @@ In: a bundle and choices. Out: what the bundle's `train.json` writes under its `
 
 from __future__ import annotations
 
+import ast
 import os
 import shlex
 import subprocess
@@ -38,10 +39,7 @@ def train_command(
         BundleError: E_NO_BUNDLE without a `train.json`; E_NO_OVERLAY for an unknown overlay, with the nearest name.
     """
     root = Path(bundle).absolute()
-    configs = [root / "configs" / "train.json"]
-    if not configs[0].is_file():
-        raise BundleError("E_NO_BUNDLE", f"{bundle} has no configs/train.json", "Give the root folder of a bundle.")
-    configs += [_overlay(root, kind, name) for kind, name in (("networks", network), ("training", training)) if name]
+    configs = training_files(root, network, training)
     out = Path(out).absolute() if out is not None else Path.cwd() / "runs" / root.name
     files = "[" + ",".join(f"'{config}'" for config in configs) + "]"
     words = [sys.executable, "-m", "monai.bundle", "run", "--bundle_root", str(root), "--config_file", files]
@@ -53,18 +51,64 @@ def train_command(
     return words
 
 
-def train(bundle: Path | str, **choices: object) -> int:
-    """Print the equal `python -m monai.bundle run ...` line and run it.
+def training_files(root: Path, network: str | None = None, training: str | None = None) -> list[Path]:
+    """`train.json` of the bundle at `root` and the overlays of these names, each changing what came before.
 
-    Takes what `train_command` takes.
+    Raises:
+        BundleError: E_NO_BUNDLE, E_NO_OVERLAY.
+    """
+    first = root / "configs" / "train.json"
+    if not first.is_file():
+        raise BundleError("E_NO_BUNDLE", f"{root} has no configs/train.json", "Give the root folder of a bundle.")
+    overlays = (("networks", network), ("training", training))
+    return [first, *(_overlay(root, kind, name) for kind, name in overlays if name)]
+
+
+def train(
+    bundle: Path | str,
+    *,
+    network: str | None = None,
+    training: str | None = None,
+    fold: int | None = None,
+    overrides: Mapping[str, str] | None = None,
+    out: Path | str | None = None,
+) -> int:
+    """Look for what would fail, print the equal `python -m monai.bundle run ...` line, run it, make a bundle of it.
+
+    Takes what `train_command` takes. A finished training leaves `<out>/bundle`, for `segment --nodule-bundle`.
 
     Returns:
         Exit code of the training, 0 when it finished.
+
+    Raises:
+        BundleError: E_NO_BUNDLE, E_NO_OVERLAY, E_NO_KEY, E_CLASS_COUNT.
+        LungSegError: E_MANIFEST, E_MISSING_DATA, E_SPLIT_LEAK.
     """
-    words = train_command(bundle, **choices)  # type: ignore[arg-type]
-    print("python " + shlex.join(words[1:]), flush=True)
-    Path(words[words.index("--output_dir") + 1]).mkdir(parents=True, exist_ok=True)
-    return subprocess.run(words, check=False, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}).returncode
+    from lungseg3d.workflows.trained_bundle import write_trained_bundle
+    from lungseg3d.workflows.training_checks import check_training, training_configuration
+
+    words = train_command(bundle, network=network, training=training, fold=fold, overrides=overrides, out=out)
+    root, folder = Path(bundle).absolute(), Path(words[words.index("--output_dir") + 1])
+    values = {key: _value(text) for key, text in (overrides or {}).items()}
+    values |= {} if fold is None else {"fold": fold}
+    configuration = training_configuration(training_files(root, network, training), values)
+    configuration["output_dir"] = str(folder)
+    check_training(configuration, root)
+    command = "python " + shlex.join(words[1:])
+    print(command, flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    code = subprocess.run(words, check=False, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}).returncode
+    if code == 0:
+        write_trained_bundle(root, configuration, folder / "model.pt", folder / "bundle", command)
+    return code
+
+
+def _value(text: str) -> object:
+    """What Fire makes of an argument: a Python literal where it is one, else the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def _overlay(root: Path, kind: str, name: str) -> Path:

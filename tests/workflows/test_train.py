@@ -13,14 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lungseg3d.core import BundleError, Volume
+from lungseg3d.core import BundleError, LungSegError, Volume
 from lungseg3d.data import PhantomSpec, make_phantom
 from lungseg3d.io import write_labels, write_volume
 from lungseg3d.workflows import train as module
+from lungseg3d.workflows import training_checks
 from lungseg3d.workflows.train import train, train_command
+from lungseg3d.workflows.training_checks import training_configuration
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
-NAMES = ("lung_ct_segmentation", "lung_nodule_ct_segmentation")
+LUNGS, NODULES = NAMES = ("lung_ct_segmentation", "lung_nodule_ct_segmentation")
 
 
 @pytest.fixture
@@ -89,20 +91,81 @@ def test_a_folder_without_a_training_is_no_bundle(tmp_path):
 
 
 @pytest.mark.parametrize("code", [0, 3])
-def test_training_prints_the_line_that_it_runs_and_passes_its_exit_code_on(bundle, tmp_path, monkeypatch, capsys, code):
+def test_training_prints_the_line_that_it_runs_and_passes_its_exit_code_on(code, tmp_path, monkeypatch, capsys):
     ran: list[list[str]] = []
 
     def run(words, check, env):
         ran.append(words)
         assert env["MLFLOW_DISABLE_TELEMETRY"] == "true"
+        (Path(after(words, "--output_dir")) / "model.pt").write_bytes(b"weights")
         return subprocess.CompletedProcess(words, code)
 
+    bundle = tmp_path / NODULES
+    shutil.copytree(BUNDLES / NODULES, bundle)
     monkeypatch.setattr(module.subprocess, "run", run)
-    assert train(bundle, fold=2, out=tmp_path / "a" / "b") == code
+    monkeypatch.setattr(training_checks, "check_training", lambda configuration, root: None)
+    overrides = {"network_def::channels": "[4, 8]", "spacing_mm": "1.5"}
+    out = tmp_path / "a" / "b"
+    assert train(bundle, fold=2, overrides=overrides, out=out) == code
     line = capsys.readouterr().out.strip()
     assert shlex.split(line) == ["python", *ran[0][1:]]
-    assert ran[0] == train_command(bundle, fold=2, out=tmp_path / "a" / "b")
-    assert (tmp_path / "a" / "b").is_dir()
+    assert ran[0] == train_command(bundle, fold=2, overrides=overrides, out=out)
+    assert (out / "bundle").exists() == (code == 0)
+    if code == 0:
+        inference = json.loads((out / "bundle" / "configs" / "inference.json").read_text())
+        assert inference["network_def"]["channels"] == [4, 8]
+        assert inference["spacing_mm"] == 1.5
+        assert (out / "bundle" / "models" / "model.pt").read_bytes() == b"weights"
+        assert line in (out / "bundle" / "docs" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("epoch", "Did you mean epochs?"),
+        ("train::sampler::sed", "Did you mean train::sampler::seed?"),
+        ("train#sampler#groups#3#share", "There are: 0, 1, 2."),
+        ("network_def::dropuot", "Did you mean network_def::dropout?"),
+        ("epochs::more", "There are: none."),
+    ],
+)
+def test_a_misspelt_key_is_refused_with_the_nearest(key, hint):
+    with pytest.raises(BundleError, match="E_NO_KEY") as caught:
+        training_configuration([BUNDLES / NODULES / "configs" / "train.json"], {key: 1})
+    assert key in str(caught.value)
+    assert hint in str(caught.value)
+
+
+def test_a_key_may_be_an_argument_that_the_configuration_leaves_at_its_default():
+    overrides = {"network_def::dropout": 0.2, "train::sampler::groups::0::large_first": None}
+    parser = training_configuration([BUNDLES / NODULES / "configs" / "train.json"], overrides)
+    assert parser["network_def#dropout"] == 0.2
+    assert parser["train#sampler#groups#0#large_first"] is None
+
+
+def test_an_overlay_that_is_no_json_is_named(tmp_path):
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(BundleError, match=r"E_CONFIGURATION: .*bad\.json"):
+        training_configuration([tmp_path / "bad.json"], {})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_missing_data_are_said_before_a_training_starts(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.subprocess, "run", lambda *args, **kwargs: pytest.fail("a training was started"))
+    with pytest.raises(LungSegError, match="E_MISSING_DATA") as caught:
+        train(BUNDLES / name, overrides={"dataset_dir": str(tmp_path / "nowhere")}, out=tmp_path / "out")
+    assert str(tmp_path / "nowhere") in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_with_other_classes_than_the_bundle_is_refused(data, tmp_path):
+    overrides = overrides_for(NODULES, data, tmp_path) | {"network_def::out_channels": "3"}
+    with pytest.raises(BundleError, match=r"E_CLASS_COUNT: the network has 3 output channels.* has 2 classes"):
+        train(BUNDLES / NODULES, overrides=overrides, out=tmp_path / "out")
+    overrides = overrides_for(NODULES, data, tmp_path) | {"network_def::network::out_channels": "4"}
+    del overrides["network_def::channels"]
+    with pytest.raises(BundleError, match="E_CLASS_COUNT"):
+        train(BUNDLES / NODULES, network="swin_unetr", overrides=overrides, out=tmp_path / "out")
 
 
 def write_manifest(path: Path, cases: list[dict]) -> str:

@@ -1,0 +1,64 @@
+"""A finished training -> a bundle of its own, which `segment` and `python -m monai.bundle run` take like a shipped one.
+
+In: the trained bundle's folder, its training configuration, the weights. Out: a folder with configs, weights, a card.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+SHARED_KEYS = ("network_def", "spacing_mm", "hu_range")
+"""Keys that inference and training must agree on."""
+LUNG_BUNDLE = "lung_ct_segmentation"
+
+_CARD = """# {name}, trained anew
+
+{weights} of a training by:
+
+    {command}
+
+Nothing here has been evaluated; `configs/evaluate.json` of {name} does that. Research use only; not a medical device.
+"""
+
+
+def write_trained_bundle(root: Path, parser: ConfigParser, weights: Path, folder: Path, command: str) -> Path:
+    """Write the bundle of a training to `folder`, replacing one that is there.
+
+    Args:
+        root: bundle that was trained; gives configuration, metadata and licence.
+        parser: configuration of the training; `SHARED_KEYS` go from it into `inference.json`.
+        weights: plain state dict of the network.
+        folder: new bundle's root.
+        command: what trained it, for its card.
+    """
+    unfinished = folder.with_name(folder.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for part in ("configs", "models", "docs"):
+        (unfinished / part).mkdir(parents=True)
+    inference = _read(root / "configs" / "inference.json")
+    inference |= {key: parser[key] for key in SHARED_KEYS if key in parser.get()}
+    if "lung_bundle_root" in inference:  # no longer beside the lung bundle
+        inference["lung_bundle_root"] = {"_target_": "lungseg3d.inference.shipped_bundle", "name": LUNG_BUNDLE}
+    metadata = _read(root / "configs" / "metadata.json")
+    version = f"{metadata['version']}+trained"
+    metadata["changelog"] = {version: f"Weights of another training of {root.name}.", **metadata["changelog"]}
+    metadata["version"] = version
+    for name, content in (("inference", inference), ("metadata", metadata)):
+        (unfinished / "configs" / f"{name}.json").write_text(json.dumps(content, indent=4), encoding="utf-8")
+    for file in ("configs/logging.conf", "LICENSE"):
+        if (root / file).is_file():
+            shutil.copyfile(root / file, unfinished / file)
+    shutil.copyfile(weights, unfinished / "models" / "model.pt")
+    card = _CARD.format(name=root.name, weights=f"`{weights.name}`", command=command)
+    (unfinished / "docs" / "README.md").write_text(card, encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    return unfinished.rename(folder)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))

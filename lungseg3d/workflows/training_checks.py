@@ -1,0 +1,126 @@
+"""What can be known to fail before a training starts: misspelt keys, missing data, a network with other classes.
+
+In: a bundle's configuration with overlays and overrides. Out: nothing, or one error that says the way out.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
+
+from lungseg3d.core import BundleError, LungSegError
+
+_DATA_LISTS = "lungseg3d.data.load_datalist"
+
+
+def training_configuration(configs: Sequence[Path], overrides: Mapping[str, Any]) -> ConfigParser:
+    """The configuration that `python -m monai.bundle run` would use: files in order, then overrides.
+
+    Args:
+        configs: `train.json` and overlays.
+        overrides: keys (`a::b` for nested ones) and values.
+
+    Raises:
+        BundleError: E_CONFIGURATION for a file that is no JSON; E_NO_KEY for an unknown key, with the nearest.
+    """
+    parser = ConfigParser()
+    for config in configs:
+        try:
+            parser.update(ConfigParser.load_config_file(str(config)))
+        except (OSError, ValueError) as error:
+            raise BundleError("E_CONFIGURATION", f"{config}: {error}", "Mend the file.") from error
+    for key, value in overrides.items():
+        _check_key(parser, key)
+        parser[key.replace("::", "#")] = value
+    return parser
+
+
+def check_training(parser: ConfigParser, root: Path) -> None:
+    """Look for the data and count the classes, before a network is built.
+
+    Raises:
+        LungSegError: E_MANIFEST, E_MISSING_DATA or E_SPLIT_LEAK of a data list.
+        BundleError: E_CLASS_COUNT when the network's classes are not those of the bundle's metadata.
+    """
+    parser["bundle_root"] = str(root)
+    for path, node in _nodes(parser.get()):
+        if isinstance(node, Mapping) and node.get("_target_") == _DATA_LISTS:
+            _load(parser, path)
+    metadata = root / "configs" / "metadata.json"
+    promised = ConfigParser.load_config_file(str(metadata)) if metadata.is_file() else {}
+    classes = promised.get("network_data_format", {}).get("outputs", {}).get("pred", {}).get("num_channels")
+    found = _shallowest(parser.get("network_def"), "out_channels")
+    if None not in (classes, found) and classes != found:
+        raise BundleError(
+            "E_CLASS_COUNT",
+            f"the network has {found} output channels, {root.name} has {classes} classes, background included",
+            f"Set out_channels to {classes} in network_def, or take an overlay of this bundle.",
+        )
+
+
+def _load(parser: ConfigParser, path: str) -> None:
+    """Resolve a data list; what it refuses comes out as it was raised, not as MONAI wraps it."""
+    try:
+        parser.get_parsed_content(path)
+    except RuntimeError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, LungSegError):
+            cause = cause.__cause__
+        raise (cause or error) from None
+
+
+def _check_key(parser: ConfigParser, key: str) -> None:
+    """Every part of `a::b::c` must be there, or be an argument of what is there."""
+    place, node = "", parser.get()
+    for part in key.replace("#", "::").split("::"):
+        known = _names_in(node)
+        if part not in known:
+            nearest = get_close_matches(part, known, n=1)
+            hint = f"Did you mean {place + nearest[0]}?" if nearest else f"There are: {', '.join(known) or 'none'}."
+            raise BundleError("E_NO_KEY", f"the configuration has no key {key}", hint)
+        node = node.get(part) if isinstance(node, Mapping) else node[int(part)]
+        place += f"{part}::"
+
+
+def _names_in(node: Any) -> list[str]:
+    """Keys of a mapping and arguments of its target; indices of a list; of a reference or a value, nothing."""
+    if isinstance(node, Mapping):
+        return sorted({*map(str, node), *_arguments(node)})
+    return [str(i) for i in range(len(node))] if isinstance(node, list) else []
+
+
+def _arguments(node: Mapping[str, Any]) -> set[str]:
+    if "_target_" not in node:
+        return set()
+    try:
+        component = ConfigComponent(config=dict(node), locator=ComponentLocator())
+        name = component.resolve_module_name()
+        target = _imported(name) if isinstance(name, str) else name
+        return {"_disabled_", "_requires_", "_mode_", *inspect.signature(target).parameters}
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return set()
+
+
+def _imported(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    return getattr(__import__(module, fromlist=[attribute]), attribute)
+
+
+def _nodes(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every node of a configuration with its path, the outer ones first."""
+    yield path, node
+    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield from _nodes(value, f"{path}#{key}" if path else str(key))
+
+
+def _shallowest(node: Any, key: str) -> Any:
+    """The value of `key` that lies least deep below `node`, or None."""
+    holders = [(path.count("#"), inner) for path, inner in _nodes(node) if isinstance(inner, Mapping)]
+    found = [(depth, inner[key]) for depth, inner in holders if key in inner]
+    return min(found, key=lambda item: item[0])[1] if found else None
