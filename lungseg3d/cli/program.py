@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from lungseg3d.cli.check import check, convert
+from lungseg3d.cli.compare import compare
 from lungseg3d.cli.demo import demo
 from lungseg3d.cli.outcome import DEBUG, EXIT_CODES, with_debug_first
 from lungseg3d.cli.replay import replay
@@ -51,6 +52,7 @@ app.command(epilog=EXIT_CODES)(check)
 app.command()(convert)
 app.command()(demo)
 app.command(epilog=EXIT_CODES)(train)
+app.command(epilog=EXIT_CODES)(compare)
 app.command()(replay)
 
 

@@ -31,13 +31,14 @@ def train(
     ] = None,
 ) -> int:
     """Train BUNDLE: prints the equal `python -m monai.bundle run ...` line, then runs it."""
-    settings = dict(_key_and_value(text) for text in overrides or [])
+    settings = dict(key_and_value(text) for text in overrides or [])
     from lungseg3d.workflows.train import train as train_bundle
 
     return train_bundle(bundle, network=network, training=training, fold=fold, overrides=settings, out=out)
 
 
-def _key_and_value(text: str) -> tuple[str, str]:
+def key_and_value(text: str) -> tuple[str, str]:
+    """`KEY::PATH=VALUE` as key and value, both text."""
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise typer.BadParameter(f"{text!r} is not KEY::PATH=VALUE, such as epochs=10", param_hint="--set")

@@ -81,6 +81,14 @@ class Store:
             raise
         return None
 
+    def parent_run(self, experiment: str, name: str) -> str:
+        """Id of the run that holds all children of one comparison; experiment and run are made when they are missing.
+
+        Raises:
+            Exception: as `apply`.
+        """
+        return self._parent(self._experiment(experiment), name)
+
     def _start(self, operation: Mapping[str, Any]) -> str:
         experiment = self._experiment(operation["experiment"])
         if known := self._run_with(experiment, RUN_KEY_TAG, operation["run"]):

@@ -1,5 +1,6 @@
 """A segmented case for people and programs: CSV, JSON, figures, one self-contained HTML page."""
 
+from lungseg3d.report.comparison import render_comparison
 from lungseg3d.report.figures import NodulePanel, axial_view, coronal_overview, nodule_panels
 from lungseg3d.report.page import render_html, render_refusal
 from lungseg3d.report.scene import Scene
@@ -13,6 +14,7 @@ __all__ = [
     "coronal_overview",
     "nodule_panels",
     "nodules_csv",
+    "render_comparison",
     "render_html",
     "render_refusal",
     "result_json",

@@ -41,7 +41,7 @@ def render_html(result: CaseResult, ct: Volume, labels: Volume, nodule_map: Volu
     html = ""
     for quality in _QUALITIES:
         html = (
-            _environment()
+            environment()
             .get_template("report.html.j2")
             .render(
                 **_facts(result),
@@ -61,7 +61,7 @@ def render_html(result: CaseResult, ct: Volume, labels: Volume, nodule_map: Volu
 
 def render_refusal(result: CaseResult) -> str:
     """The page of a case that was refused or failed: what was found and the way out."""
-    return _environment().get_template("refusal.html.j2").render(**_facts(result))
+    return environment().get_template("refusal.html.j2").render(**_facts(result))
 
 
 def _facts(result: CaseResult) -> dict[str, Any]:
@@ -177,7 +177,8 @@ def _data_uri(jpeg: bytes) -> str:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The templates of this room."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("lungseg3d.report"),
         autoescape=True,

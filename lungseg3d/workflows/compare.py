@@ -1,0 +1,111 @@
+"""`compare`: networks trained and measured under the same conditions, and one table with intervals and tests.
+
+In: a bundle, names of networks, folds, seeds. Out: `compare.csv`, `cases.csv`, `compare.json`, `compare.html` in a
+folder, and the members' own folders below it. Started again, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lungseg3d.core import LungSegError
+from lungseg3d.io.files import write_text
+from lungseg3d.report import render_comparison
+from lungseg3d.workflows.compare_members import OnProgress, run_members
+from lungseg3d.workflows.compare_plan import Choices, make_plan
+from lungseg3d.workflows.compare_tables import cases_csv, compare_csv, comparison_of
+from lungseg3d.workflows.compare_tracking import open_parent, track_comparison, tracking_uri_of
+
+try:
+    import fcntl
+except ImportError:  # Windows: two comparisons in one folder are not told apart there
+    fcntl = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison came to.
+
+    Attributes:
+        content: what `compare.json` holds.
+        page: the HTML file.
+    """
+
+    content: dict[str, Any]
+    page: Path
+
+    @property
+    def statuses(self) -> list[str]:
+        """`done` or `failed` of each member."""
+        return [member["status"] for member in self.content["members"]]
+
+
+def compare(choices: Choices, out: Path | str, *, jobs: int = 1, on_progress: OnProgress | None = None) -> Compared:
+    """Train and measure every network with every seed without every fold, and compare them.
+
+    Args:
+        choices: what to compare.
+        out: folder; what it holds of the same settings is not done again.
+        jobs: members trained at once.
+        on_progress: told (member, step, fraction 0 to 1).
+
+    Raises:
+        UsageError, BundleError, LungSegError: as `make_plan`, before any work; E_IN_USE when another comparison
+            writes to `out`.
+    """
+    plan = make_plan(choices, out)
+    plan.out.mkdir(parents=True, exist_ok=True)
+    with _held(plan.out) as lock:
+        open_parent(plan)
+        environment = os.environ | {
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_TRACKING_URI": tracking_uri_of(plan.out),
+        }
+        if jobs > 1:
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+        records = run_members(plan, jobs, on_progress or (lambda *_: None), environment, lock)
+        content = comparison_of(
+            records,
+            choices.networks,
+            plan.structures,
+            bundle=Path(choices.bundle).absolute().name,
+            training=choices.training,
+            folds=list(choices.folds),
+            seeds=list(choices.seeds),
+            overrides=dict(choices.overrides),
+            weights=choices.weights,
+            jobs=jobs,
+            devices=sorted({record["device"] for record in records if "device" in record}),
+        )
+        texts = {
+            "compare.csv": compare_csv(content),
+            "cases.csv": cases_csv(records),
+            "compare.json": json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+            "compare.html": render_comparison(content),
+        }
+        for name, text in texts.items():
+            write_text(plan.out / name, text)
+        track_comparison(plan, records, content, [plan.out / name for name in texts])
+    return Compared(content, plan.out / "compare.html")
+
+
+@contextlib.contextmanager
+def _held(out: Path) -> Iterator[tuple[int, ...]]:
+    """Hold `out` against another comparison; the processes started meanwhile hold it too, as long as they live."""
+    with (out / ".lock").open("ab") as file:
+        if fcntl is None:
+            yield ()
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise LungSegError(
+                "E_IN_USE", f"another comparison, or a training of it, writes to {out}", "Wait for it, or end it."
+            ) from error
+        yield (file.fileno(),)

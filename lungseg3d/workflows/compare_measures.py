@@ -1,0 +1,149 @@
+"""One trained member of a comparison -> its measurements: a process of its own, with nothing left over from training.
+
+In: a task (JSON file): configurations, overrides, weights. Out: `member.json` in the member's folder, whole or absent.
+The cases, the preprocessing, the windows and the threshold are those of the bundle's own validation; the metrics
+those of `lungseg3d.metrics`, on the working grid.
+
+    python -m lungseg3d.workflows.compare_measures TASK.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lungseg3d.inference.bundle import load_weights
+from lungseg3d.io.files import write_text
+from lungseg3d.metrics import dice, hd95_mm, iou, ppv, sensitivity
+from lungseg3d.workflows.compare_plan import parser_of
+
+GFLOP_SIDE = 96
+"""Side in voxels of the cube whose forward pass is counted."""
+
+
+def measure_member(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Every held-out case of one member, segmented and measured.
+
+    Args:
+        task: `bundle`, `configs`, `overrides`, `fold`, `structures`, `weights` (a file), `folder`.
+
+    Returns:
+        `device`, `parameters` (number), `gflop` (of one forward pass of a cube of `GFLOP_SIDE`), `inference_s` and
+        measurements of each case. `inference_s` is from the image on the working grid to foreground probabilities;
+        the first case is run twice and timed the second time, as the first pass of a process prepares kernels.
+
+    Raises:
+        BundleError: E_BAD_CHECKPOINT when the weights do not fit the network in every key and shape.
+        RuntimeError: the network has other classes than the bundle's metadata names.
+    """
+    fold = {} if task["fold"] is None else {"fold": task["fold"]}
+    parser = parser_of(task["configs"], Path(task["bundle"]), task["overrides"], output_dir=task["folder"], **fold)
+    network = parser.get_parsed_content("network").eval()
+    load_weights(network, Path(task["weights"]))
+    parts = {key: parser.get_parsed_content(f"validate#{key}") for key in ("dataset", "inferer", "postprocessing")}
+    device = parser.get_parsed_content("device")
+    cases = []
+    for number, data in enumerate(parts["dataset"]):
+        image = data["image"][None].to(device)
+        if number == 0:
+            _segment(parts["inferer"], network, image)
+        pred, inference_s = _segment(parts["inferer"], network, image)
+        done = parts["postprocessing"]({"pred": pred, "label": data["label"].to(device)})
+        prediction, reference = (torch.as_tensor(done[key]).bool().cpu().numpy() for key in ("pred", "label"))
+        structures = measure_masks(prediction, reference, _spacing_mm(data["image"]), task["structures"])
+        cases.append({"case_id": data["case_id"], "inference_s": inference_s, "structures": structures})
+    return {
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads",
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "gflop": gflop_of(network, device),
+        "cases": cases,
+    }
+
+
+def measure_masks(
+    pred: np.ndarray, label: np.ndarray, spacing_mm: Sequence[float], structures: Sequence[str]
+) -> dict[str, dict[str, float | None]]:
+    """Metrics of each structure of one case.
+
+    Args:
+        pred, label: bool (C, X, Y, Z), one channel for each structure.
+        spacing_mm: of the grid.
+        structures: names of the C channels.
+
+    Returns:
+        `dice`, `iou`, `sensitivity`, `ppv`, `hd95_mm`, `reference_mm3`, `predicted_mm3` of each structure. None is a
+        number that is not defined: PPV of an empty prediction, sensitivity of an empty reference, HD95 of one of both.
+
+    Raises:
+        RuntimeError: there are other channels than structures.
+    """
+    if not len(pred) == len(label) == len(structures):
+        raise RuntimeError(
+            f"the network gives {len(pred)} foreground classes and the label {len(label)}, "
+            f"but the bundle's metadata names {len(structures)}: {', '.join(structures)}"
+        )
+    voxel_mm3 = float(np.prod(spacing_mm))
+    found = {}
+    for name, prediction, reference in zip(structures, pred, label, strict=True):
+        values = {metric.__name__: metric(prediction, reference) for metric in (dice, iou, sensitivity, ppv)}
+        values["hd95_mm"] = hd95_mm(prediction, reference, spacing_mm)
+        values["reference_mm3"] = float(reference.sum() * voxel_mm3)
+        values["predicted_mm3"] = float(prediction.sum() * voxel_mm3)
+        found[name] = {key: float(value) if np.isfinite(value) else None for key, value in values.items()}
+    return found
+
+
+def gflop_of(network: torch.nn.Module, device: torch.device, side: int = GFLOP_SIDE) -> float | None:
+    """GFLOP of one forward pass of a cube of `side` voxels; None where there is not enough memory for it.
+
+    Multiplications and additions of convolutions, matrix products and attention, as `torch.utils.flop_counter` knows.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(torch.zeros(1, 1, side, side, side, device=device))
+    except (torch.OutOfMemoryError, MemoryError):
+        return None
+    return counter.get_total_flops() / 1e9
+
+
+def _segment(inferer: Any, network: torch.nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """(C - 1, X, Y, Z) probabilities of a (1, 1, X, Y, Z) image, and the seconds they took."""
+    _wait_for(image.device)
+    start = time.perf_counter()
+    with torch.no_grad():
+        pred = inferer(image, network)[0]
+    _wait_for(image.device)
+    return pred, time.perf_counter() - start
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _spacing_mm(image: Any) -> tuple[float, ...]:
+    """Of a MetaTensor."""
+    return tuple(float(size) for size in np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0))
+
+
+def main(path: str) -> None:
+    """Measure the member of a task file and write its record."""
+    task = json.loads(Path(path).read_text(encoding="utf-8"))
+    record = task["record"] | measure_member(task) | {"status": "done"}
+    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    write_text(Path(task["folder"]) / "member.json", text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

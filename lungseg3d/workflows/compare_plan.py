@@ -1,0 +1,277 @@
+"""What a comparison consists of: its members, their settings, and whether all of it can be done at all.
+
+In: a bundle, names, folds, seeds, overrides. Out: a `Plan` of `Member`s; a `UsageError` before anything is trained.
+Reads configurations and manifests, no pixel and no weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lungseg3d
+from lungseg3d.core import BundleError, LungSegError
+from lungseg3d.workflows.train import train_command
+
+WEIGHTS = ("model", "best")
+_SET_BY_US = {
+    "bundle_root": "BUNDLE",
+    "fold": "--folds",
+    "seed": "--seeds",
+    "output_dir": "--out",
+    "parent_run": "--out",
+    "resume": "--out",
+}
+
+
+class UsageError(LungSegError):
+    """The command line asks for what the bundle does not have."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was asked for.
+
+    Attributes:
+        bundle: root folder of the bundle.
+        networks: names of overlays in `configs/networks/`; the others are tested against the first one.
+        folds: held-out folds; empty for the cases that the bundle itself validates on.
+        seeds: seeds of the trainings.
+        training: name of an overlay in `configs/training/`, or None.
+        overrides: configuration keys (`a::b` for nested ones) and their values as text, for training and evaluation.
+        weights: `model` for the weights after the last epoch; `best` for those of the best validation, which were
+            chosen on the very cases they are measured on.
+    """
+
+    bundle: Path
+    networks: tuple[str, ...]
+    folds: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    training: str | None = None
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    weights: str = "model"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network, trained with one seed without one fold.
+
+    Attributes:
+        network, fold, seed: which one; fold None where the bundle has no folds.
+        settings: all that its numbers depend on: checksums of configurations, overrides, held-out cases, version.
+        folder: where it lives; its name holds the settings' checksum, so other settings are another folder.
+        command: the training, as words.
+        configs: configuration files, in order.
+        overrides: keys and values as text.
+        structures: what is segmented, in the order of the foreground classes.
+    """
+
+    network: str
+    fold: int | None
+    seed: int
+    settings: Mapping[str, Any]
+    folder: Path
+    command: tuple[str, ...]
+    configs: tuple[Path, ...]
+    overrides: Mapping[str, str]
+    structures: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Such as `light_unet-fold-0-seed-1`, for people and for MLflow."""
+        return member_name(self.network, self.fold, self.seed)
+
+    @cached_property
+    def settings_sha256(self) -> str:
+        """Checksum of `settings`, 64 hexadecimal digits."""
+        return settings_sha256(self.settings)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison that can be done: its members, network by network."""
+
+    choices: Choices
+    out: Path
+    members: tuple[Member, ...]
+    structures: tuple[str, ...]
+    experiment: str
+
+
+def make_plan(choices: Choices, out: Path | str) -> Plan:
+    """Check every choice and name every member.
+
+    Raises:
+        UsageError: E_NO_OVERLAY, E_NO_KEY, E_OVERRIDE or E_NO_FOLD, with the nearest name or the names that there are.
+        BundleError: E_NO_BUNDLE.
+        LungSegError: E_MANIFEST, E_MISSING_DATA, E_SPLIT_LEAK as `lungseg3d.data.load_datalist` finds them.
+    """
+    from monai.bundle import ConfigParser
+
+    out, root = Path(out).absolute(), Path(choices.bundle).absolute()
+    for key in choices.overrides:
+        if key.replace("::", "#").split("#")[0] in _SET_BY_US:
+            instead = _SET_BY_US[key.replace("::", "#").split("#")[0]]
+            raise UsageError("E_OVERRIDE", f"{key} is what {instead} says in a comparison", f"Use {instead}.")
+    members: list[Member] = []
+    cases: dict[int | None, list[str]] = {}
+    structures: tuple[str, ...] = ()
+    experiment = root.name
+    for network in choices.networks:
+        configs = _configs(choices, network)
+        parser = ConfigParser()
+        parser.read_config([str(path) for path in configs])
+        parser.read_meta(str(root / "configs" / "metadata.json"))
+        _check_keys(parser, choices.overrides)
+        _check_folds(parser, root, choices.folds)
+        structures = structures_of(parser["_meta_"])
+        experiment = _experiment(parser) or experiment
+        for fold in choices.folds or (None,):
+            if fold not in cases:
+                cases[fold] = _held_out(root, configs, choices.overrides, fold)
+            for seed in choices.seeds:
+                members.append(_member(choices, network, fold, seed, out, configs, parser, cases[fold], structures))
+    return Plan(choices, out, tuple(members), structures, experiment)
+
+
+def parser_of(configs: Iterable[Path], bundle: Path, overrides: Mapping[str, str], **more: Any) -> Any:
+    """MONAI's `ConfigParser` of configurations and overrides, as `python -m monai.bundle run` would fill it.
+
+    Args:
+        configs: files, later ones before earlier ones.
+        bundle: root folder of the bundle.
+        overrides: keys (`::` or `#` between levels) and values as the command line has them.
+        **more: further top-level keys, as they are.
+    """
+    from fire.parser import DefaultParseValue
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    parser.read_config([str(path) for path in configs])
+    parser.read_meta(str(Path(bundle) / "configs" / "metadata.json"))
+    parser["bundle_root"] = str(bundle)
+    for key, text in overrides.items():
+        parser[key.replace("::", "#")] = DefaultParseValue(text)
+    for key, value in more.items():
+        parser[key] = value
+    return parser
+
+
+def structures_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the foreground classes of a bundle, such as ("right lung", "left lung"), from its metadata."""
+    channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+    return tuple(channels[key].removesuffix(", logit") for key in sorted(channels, key=int) if int(key) > 0)
+
+
+def member_name(network: str, fold: int | None, seed: int) -> str:
+    """`<network>-fold-<fold>-seed-<seed>`, without the fold where there is none."""
+    return f"{network}-" + (f"fold-{fold}-" if fold is not None else "") + f"seed-{seed}"
+
+
+def parent_name(out: Path) -> str:
+    """Name of the MLflow run that holds all members: the folder's, and what tells two folders of one name apart."""
+    return f"{out.name}-{hashlib.sha256(str(out).encode()).hexdigest()[:8]}"
+
+
+def settings_sha256(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of settings, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _configs(choices: Choices, network: str) -> tuple[Path, ...]:
+    """The files that `train_command` names, checked by it."""
+    try:
+        train_command(choices.bundle, network=network, training=choices.training)
+    except BundleError as error:
+        if error.code == "E_NO_OVERLAY":
+            raise UsageError(error.code, error.message, error.remedy) from error
+        raise
+    folder = Path(choices.bundle).absolute() / "configs"
+    overlays = [folder / "networks" / f"{network}.json"]
+    overlays += [folder / "training" / f"{choices.training}.json"] if choices.training else []
+    return (folder / "train.json", *overlays)
+
+
+def _check_keys(parser: Any, overrides: Mapping[str, str]) -> None:
+    """A misspelt key would be a new one that nothing reads."""
+    for key in overrides:
+        parts = key.replace("::", "#").split("#")
+        # The last of a nested key may be new, such as an argument that has a default.
+        known = "#".join(parts[:-1]) if len(parts) > 1 else parts[0]
+        if known not in parser:
+            nearest = get_close_matches(parts[0], [name for name in parser.config if not name.startswith("_")], n=1)
+            hint = f"Did you mean {nearest[0]}?" if nearest else "See configs/train.json."
+            raise UsageError("E_NO_KEY", f"the configuration has no {known.replace('#', '::')}", hint)
+
+
+def _check_folds(parser: Any, root: Path, folds: Sequence[int]) -> None:
+    if folds and "fold" not in parser:
+        raise UsageError(
+            "E_NO_FOLD",
+            f"{root.name} has no folds: it validates on a data set of its own",
+            "Leave --folds out.",
+        )
+
+
+def _held_out(root: Path, configs: Sequence[Path], overrides: Mapping[str, str], fold: int | None) -> list[str]:
+    """Case ids that a fold holds out, as the bundle's own validation reads them."""
+    parser = parser_of(configs, root, overrides, **({} if fold is None else {"fold": fold}))
+    found = [case["case_id"] for case in parser.get_parsed_content("validate#dataset#data")]
+    if not found:
+        raise UsageError("E_NO_FOLD", f"fold {fold} holds out no case", "Give folds that the manifest has.")
+    return found
+
+
+def _experiment(parser: Any) -> str | None:
+    """Where the bundle's own tracking writes to."""
+    for handler in parser.get("train#handlers", []):
+        if str(handler.get("_target_", "")).endswith(".RunTracking"):
+            return handler.get("experiment")
+    return None
+
+
+def _member(
+    choices: Choices,
+    network: str,
+    fold: int | None,
+    seed: int,
+    out: Path,
+    configs: tuple[Path, ...],
+    parser: Any,
+    cases: list[str],
+    structures: tuple[str, ...],
+) -> Member:
+    settings = {
+        "version": lungseg3d.__version__,
+        "bundle": Path(choices.bundle).absolute().name,
+        "configs": {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in configs},
+        "network": network,
+        "fold": fold,
+        "seed": seed,
+        "overrides": dict(choices.overrides),
+        "weights": choices.weights,
+        "cases": cases,
+    }
+    name = member_name(network, fold, seed)
+    folder = out / "members" / f"{name}-{settings_sha256(settings)[:8]}"
+    overrides = dict(choices.overrides) | {"seed": str(seed)}
+    if "cache_dir" in parser:
+        overrides.setdefault("cache_dir", str(out / "cache"))  # what all members preprocess alike
+    only_training = {"parent_run": parent_name(out)} if "parent_run" in parser else {}
+    if "run_name#prefix" in parser:
+        only_training["run_name::prefix"] = name
+    words = train_command(
+        choices.bundle,
+        network=network,
+        training=choices.training,
+        fold=fold,
+        overrides=overrides | only_training,
+        out=folder,
+    )
+    return Member(network, fold, seed, settings, folder, tuple(words), configs, overrides, structures)
