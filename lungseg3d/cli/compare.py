@@ -69,8 +69,7 @@ def compare(
     say_table(_table(done.content))
     for member in done.content["members"]:
         if member["status"] != "done":
-            what = f"{member['network']}, fold {member['fold']}, seed {member['seed']}"
-            complain(f"{what}: {member['status']}: {member['reason']}")
+            complain(f"{member['folder']}: {member['reason']}")
     say(f"Wrote {done.page}")
     return outcome_of(done.statuses)
 

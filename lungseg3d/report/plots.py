@@ -81,9 +81,11 @@ def axis_around(
     return Axis(max(low - air, within[0]), min(high + air, within[1]), start, stop)
 
 
-def log_axis_around(values: Sequence[float], start: float, stop: float) -> Axis:
-    """A logarithmic axis with all positive values on it and air."""
+def positive_axis_around(values: Sequence[float], start: float, stop: float) -> Axis:
+    """An axis with all positive values on it and air: logarithmic where the largest is three times the smallest."""
     known = [value for value in values if math.isfinite(value) and value > 0] or [1.0, 10.0]
+    if max(known) < 3 * min(known):
+        return Axis(0.0, max(known) * 1.25, start, stop)
     return Axis(min(known) / 1.35, max(known) * 1.35, start, stop, is_log=True)
 
 
@@ -122,7 +124,7 @@ def forest_plot(
 def scatter_plot(
     points: Sequence[tuple[float, Mark]], x_label: str, y_label: str, title: str, *, within: tuple[float, float]
 ) -> str:
-    """A point for each mark, named, with its interval along y; x is logarithmic.
+    """A point for each mark, named, with its interval along y; x as `positive_axis_around`.
 
     Args:
         points: x (positive) and the mark.
@@ -132,7 +134,7 @@ def scatter_plot(
     """
     width, height, left, bottom = 560.0, 340.0, 56.0, 340.0 - 48
     points = [(x, mark) for x, mark in points if math.isfinite(x) and x > 0 and math.isfinite(mark.mean)]
-    x_axis = log_axis_around([x for x, _ in points], left, width - 10)
+    x_axis = positive_axis_around([x for x, _ in points], left, width - 10)
     y_axis = axis_around([v for _, m in points for v in (m.low, m.high)], bottom, 12, within=within)
     parts = [_grid_x(x_axis, 12, bottom, x_label), _grid_y(y_axis, left, width - 10, y_label)]
     taken: list[tuple[float, float, float, float]] = []
@@ -182,7 +184,7 @@ def group_plot(
             for k, value in enumerate(single):
                 if math.isfinite(value):  # spread by the golden ratio: even, and the same every time
                     away = spread * (2 * ((k * 0.618034) % 1) - 1)
-                    parts.append(_dot(x + away, axis.at(value), 2.4, mark, "", ' opacity="0.32"'))
+                    parts.append(_dot(x + away, axis.at(value), 3, mark, "", ' opacity="0.4"'))
             if math.isfinite(mark.mean):
                 parts.append(_line(x, axis.at(mark.low), x, axis.at(mark.high), _stroke(mark, 3)))
                 parts.append(_dot(x, axis.at(mark.mean), 6.5, mark, _described(mark)))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lungseg3d.core import LungSegError
+from lungseg3d.engines.tracking_facts import without_paths
 from lungseg3d.io.files import write_text
 from lungseg3d.report import render_comparison
 from lungseg3d.workflows.compare_members import OnProgress, run_members
@@ -78,7 +79,7 @@ def compare(choices: Choices, out: Path | str, *, jobs: int = 1, on_progress: On
             training=choices.training,
             folds=list(choices.folds),
             seeds=list(choices.seeds),
-            overrides=dict(choices.overrides),
+            overrides=without_paths(dict(choices.overrides)),
             weights=choices.weights,
             jobs=jobs,
             devices=sorted({record["device"] for record in records if "device" in record}),

@@ -60,9 +60,7 @@ def measure_member(task: Mapping[str, Any]) -> dict[str, Any]:
         structures = measure_masks(prediction, reference, _spacing_mm(data["image"]), task["structures"])
         cases.append({"case_id": data["case_id"], "inference_s": inference_s, "structures": structures})
     return {
-        "device": torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"CPU, {torch.get_num_threads()} threads",
+        "device": _name_of(device),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "gflop": gflop_of(network, device),
         "cases": cases,
@@ -130,6 +128,13 @@ def _segment(inferer: Any, network: torch.nn.Module, image: torch.Tensor) -> tup
 def _wait_for(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def _name_of(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _spacing_mm(image: Any) -> tuple[float, ...]:

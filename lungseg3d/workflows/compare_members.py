@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from lungseg3d.core.errors import one_line
+from lungseg3d.engines.tracking_facts import HIDDEN_PATH
 from lungseg3d.engines.tracking_store import checksum
 from lungseg3d.io.files import write_text
 from lungseg3d.workflows.compare_plan import Member, Plan
@@ -34,6 +35,7 @@ _PATIENCE_S = 15.0
 """How long a child may take to end when it is told to."""
 _EPOCH = re.compile(r"Epoch: (\d+)/(\d+), Iter: (\d+)/(\d+)")
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|MemoryError|std::bad_alloc", re.IGNORECASE)
+_PATH = re.compile(r"(?<![\w.<])(?:[A-Za-z]:)?[/\\][^\s'\":;,()]+")
 _REASON = re.compile(r"\b(E_[A-Z_]+|[A-Za-z_.]*(?:Error|Exception)): .+")
 
 
@@ -91,8 +93,14 @@ def weights_of(member: Member) -> Path:
     return member.folder / f"{member.settings['weights']}.pt"
 
 
+def measure_command(task: Path) -> list[str]:
+    """The command line that measures the member of a task file, as words."""
+    return [sys.executable, "-m", "lungseg3d.workflows.compare_measures", str(task)]
+
+
 def reason_of(exit_code: int, log: str) -> str:
-    """Why a process failed, for people: its exit code, and the last error in its log, in one line."""
+    """Why a process failed, for people: its exit code, and the last error in its log, in one line and without paths."""
+    log = _PATH.sub(HIDDEN_PATH, log)  # folders are named after patients and users, and this goes to a page
     errors = [match.group(0) for match in _REASON.finditer(log)]
     last = errors[-1] if errors else next((line for line in reversed(log.splitlines()) if line.strip()), "no output")
     if exit_code < 0:
@@ -141,14 +149,17 @@ class _Children:
         try:
             while True:
                 try:
-                    return child.wait(timeout=_POLL_S)
+                    code = child.wait(timeout=_POLL_S)
+                    break
                 except subprocess.TimeoutExpired:
                     watch()
         finally:
+            _end(child)
             with self._lock:
                 self._running.discard(child)
-            if self._ended:
-                raise KeyboardInterrupt
+        if self._ended:
+            raise KeyboardInterrupt
+        return code
 
     def end(self) -> None:
         """End every process, gently at first."""
@@ -157,12 +168,19 @@ class _Children:
             running = list(self._running)
         for child in running:
             child.terminate()
-        deadline = time.monotonic() + _PATIENCE_S
         for child in running:
-            try:
-                child.wait(timeout=max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.kill()
+            _end(child)
+
+
+def _end(child: subprocess.Popen) -> None:
+    """End a process, gently at first; does nothing to one that has ended."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(timeout=_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
 
 class _sigterm_as_interrupt:
@@ -193,6 +211,7 @@ def _run_member(plan: Plan, member: Member, children: _Children, on_progress: On
         "network": member.network,
         "fold": member.fold,
         "seed": member.seed,
+        "folder": member.folder.name,
         "settings": dict(member.settings),
         "settings_sha256": member.settings_sha256,
     }
@@ -248,8 +267,9 @@ def _measure(plan: Plan, member: Member, base: Mapping[str, Any], children: _Chi
     write_text(member.folder / "task.json", json.dumps(task, indent=1) + "\n")
     log = member.folder / "measure.log"
     seen = log.stat().st_size if log.is_file() else 0
-    words = [sys.executable, "-m", "lungseg3d.workflows.compare_measures", str(member.folder / "task.json")]
-    code = children.run(words, log, lambda: on_progress(member.name, "measuring", 0.9))
+    code = children.run(
+        measure_command(member.folder / "task.json"), log, lambda: on_progress(member.name, "measuring", 0.9)
+    )
     if code != 0:
         raise _Failed(f"measuring: {reason_of(code, _tail(log, seen))}")
     if read_record(member).get("status") != "done":

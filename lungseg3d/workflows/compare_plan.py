@@ -222,7 +222,10 @@ def _check_folds(parser: Any, root: Path, folds: Sequence[int]) -> None:
 def _held_out(root: Path, configs: Sequence[Path], overrides: Mapping[str, str], fold: int | None) -> list[str]:
     """Case ids that a fold holds out, as the bundle's own validation reads them."""
     parser = parser_of(configs, root, overrides, **({} if fold is None else {"fold": fold}))
-    found = [case["case_id"] for case in parser.get_parsed_content("validate#dataset#data")]
+    try:
+        found = [case["case_id"] for case in parser.get_parsed_content("validate#dataset#data")]
+    except RuntimeError as error:  # MONAI's, around what was wrong
+        raise (error.__cause__ if isinstance(error.__cause__, LungSegError) else error) from None
     if not found:
         raise UsageError("E_NO_FOLD", f"fold {fold} holds out no case", "Give folds that the manifest has.")
     return found

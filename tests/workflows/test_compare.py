@@ -1,0 +1,233 @@
+"""`compare`: what it refuses before any work, how it measures, and one whole small comparison through the program."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from lungseg3d.cli.program import app
+from lungseg3d.core import LungSegError, Volume
+from lungseg3d.io import write_labels, write_volume
+from lungseg3d.workflows import compare as module
+from lungseg3d.workflows.compare import compare
+from lungseg3d.workflows.compare_plan import Choices, UsageError, make_plan, structures_of
+
+BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
+NODULES, LUNGS = BUNDLES / "lung_nodule_ct_segmentation", BUNDLES / "lung_ct_segmentation"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Four crops with a ball in each, in two folds, and their manifest."""
+    folder = tmp_path_factory.mktemp("crops")
+    away = np.linalg.norm(np.indices((24, 24, 24)) - 11.5, axis=0)
+    cases = []
+    for i, radius in enumerate((4, 5, 6, 7)):
+        files = {"image": f"image-{i}.nii.gz", "label": f"label-{i}.nii.gz"}
+        hu = np.where(away <= radius, 40, -850).astype(np.int16)
+        write_volume(folder / files["image"], Volume(hu, np.eye(4)))
+        write_labels(folder / files["label"], Volume((away <= radius).astype(np.uint8), np.eye(4)))
+        cases.append({"case_id": f"crop-{i}", "patient": f"p{i}", "fold": i % 2, "files": files})
+    content = {"name": "crops", "source": "made by the test", "licence": "none needed", "cases": cases}
+    (folder / "crops.json").write_text(json.dumps(content))
+    return folder
+
+
+def overrides(data: Path) -> dict[str, str]:
+    """One epoch of two small batches."""
+    manifest = str(data / "crops.json")
+    return {
+        "nodule_manifest": manifest,
+        "host_manifest": manifest,
+        "nodule_dir": str(data),
+        "dataset_dir": str(data),
+        "host_share": "0.0",
+        "phantom_seeds": "[7]",
+        "train::phantoms::data::shape": "[48, 40, 32]",
+        "train::phantoms::data::spacing_mm": "[8.0, 8.0, 8.0]",
+        "train::phantoms::data::nodule_count": "2",
+        "network_def::channels": "[4, 8]",
+        "epochs": "1",
+        "batches_per_epoch": "2",
+        "batch_size": "2",
+        "patch_size": "24",
+        "val_interval": "1",
+        "precision": "fp32",
+        "device": "$torch.device('cpu')",
+    }
+
+
+def choices(data: Path, **changed: object) -> Choices:
+    asked = {"bundle": NODULES, "networks": ("light_unet", "vnet"), "folds": (0, 1), "seeds": (3,)}
+    return Choices(**{**asked, "overrides": overrides(data), **changed})  # type: ignore[arg-type]
+
+
+def test_a_plan_names_every_network_fold_and_seed_and_trains_by_the_command_of_train(data, tmp_path):
+    plan = make_plan(choices(data, seeds=(3, 4)), tmp_path)
+    assert [member.name for member in plan.members][:3] == [
+        "light_unet-fold-0-seed-3",
+        "light_unet-fold-0-seed-4",
+        "light_unet-fold-1-seed-3",
+    ]
+    assert len(plan.members) == 8
+    words = plan.members[2].command
+    assert words[:4] == (sys.executable, "-m", "monai.bundle", "run")
+    found = {
+        key: words[words.index(key) + 1] for key in ("--fold", "--seed", "--epochs", "--output_dir", "--cache_dir")
+    }
+    assert found["--fold"] == "1"
+    assert found["--seed"] == "3"
+    assert found["--output_dir"] == str(plan.members[2].folder)
+    assert found["--cache_dir"] == str(tmp_path / "cache")
+    assert words[words.index("--parent_run") + 1].startswith(tmp_path.name)
+    assert plan.structures == ("nodule",)
+    assert plan.members[2].settings["cases"] == ["crop-1", "crop-3"]
+
+
+def test_other_settings_are_another_folder_and_the_same_ones_the_same(data, tmp_path):
+    folders = [
+        {member.folder for member in make_plan(choices(data, **changed), tmp_path).members}
+        for changed in ({}, {}, {"overrides": {**overrides(data), "epochs": "2"}}, {"weights": "best"})
+    ]
+    assert folders[0] == folders[1]
+    assert not folders[0] & folders[2]
+    assert not folders[0] & folders[3]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"networks": ("light_unet", "se_unett")}, "Did you mean se_unet?"),
+        ({"training": "polly"}, "Did you mean poly?"),
+        ({"folds": (0, 7)}, "fold 7 holds out no case"),
+        ({"bundle": LUNGS, "folds": (0,), "overrides": {}}, "lung_ct_segmentation has no folds"),
+        ({"overrides": {"epoch": "3"}}, "Did you mean epochs?"),
+        ({"overrides": {"train::samplr::seed": "3"}}, "the configuration has no train::samplr"),
+        ({"overrides": {"fold": "3"}}, "Use --folds."),
+        ({"overrides": {"output_dir": "x"}}, "Use --out."),
+    ],
+)
+def test_what_the_bundle_does_not_have_is_refused_before_any_work(data, tmp_path, changed, said):
+    with pytest.raises(UsageError) as caught:
+        make_plan(choices(data, **changed), tmp_path / "out")
+    assert said in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_data_are_said_before_any_work(data, tmp_path):
+    with pytest.raises(LungSegError, match="E_MISSING_DATA"):
+        make_plan(choices(data, overrides={**overrides(data), "nodule_dir": str(tmp_path)}), tmp_path)
+
+
+def test_both_bundles_name_what_they_segment():
+    found = [json.loads((bundle / "configs" / "metadata.json").read_text()) for bundle in (NODULES, LUNGS)]
+    assert [structures_of(metadata) for metadata in found] == [("nodule",), ("right lung", "left lung")]
+
+
+def test_two_comparisons_do_not_write_to_one_folder(data, tmp_path):
+    with module._held(tmp_path), pytest.raises(LungSegError, match="E_IN_USE"):
+        compare(choices(data), tmp_path)
+
+
+def result(member, dice: float) -> dict:
+    """A record of a member as measuring leaves it."""
+    values = {"dice": dice, "iou": dice, "sensitivity": dice, "ppv": dice, "hd95_mm": 1.0}
+    values |= {"reference_mm3": 500.0, "predicted_mm3": 400.0}
+    cases = [{"case_id": c, "inference_s": 0.5, "structures": {"nodule": values}} for c in member.settings["cases"]]
+    base = {"network": member.network, "fold": member.fold, "seed": member.seed, "folder": member.folder.name}
+    return base | {"status": "done", "device": "CPU", "parameters": 10**6, "gflop": 5.0, "cases": cases}
+
+
+def failure(member) -> dict:
+    base = {"network": member.network, "fold": member.fold, "seed": member.seed, "folder": member.folder.name}
+    return base | {"status": "failed", "reason": "training: exit code 5"}
+
+
+@pytest.mark.parametrize(("bad", "code"), [((), 0), (("vnet",), 8), (("vnet", "light_unet"), 3)])
+def test_the_exit_code_says_whether_all_some_or_none_are_done(data, tmp_path, monkeypatch, bad, code):
+    def run(plan, *_):
+        return [failure(m) if m.network in bad else result(m, 0.5 + 0.1 * m.fold) for m in plan.members]
+
+    monkeypatch.setattr(module, "run_members", run)
+    monkeypatch.setattr(module, "open_parent", lambda *_: None)
+    monkeypatch.setattr(module, "track_comparison", lambda *_: None)
+    asked = [word for key, value in overrides(data).items() for word in ("--set", f"{key}={value}")]
+    words = ["compare", str(NODULES), "--networks", "light_unet,vnet", "--folds", "0-1", "--out", str(tmp_path)]
+    ran = CliRunner().invoke(app, words + asked)
+    assert ran.exit_code == code, ran.output
+    assert {path.name for path in tmp_path.iterdir()} >= {"compare.csv", "cases.csv", "compare.json", "compare.html"}
+    content = json.loads((tmp_path / "compare.json").read_text())
+    assert str(data) not in (tmp_path / "compare.json").read_text() + (tmp_path / "compare.html").read_text()
+    means = {row["network"]: row["dice"]["mean"] for row in content["networks"]}
+    assert means == {name: None if name in bad else pytest.approx(0.55) for name in ("light_unet", "vnet")}
+    assert ("exit code 5" in ran.output) == bool(bad)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--networks", "a", "--folds", "4-0"], "no range"),
+        (["--networks", "a", "--seeds", "one"], "no number"),
+        (["--networks", ","], "one network or more"),
+        (["--networks", "a", "--set", "epochs"], "KEY::PATH=VALUE"),
+        (["--networks", "a", "--weights", "last"], "neither model nor best"),
+        (["--networks", "light_une"], "Did you mean light_unet?"),
+        (["--networks", "a", "--jobs", "0"], "jobs"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_says_what_is_wrong(tmp_path, words, said):
+    ran = CliRunner().invoke(
+        app, ["compare", str(NODULES), "--out", str(tmp_path / "out"), *words], env={"COLUMNS": "200"}
+    )
+    assert ran.exit_code == 2
+    assert said in " ".join(ran.output.replace("│", " ").split())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_two_small_networks_are_trained_measured_compared_and_not_done_again(data, tmp_path):
+    asked = [word for key, value in overrides(data).items() for word in ("--set", f"{key}={value}")]
+    del asked[asked.index("network_def::channels=[4, 8]") - 1 : asked.index("network_def::channels=[4, 8]") + 1]
+    program = "from lungseg3d.cli import main; main()"
+    words = [sys.executable, "-c", program, "compare", str(NODULES), "--networks", "light_unet,vnet", "--folds", "1"]
+    words += ["--out", str(tmp_path), *asked]
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    ran = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    rows = list(csv.DictReader((tmp_path / "cases.csv").open()))
+    assert [(row["network"], row["case_id"]) for row in rows] == [
+        (network, case_id) for network in ("light_unet", "vnet") for case_id in ("crop-1", "crop-3")
+    ]
+    for folder in (tmp_path / "members").iterdir():
+        # The training's own validation of the last epoch saw the same cases with the same weights.
+        own = [line for line in (folder / "train.log").read_text().splitlines() if "val_mean_dice: " in line][-1]
+        record = json.loads((folder / "member.json").read_text())
+        measured = np.mean([case["structures"]["nodule"]["dice"] for case in record["cases"]])
+        assert measured == pytest.approx(float(own.split("val_mean_dice: ")[1].split()[0]), abs=2e-4)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlruns.db'}")
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1
+    assert {path.path for path in client.list_artifacts(parents[0].info.run_id)} >= {"compare.html", "compare.csv"}
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert sorted(run.info.run_name.rpartition("-")[0] for run in children) == [
+        "light_unet-fold-1-seed-0",
+        "vnet-fold-1-seed-0",
+    ]
+    assert all("held_out/dice/nodule" in run.data.metrics for run in children)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "members").glob("*/*.pt")}
+    again = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    assert again.returncode == 0
+    assert again.stderr.count("done before") == 2
+    assert {path: path.stat().st_mtime_ns for path in before} == before
