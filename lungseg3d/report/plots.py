@@ -57,7 +57,7 @@ class Axis:
 
     @property
     def ticks(self) -> list[float]:
-        """Round numbers between `low` and `high`, about five."""
+        """Round numbers between `low` and `high`, four to eight."""
         if self.is_log:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
@@ -66,7 +66,7 @@ class Axis:
                 if len(found) >= 4:
                     return found
             return found
-        step = _round_step((self.high - self.low) / 5)
+        step = _round_step((self.high - self.low) / 7)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [round(i * step, 12) for i in range(first, last + 1)]
 
