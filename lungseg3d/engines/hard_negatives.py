@@ -61,8 +61,9 @@ class HardNegatives:
         return len(self._places)
 
     def attach(self, engine: Engine) -> None:
-        """Register with a `RoiTrainer` whose sampler has this memory."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every), self._look)
+        """Register with the trainer whose sampler has this memory; `RoiTrainer` does so by itself. Once is enough."""
+        if not engine.has_event_handler(self._look):
+            engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every), self._look)
 
     def draw(self, group: str, rng: np.random.Generator) -> tuple[int, np.ndarray] | None:
         """Case and voxel (3,) to return to in this group, or None for a patch from anywhere."""

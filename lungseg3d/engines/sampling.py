@@ -45,7 +45,7 @@ class RoiSampler:
         hu_range: HU that become 0 and 1.
         seed: of everything random here.
         device: where patches are made.
-        hard_negatives: memory of false alarms to return to; attach it to the trainer too. None returns to none.
+        hard_negatives: memory of false alarms to return to, filled by a `RoiTrainer`. None returns to none.
         process: this process's rank and the number of processes that train together. Each makes its own part of one
             global batch of B x processes patches, the same that one process of that batch size would make (but for
             hard negatives, which each process remembers of its own patches).

@@ -64,6 +64,9 @@ class RoiTrainer(SupervisedTrainer):
         )
         self.scaler_ = torch.amp.GradScaler(torch.device(device).type, enabled=self.precision == "fp16")
         self._unchecked: _Noted | None = None
+        memory = getattr(train_data_loader, "hard_negatives", None)
+        if memory is not None:
+            memory.attach(self)
 
     def steps_at(self, iteration: int) -> bool:
         """Whether the optimiser steps at this iteration, from 1: every `accumulation` batches and at an epoch's end."""

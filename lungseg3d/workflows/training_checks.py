@@ -31,9 +31,10 @@ def training_configuration(configs: Sequence[Path], overrides: Mapping[str, Any]
     parser = ConfigParser()
     for config in configs:
         try:
-            parser.update(ConfigParser.load_config_file(str(config)))
+            ConfigParser.load_config_file(str(config))
         except (OSError, ValueError) as error:
             raise BundleError("E_CONFIGURATION", f"{config}: {error}", "Mend the file.") from error
+    parser.read_config([str(config) for config in configs])
     for key, value in overrides.items():
         _check_key(parser, key)
         parser[key.replace("::", "#")] = value

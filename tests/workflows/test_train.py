@@ -10,19 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from lungseg3d.core import BundleError, LungSegError, Volume
-from lungseg3d.data import PhantomSpec, make_phantom
-from lungseg3d.io import write_labels, write_volume
+from lungseg3d.core import BundleError, LungSegError
 from lungseg3d.workflows import train as module
 from lungseg3d.workflows import training_checks
 from lungseg3d.workflows.train import train, train_command
 from lungseg3d.workflows.training_checks import training_configuration
+from tests.small_data import NAMES, NODULES, overrides_for, small_data
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
-LUNGS, NODULES = NAMES = ("lung_ct_segmentation", "lung_nodule_ct_segmentation")
 
 
 @pytest.fixture
@@ -168,63 +165,9 @@ def test_a_network_with_other_classes_than_the_bundle_is_refused(data, tmp_path)
         train(BUNDLES / NODULES, network="swin_unetr", overrides=overrides, out=tmp_path / "out")
 
 
-def write_manifest(path: Path, cases: list[dict]) -> str:
-    content = {"name": path.stem, "source": "made by the test", "licence": "none needed", "cases": cases}
-    path.write_text(json.dumps(content))
-    return str(path)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """A phantom CT with lungs, and four crops with a ball in each, with their manifests."""
-    folder = tmp_path_factory.mktemp("data")
-    phantom = make_phantom(PhantomSpec(seed=5, shape=(70, 56, 56), spacing_mm=(6.0, 6.0, 6.0), nodule_count=2))
-    lungs = phantom.labels.array
-    write_volume(folder / "ct.nii.gz", phantom.ct)
-    # Left and right as the validation's manifest has them: 1 left, 2 right.
-    swapped = np.select([lungs == 1, lungs == 2], [2, 1], 0).astype(np.uint8)
-    write_labels(folder / "lungs.nii.gz", phantom.ct.with_array(swapped))
-    case = {"case_id": "ct", "patient": "ct"}
-    write_manifest(folder / "cts.json", [{**case, "files": {"image": "ct.nii.gz"}}])
-    files = {"image": "ct.nii.gz", "label": "lungs.nii.gz"}
-    write_manifest(folder / "validation.json", [{**case, "files": files}])
-    away = np.linalg.norm(np.indices((24, 24, 24)) - 11.5, axis=0)
-    crops = []
-    for i, radius in enumerate((4, 5, 6, 7)):
-        hu = np.where(away <= radius, 40, -850).astype(np.int16)
-        write_volume(folder / f"image-{i}.nii.gz", Volume(hu, np.eye(4)))
-        write_labels(folder / f"label-{i}.nii.gz", Volume((away <= radius).astype(np.uint8), np.eye(4)))
-        files = {"image": f"image-{i}.nii.gz", "label": f"label-{i}.nii.gz"}
-        crops.append({"case_id": f"crop-{i}", "patient": f"p{i}", "fold": i % 2, "files": files})
-    write_manifest(folder / "crops.json", crops)
-    return folder
-
-
-def overrides_for(name: str, data: Path, cache: Path) -> dict[str, str]:
-    """One epoch of two small batches."""
-    few = {
-        "dataset_dir": str(data),
-        "cache_dir": str(cache),
-        "epochs": "1",
-        "batches_per_epoch": "2",
-        "batch_size": "2",
-        "patch_size": "16",
-        "val_interval": "1",
-        "phantom_seeds": "[7]",
-        "train::phantoms::data::shape": "[60, 48, 48]",
-        "train::phantoms::data::spacing_mm": "[7.0, 7.0, 7.0]",
-        "train::phantoms::data::nodule_count": "2",
-        "precision": "fp32",
-        "device": "$torch.device('cpu')",
-        "spacing_mm": "6.0",
-    }
-    if name == "lung_ct_segmentation":
-        few |= {"manifest": str(data / "cts.json"), "val_manifest": str(data / "validation.json")}
-        few |= {"network_def::channels": "[4, 8]"}
-    else:
-        few |= {"nodule_manifest": str(data / "crops.json"), "host_manifest": str(data / "cts.json")}
-        few |= {"nodule_dir": str(data), "spacing_mm": "1.5", "network_def::channels": "[4, 8]"}
-    return few
+    return small_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.mark.slow
