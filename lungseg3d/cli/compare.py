@@ -111,7 +111,7 @@ def _table(content: Mapping[str, Any]) -> Any:
             row["network"],
             *([row["structure"]] if several else []),
             f"{row['members_done']}/{row['members']}",
-            f"{_text(dice['mean'], 3)} ({_text(dice['low'], 3)}-{_text(dice['high'], 3)})",
+            _interval(dice),
             _text(test.get("p_holm"), 3),
             _text(row["iou"]["mean"], 3),
             _text(row["hd95_mm"]["mean"], 1),
@@ -120,6 +120,12 @@ def _table(content: Mapping[str, Any]) -> Any:
             _text(row["inference_s"], 2),
         )
     return table
+
+
+def _interval(values: Mapping[str, Any]) -> str:
+    if values["mean"] is None:
+        return "–"
+    return f"{_text(values['mean'], 3)} ({_text(values['low'], 3)}-{_text(values['high'], 3)})"
 
 
 def _text(value: float | None, digits: int) -> str:

@@ -65,11 +65,11 @@ def progress() -> Iterator[OnProgress]:
 
 
 def _plain_progress() -> OnProgress:
-    last: list[tuple[str, str]] = []
+    last: dict[str, str] = {}  # of each, as several may run at once
 
     def on_progress(what: str, step: str, fraction: float) -> None:
-        if last != [(what, step)]:
-            last[:] = [(what, step)]
+        if last.get(what) != step:
+            last[what] = step
             complain(f"{what}: {step}" if what else step)
 
     return on_progress
@@ -82,11 +82,11 @@ def _bars_progress(bars: Progress) -> OnProgress:
         from rich.markup import escape
 
         if what not in tasks:
-            # One bar at a time: hundreds of cases are taller than a terminal.
+            # Only what still moves: hundreds of cases are taller than a terminal.
             for earlier in tasks.values():
                 bars.update(earlier, visible=False)
             tasks[what] = bars.add_task("", total=1.0)
         title = f"{what}: {step}" if what else step
-        bars.update(tasks[what], description=escape(title), completed=min(max(fraction, 0.0), 1.0))
+        bars.update(tasks[what], description=escape(title), completed=min(max(fraction, 0.0), 1.0), visible=True)
 
     return on_progress

@@ -47,6 +47,7 @@ def render_comparison(content: Mapping[str, Any]) -> str:
             best=measured[0] if measured else None,
             tables=[(structure, _table(content, structure, colours)) for structure in reversed(content["structures"])],
             metrics=METRICS,
+            comparisons=sum(1 for row in rows if row["dice"]["test"] and row["dice"]["test"]["p"] is not None),
             tests=_tests(rows, content["reference"]),
             plots=_plots(content, ranked, colours, shown) if measured else {},
             legend=[(name, SERIES_COLOURS[i % len(SERIES_COLOURS)]) for name, i in colours.items()],

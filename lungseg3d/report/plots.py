@@ -146,7 +146,9 @@ def scatter_plot(
         taken.append((px - 7, y_axis.at(mark.mean) - 7, px + 7, y_axis.at(mark.mean) + 7))
         taken.append((px - 1, min(ends), px + 1, max(ends)))
     for x, mark in points:
-        place = _free_place(x_axis.at(x), y_axis.at(mark.mean), 7.0 * len(mark.name), taken, (left, 12, width, bottom))
+        place = _free_place(
+            x_axis.at(x), y_axis.at(mark.mean), 7.0 * len(mark.name), taken, (left, 4, width, bottom + 8)
+        )
         taken.append(place)
         parts.append(_text(place[0], place[3] - 4, mark.name, "start"))
     return _svg(width, height, title, parts)
