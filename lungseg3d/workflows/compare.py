@@ -84,15 +84,15 @@ def compare(choices: Choices, out: Path | str, *, jobs: int = 1, on_progress: On
             jobs=jobs,
             devices=sorted({record["device"] for record in records if "device" in record}),
         )
-        texts = {
-            "compare.csv": compare_csv(content),
-            "cases.csv": cases_csv(records),
-            "compare.json": json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
-            "compare.html": render_comparison(content),
+        writers = {
+            "compare.csv": lambda: compare_csv(content),
+            "cases.csv": lambda: cases_csv(records),
+            "compare.json": lambda: json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+            "compare.html": lambda: render_comparison(content),
         }
-        for name, text in texts.items():
-            write_text(plan.out / name, text)
-        track_comparison(plan, records, content, [plan.out / name for name in texts])
+        for name, text in writers.items():
+            write_text(plan.out / name, text())
+        track_comparison(plan, records, content, [plan.out / name for name in writers])
     return Compared(content, plan.out / "compare.html")
 
 

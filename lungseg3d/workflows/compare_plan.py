@@ -17,6 +17,7 @@ from typing import Any
 
 import lungseg3d
 from lungseg3d.core import BundleError, LungSegError
+from lungseg3d.data import read_manifest
 from lungseg3d.workflows.train import train_command
 
 WEIGHTS = ("model", "best")
@@ -64,7 +65,8 @@ class Member:
 
     Attributes:
         network, fold, seed: which one; fold None where the bundle has no folds.
-        settings: all that its numbers depend on: checksums of configurations, overrides, held-out cases, version.
+        settings: all that its numbers depend on: checksums of configurations and manifests, overrides, held-out cases,
+            version.
         folder: where it lives; its name holds the settings' checksum, so other settings are another folder.
         command: the training, as words.
         configs: configuration files, in order.
@@ -130,13 +132,15 @@ def make_plan(choices: Choices, out: Path | str) -> Plan:
         parser.read_meta(str(root / "configs" / "metadata.json"))
         _check_keys(parser, choices.overrides)
         _check_folds(parser, root, choices.folds)
+        manifests = _manifests(root, configs, choices.overrides)
         structures = structures_of(parser["_meta_"])
         experiment = _experiment(parser) or experiment
         for fold in choices.folds or (None,):
             if fold not in cases:
                 cases[fold] = _held_out(root, configs, choices.overrides, fold)
             for seed in choices.seeds:
-                members.append(_member(choices, network, fold, seed, out, configs, parser, cases[fold], structures))
+                data = {"cases": cases[fold], "manifests": manifests}
+                members.append(_member(choices, network, fold, seed, out, configs, parser, data, structures))
     return Plan(choices, out, tuple(members), structures, experiment)
 
 
@@ -231,6 +235,14 @@ def _held_out(root: Path, configs: Sequence[Path], overrides: Mapping[str, str],
     return found
 
 
+def _manifests(root: Path, configs: Sequence[Path], overrides: Mapping[str, str]) -> dict[str, str]:
+    """Checksum of each manifest that the configuration names, with those of its files where it holds them."""
+    parser = parser_of(configs, root, overrides)
+    keys = [key for key in parser.config if key.endswith("manifest")]
+    contents = {key: read_manifest(parser.get_parsed_content(key)) for key in keys}
+    return {key: settings_sha256(content) for key, content in contents.items()}
+
+
 def _experiment(parser: Any) -> str | None:
     """Where the bundle's own tracking writes to."""
     for handler in parser.get("train#handlers", []):
@@ -247,7 +259,7 @@ def _member(
     out: Path,
     configs: tuple[Path, ...],
     parser: Any,
-    cases: list[str],
+    data: Mapping[str, Any],
     structures: tuple[str, ...],
 ) -> Member:
     settings = {
@@ -259,7 +271,7 @@ def _member(
         "seed": seed,
         "overrides": dict(choices.overrides),
         "weights": choices.weights,
-        "cases": cases,
+        **data,
     }
     name = member_name(network, fold, seed)
     folder = out / "members" / f"{name}-{settings_sha256(settings)[:8]}"

@@ -102,6 +102,19 @@ def test_other_settings_are_another_folder_and_the_same_ones_the_same(data, tmp_
     assert not folders[0] & folders[3]
 
 
+def test_a_changed_manifest_is_another_training(data, tmp_path):
+    content = json.loads((data / "crops.json").read_text())
+    content["cases"][0]["sha256"] = {"image": "0" * 64}
+    (tmp_path / "crops.json").write_text(json.dumps(content))
+    plans = []
+    for changed in (False, True, False):
+        text = (tmp_path / "crops.json" if changed else data / "crops.json").read_text()
+        (tmp_path / "used.json").write_text(text)
+        asked = {**overrides(data), "nodule_manifest": str(tmp_path / "used.json")}
+        plans.append(make_plan(choices(data, overrides=asked), tmp_path).members[0].folder)
+    assert plans[0] == plans[2] != plans[1]
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -197,7 +210,7 @@ def test_two_small_networks_are_trained_measured_compared_and_not_done_again(dat
     asked = [word for key, value in overrides(data).items() for word in ("--set", f"{key}={value}")]
     del asked[asked.index("network_def::channels=[4, 8]") - 1 : asked.index("network_def::channels=[4, 8]") + 1]
     program = "from lungseg3d.cli import main; main()"
-    words = [sys.executable, "-c", program, "compare", str(NODULES), "--networks", "light_unet,vnet", "--folds", "1"]
+    words = [sys.executable, "-c", program, "compare", str(NODULES), "--networks", "light_unet,se_unet", "--folds", "1"]
     words += ["--out", str(tmp_path), *asked]
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -205,7 +218,7 @@ def test_two_small_networks_are_trained_measured_compared_and_not_done_again(dat
     assert ran.returncode == 0, ran.stdout + ran.stderr
     rows = list(csv.DictReader((tmp_path / "cases.csv").open()))
     assert [(row["network"], row["case_id"]) for row in rows] == [
-        (network, case_id) for network in ("light_unet", "vnet") for case_id in ("crop-1", "crop-3")
+        (network, case_id) for network in ("light_unet", "se_unet") for case_id in ("crop-1", "crop-3")
     ]
     for folder in (tmp_path / "members").iterdir():
         # The training's own validation of the last epoch saw the same cases with the same weights.
@@ -223,7 +236,7 @@ def test_two_small_networks_are_trained_measured_compared_and_not_done_again(dat
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
     assert sorted(run.info.run_name.rpartition("-")[0] for run in children) == [
         "light_unet-fold-1-seed-0",
-        "vnet-fold-1-seed-0",
+        "se_unet-fold-1-seed-0",
     ]
     assert all("held_out/dice/nodule" in run.data.metrics for run in children)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "members").glob("*/*.pt")}
