@@ -121,14 +121,15 @@ def _size_groups(
             name = found["network"]
             single = [dice[name, case_id] for case_id in group["case_ids"] if (name, case_id) in dice]
             marks.append((_mark(name, colours, found), single))
-        groups.append((f"{_range(group['low'], group['high'])} {group['unit']} (n = {len(group['case_ids'])})", marks))
+        groups.append((f"{_range(group)} (n = {len(group['case_ids'])})", marks))
     return groups
 
 
-def _range(low: float | None, high: float | None) -> str:
-    if low is None and high is None:
-        return "all sizes,"
-    return f"below {high:.4g}" if low is None else f"from {low:.4g}" if high is None else f"{low:.4g} to {high:.4g}"
+def _range(group: Mapping[str, Any]) -> str:
+    low, high, unit = group["low"], group["high"], group["unit"]
+    if low is None:
+        return "all sizes" if high is None else f"below {high:.4g} {unit}"
+    return f"from {low:.4g} {unit}" if high is None else f"{low:.4g} to {high:.4g} {unit}"
 
 
 def _table(content: Mapping[str, Any], structure: str, colours: Mapping[str, int]) -> list[dict[str, Any]]:

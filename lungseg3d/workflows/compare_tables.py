@@ -55,6 +55,7 @@ def comparison_of(
             cases = by_case[network, structure]
             row: dict[str, Any] = {"network": network, "structure": structure} | _cost(records, network)
             row |= {"cases": len(cases), "empty_predictions": _empty(records, network, structure, structures)}
+            row |= {"seed_dice": _seed_dice(records, network, structure, structures)}
             for metric in METRICS:
                 interval = bootstrap_mean([case[metric] for case in cases.values()])
                 row[metric] = {"mean": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
@@ -108,6 +109,17 @@ def _seed_means(records: Sequence[Mapping[str, Any]], network: str, structure: s
         case_id: {key: _mean([values[key] for values in several]) for key in several[0]}
         for case_id, several in sorted(found.items())
     }
+
+
+def _seed_dice(
+    records: Sequence[Mapping[str, Any]], network: str, structure: str, structures: Sequence[str]
+) -> dict[str, float]:
+    """Mean Dice of each seed: how much another training matters."""
+    found: dict[str, list[float]] = {}
+    for record in _done(records, network):
+        dices = [_values(case, structure, structures)["dice"] for case in record["cases"]]
+        found.setdefault(str(record["seed"]), []).extend(dices)
+    return {seed: float(np.mean(dices)) for seed, dices in found.items()}
 
 
 def _values(case: Mapping[str, Any], structure: str, structures: Sequence[str]) -> dict[str, float]:

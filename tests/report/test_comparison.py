@@ -30,6 +30,7 @@ def row(network: str, dice: float | None, structure: str = "nodule", test: dict 
         "members_done": 2,
         "cases": 3,
         "empty_predictions": 1,
+        "seed_dice": {"1": 0.61, "2": 0.63},
     }
     return base | values | {"hd95_mm": interval(None if dice is None else 2.5, 2, test)} | cost | more
 
@@ -71,7 +72,10 @@ def test_the_page_says_who_is_best_by_how_much_and_how_sure_that_is(content):
 
 def test_a_difference_that_chance_explains_is_no_difference(content):
     content["networks"][1] = row("b", 0.7, test=TEST | {"p_holm": 0.3})
-    assert "no difference shown" in render_comparison(content)
+    html = render_comparison(content)
+    assert "no difference shown" in html
+    assert "by 3 cases none can be" in html
+    assert "Dice by seed: 0.610, 0.630" in html
 
 
 def test_one_network_alone_has_no_tests(content):

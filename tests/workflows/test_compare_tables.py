@@ -40,6 +40,7 @@ def test_seeds_are_averaged_for_each_case_so_that_cases_are_counted():
     (row,) = content["networks"]
     assert [(c["case_id"], pytest.approx(c["dice"])) for c in content["cases"]] == [("x", 0.7), ("y", 0.4)]
     assert row["dice"]["mean"] == pytest.approx(0.55)
+    assert row["seed_dice"] == {"1": pytest.approx(0.7), "2": pytest.approx(0.4)}
     assert (row["dice"]["n"], row["cases"], row["members"], row["members_done"]) == (2, 2, 2, 2)
     assert (row["parameters_m"], row["gflop_96"]) == (1.5, 12.5)
     assert row["dice"]["test"] is None
