@@ -24,10 +24,6 @@ class StepPlan:
         compile: whether the network goes through `torch.compile`; worth its minutes on a GPU and a long training.
         compile_options: arguments of `torch.compile`, such as {"mode": "max-autotune"}.
 
-    With bf16 on a CPU no level of the network may be 2 voxels wide along X: there torch 2.13 (oneDNN, AVX-512 and AMX)
-    takes the weights' gradient of a 3 x 3 x 3 convolution from memory that nobody wrote; its norm is often infinite.
-    Widths of 1, 3 and more are right. Choose another patch size, or fp32.
-
     Raises:
         ValueError: a precision without a name, an accumulation below 1, a norm that is not positive.
     """

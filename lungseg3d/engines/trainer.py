@@ -135,8 +135,8 @@ class _Noted(NamedTuple):
         raise TrainingError(
             "E_LOSS_NOT_FINITE",
             f"{self.what} is {float(self.value)} for a batch {self.batch}",
-            "Look at these cases, or lower learning_rate, or train in fp32 (see StepPlan). The last checkpoint is from "
-            "before: the same command goes on from it.",
+            "Look at these cases, or lower learning_rate, or train in fp32. The last checkpoint is from before: the "
+            "same command goes on from it.",
         )
 
 

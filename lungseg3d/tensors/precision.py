@@ -5,9 +5,12 @@ In: a precision name and a device. Out: the autocast context to run a network in
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -31,8 +34,51 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
 
 
 def autocast_for(precision: str, device: torch.device | str) -> AbstractContextManager:
-    """The context in which a forward pass has this precision; nothing for `fp32`."""
+    """The context in which a forward pass has this precision; nothing for `fp32`.
+
+    On a CPU in training, bf16 leaves convolutions of few voxels in fp32: see `is_too_small_for_bf16`.
+    """
     name = resolve_precision(precision, device)
     if name == "fp32":
         return nullcontext()
-    return torch.autocast(torch.device(device).type, dtype=_DTYPES[name])
+    autocast = torch.autocast(torch.device(device).type, dtype=_DTYPES[name])
+    return _bf16_on_cpu(autocast) if name == "bf16" and torch.device(device).type == "cpu" else autocast
+
+
+def is_too_small_for_bf16(image: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Whether the gradient of a 3D convolution's weights would be wrong in bf16 on a CPU.
+
+    There torch 2.13 (oneDNN, AVX-512 and AMX) reads and writes beyond its memory where a kernel is large for the image:
+    gradients are random, often infinite, and the process may die. Found by trying shapes: kernels of 3 and 5 are right
+    from twice their size on, kernels of 7 are not, depthwise ones always are.
+
+    Args:
+        image: (B, C, X, Y, Z).
+        weight: (C_out, C / groups, kx, ky, kz).
+    """
+    side = max(weight.shape[2:])
+    return side > 1 and weight.shape[1] > 1 and (side >= 7 or min(image.shape[-3:]) < 2 * side)
+
+
+class _SmallConvolutionsInFp32(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Callable, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is not torch.conv3d or not torch.is_grad_enabled():
+            return func(*args, **kwargs)
+        given = {**dict(zip(("input", "weight"), args, strict=False)), **kwargs}
+        if not is_too_small_for_bf16(given["input"], given["weight"]):
+            return func(*args, **kwargs)
+        with torch.autocast("cpu", enabled=False):
+            return func(*map(_fp32, args), **{key: _fp32(value) for key, value in kwargs.items()})
+
+
+def _fp32(value: Any) -> Any:
+    return value.float() if isinstance(value, torch.Tensor) else value
+
+
+@contextmanager
+def _bf16_on_cpu(autocast: AbstractContextManager) -> Iterator[None]:
+    with autocast, _SmallConvolutionsInFp32():
+        yield

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lungseg3d.tensors import PRECISIONS, autocast_for, resolve_precision
+from lungseg3d.tensors.precision import is_too_small_for_bf16
 
 
 def type_of_a_product(precision: str, device: str = "cpu") -> torch.dtype:
@@ -48,6 +49,47 @@ def test_an_unknown_precision_is_an_error_that_lists_the_known_ones(use, name):
     with pytest.raises(ValueError, match="expected one of") as caught:
         use(name, "cpu")
     assert all(known in str(caught.value) for known in PRECISIONS)
+
+
+@pytest.mark.parametrize(("kernel", "shape"), [(3, (2, 2, 2)), (3, (2, 4, 4)), (5, (4, 4, 2)), (7, (14, 14, 14))])
+def test_in_bf16_on_a_cpu_the_weights_of_a_convolution_of_few_voxels_get_their_true_gradient(kernel, shape):
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv3d(32, 48, kernel, padding=kernel // 2)
+    image, along = torch.randn(2, 32, *shape), torch.randn(2, 48, *shape)
+    gradients = []
+    for precision in ("fp32", "bf16"):
+        convolution.zero_grad()
+        with autocast_for(precision, "cpu"):
+            features = convolution(image)
+        features.float().mul(along).sum().backward()
+        gradients.append(convolution.weight.grad.clone())
+    assert (gradients[1] - gradients[0]).norm() < 0.02 * gradients[0].norm()
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "shape", "small"),
+    [
+        (8, 3, (6, 6, 6), False),
+        (8, 3, (6, 5, 6), True),
+        (8, 1, (1, 1, 1), False),
+        (1, 7, (2, 2, 2), False),
+        (8, 5, (10, 10, 10), False),
+        (8, 7, (64, 64, 64), True),
+    ],
+)
+def test_small_is_measured_in_kernels_and_depthwise_kernels_are_never_too_large(channels, kernel, shape, small):
+    image, weight = torch.zeros(1, 8, *shape), torch.zeros(4, channels, kernel, kernel, kernel)
+    assert is_too_small_for_bf16(image, weight) is small
+
+
+def test_a_large_convolution_is_bf16_and_without_gradients_a_small_one_is_too():
+    convolution = torch.nn.Conv3d(8, 8, 3, padding=1)
+    with autocast_for("bf16", "cpu"):
+        assert convolution(torch.zeros(1, 8, 8, 8, 8)).dtype == torch.bfloat16
+        assert convolution(torch.zeros(1, 8, 2, 2, 2)).dtype == torch.float32
+        with torch.no_grad():
+            assert convolution(torch.zeros(1, 8, 2, 2, 2)).dtype == torch.bfloat16
+    assert convolution(torch.zeros(1, 8, 8, 8, 8)).dtype == torch.float32
 
 
 @pytest.mark.gpu
