@@ -58,14 +58,11 @@ def compare(
         "overrides": dict(key_and_value(text) for text in overrides or []),
     }
     from lungseg3d.workflows.compare import compare as compare_networks
-    from lungseg3d.workflows.compare_plan import Choices, UsageError
+    from lungseg3d.workflows.compare_plan import Choices
 
     choices = Choices(bundle, names, training=training, weights=weights, **asked)  # type: ignore[arg-type]
-    try:
-        with progress() as on_progress:
-            done = compare_networks(choices, out, jobs=jobs, on_progress=on_progress)
-    except UsageError as error:
-        raise typer.BadParameter(f"{error.message}. {error.remedy}") from error
+    with progress() as on_progress:
+        done = compare_networks(choices, out, jobs=jobs, on_progress=on_progress)
     say_table(_table(done.content))
     for member in done.content["members"]:
         if member["status"] != "done":

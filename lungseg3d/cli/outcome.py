@@ -77,13 +77,13 @@ def reporting_errors(verb: Callable[..., int | None]) -> Callable[..., None]:
 
 
 def _report(error: Exception) -> Outcome:
-    from lungseg3d.core import LungSegError
+    from lungseg3d.core import LungSegError, UsageError
 
     if DEBUG.get():
         raise error
     if isinstance(error, LungSegError):
         complain("\n".join(str(error).splitlines()[:3]))
-        return Outcome.NONE_DONE
+        return Outcome.USAGE if isinstance(error, UsageError) else Outcome.NONE_DONE
     said = " ".join(str(error).split())
     complain(f"Error: {type(error).__name__}: {said[:300]}\nRun again with --debug for the traceback.")
     return Outcome.FAULT

@@ -1,6 +1,14 @@
 """Floor 1: labels, volumes, records and errors. Standard library and NumPy only."""
 
-from lungseg3d.core.errors import BundleError, GeometryError, IntakeError, LungSegError, OutputError, TrainingError
+from lungseg3d.core.errors import (
+    BundleError,
+    GeometryError,
+    IntakeError,
+    LungSegError,
+    OutputError,
+    TrainingError,
+    UsageError,
+)
 from lungseg3d.core.records import Case, CaseResult, Lung, Nodule, QualityIssue, Severity, to_json
 from lungseg3d.core.volume import Box, Grid, Volume
 
@@ -19,6 +27,7 @@ __all__ = [
     "QualityIssue",
     "Severity",
     "TrainingError",
+    "UsageError",
     "Volume",
     "to_json",
 ]

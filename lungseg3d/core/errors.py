@@ -42,6 +42,10 @@ class BundleError(LungSegError):
     """A bundle, its weights or its configuration cannot be used."""
 
 
+class UsageError(LungSegError):
+    """The command line asks for what is not there: an overlay, a key, a fold."""
+
+
 class OutputError(LungSegError):
     """A result cannot be written, or would overwrite another."""
 

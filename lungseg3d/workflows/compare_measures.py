@@ -22,7 +22,7 @@ import torch
 from lungseg3d.inference.bundle import load_weights
 from lungseg3d.io.files import write_text
 from lungseg3d.metrics import dice, hd95_mm, iou, ppv, sensitivity
-from lungseg3d.workflows.compare_plan import parser_of
+from lungseg3d.workflows.training_checks import training_configuration
 
 GFLOP_SIDE = 96
 """Side in voxels of the cube whose forward pass is counted."""
@@ -44,7 +44,8 @@ def measure_member(task: Mapping[str, Any]) -> dict[str, Any]:
         RuntimeError: the network has other classes than the bundle's metadata names.
     """
     fold = {} if task["fold"] is None else {"fold": task["fold"]}
-    parser = parser_of(task["configs"], Path(task["bundle"]), task["overrides"], output_dir=task["folder"], **fold)
+    more = {"output_dir": task["folder"]} | fold
+    parser = training_configuration(task["configs"], Path(task["bundle"]), task["overrides"], **more)
     network = parser.get_parsed_content("network").eval()
     load_weights(network, Path(task["weights"]))
     parts = {key: parser.get_parsed_content(f"validate#{key}") for key in ("dataset", "inferer", "postprocessing")}

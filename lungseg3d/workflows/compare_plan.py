@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import lungseg3d
-from lungseg3d.core import BundleError, LungSegError
+from lungseg3d.core import UsageError
 from lungseg3d.data import read_manifest
-from lungseg3d.workflows.train import train_command
+from lungseg3d.workflows.train import train_command, training_files
 
 WEIGHTS = ("model", "best")
 _SET_BY_US = {
@@ -29,10 +28,6 @@ _SET_BY_US = {
     "parent_run": "--out",
     "resume": "--out",
 }
-
-
-class UsageError(LungSegError):
-    """The command line asks for what the bundle does not have."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +109,7 @@ def make_plan(choices: Choices, out: Path | str) -> Plan:
         BundleError: E_NO_BUNDLE.
         LungSegError: E_MANIFEST, E_MISSING_DATA, E_SPLIT_LEAK as `lungseg3d.data.load_datalist` finds them.
     """
-    from monai.bundle import ConfigParser
+    from lungseg3d.workflows.training_checks import training_configuration
 
     out, root = Path(out).absolute(), Path(choices.bundle).absolute()
     for key in choices.overrides:
@@ -126,11 +121,8 @@ def make_plan(choices: Choices, out: Path | str) -> Plan:
     structures: tuple[str, ...] = ()
     experiment = root.name
     for network in choices.networks:
-        configs = _configs(choices, network)
-        parser = ConfigParser()
-        parser.read_config([str(path) for path in configs])
-        parser.read_meta(str(root / "configs" / "metadata.json"))
-        _check_keys(parser, choices.overrides)
+        configs = tuple(training_files(root, network, choices.training))
+        parser = training_configuration(configs, root, choices.overrides)
         _check_folds(parser, root, choices.folds)
         manifests = _manifests(root, configs, choices.overrides)
         structures = structures_of(parser["_meta_"])
@@ -142,29 +134,6 @@ def make_plan(choices: Choices, out: Path | str) -> Plan:
                 data = {"cases": cases[fold], "manifests": manifests}
                 members.append(_member(choices, network, fold, seed, out, configs, parser, data, structures))
     return Plan(choices, out, tuple(members), structures, experiment)
-
-
-def parser_of(configs: Iterable[Path], bundle: Path, overrides: Mapping[str, str], **more: Any) -> Any:
-    """MONAI's `ConfigParser` of configurations and overrides, as `python -m monai.bundle run` would fill it.
-
-    Args:
-        configs: files, later ones before earlier ones.
-        bundle: root folder of the bundle.
-        overrides: keys (`::` or `#` between levels) and values as the command line has them.
-        **more: further top-level keys, as they are.
-    """
-    from fire.parser import DefaultParseValue
-    from monai.bundle import ConfigParser
-
-    parser = ConfigParser()
-    parser.read_config([str(path) for path in configs])
-    parser.read_meta(str(Path(bundle) / "configs" / "metadata.json"))
-    parser["bundle_root"] = str(bundle)
-    for key, text in overrides.items():
-        parser[key.replace("::", "#")] = DefaultParseValue(text)
-    for key, value in more.items():
-        parser[key] = value
-    return parser
 
 
 def structures_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
@@ -188,32 +157,6 @@ def settings_sha256(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def _configs(choices: Choices, network: str) -> tuple[Path, ...]:
-    """The files that `train_command` names, checked by it."""
-    try:
-        train_command(choices.bundle, network=network, training=choices.training)
-    except BundleError as error:
-        if error.code == "E_NO_OVERLAY":
-            raise UsageError(error.code, error.message, error.remedy) from error
-        raise
-    folder = Path(choices.bundle).absolute() / "configs"
-    overlays = [folder / "networks" / f"{network}.json"]
-    overlays += [folder / "training" / f"{choices.training}.json"] if choices.training else []
-    return (folder / "train.json", *overlays)
-
-
-def _check_keys(parser: Any, overrides: Mapping[str, str]) -> None:
-    """A misspelt key would be a new one that nothing reads."""
-    for key in overrides:
-        parts = key.replace("::", "#").split("#")
-        # The last of a nested key may be new, such as an argument that has a default.
-        known = "#".join(parts[:-1]) if len(parts) > 1 else parts[0]
-        if known not in parser:
-            nearest = get_close_matches(parts[0], [name for name in parser.config if not name.startswith("_")], n=1)
-            hint = f"Did you mean {nearest[0]}?" if nearest else "See configs/train.json."
-            raise UsageError("E_NO_KEY", f"the configuration has no {known.replace('#', '::')}", hint)
-
-
 def _check_folds(parser: Any, root: Path, folds: Sequence[int]) -> None:
     if folds and "fold" not in parser:
         raise UsageError(
@@ -225,11 +168,10 @@ def _check_folds(parser: Any, root: Path, folds: Sequence[int]) -> None:
 
 def _held_out(root: Path, configs: Sequence[Path], overrides: Mapping[str, str], fold: int | None) -> list[str]:
     """Case ids that a fold holds out, as the bundle's own validation reads them."""
-    parser = parser_of(configs, root, overrides, **({} if fold is None else {"fold": fold}))
-    try:
-        found = [case["case_id"] for case in parser.get_parsed_content("validate#dataset#data")]
-    except RuntimeError as error:  # MONAI's, around what was wrong
-        raise (error.__cause__ if isinstance(error.__cause__, LungSegError) else error) from None
+    from lungseg3d.workflows.training_checks import data_list, training_configuration
+
+    parser = training_configuration(configs, root, overrides, **({} if fold is None else {"fold": fold}))
+    found = [case["case_id"] for case in data_list(parser, "validate#dataset#data")]
     if not found:
         raise UsageError("E_NO_FOLD", f"fold {fold} holds out no case", "Give folds that the manifest has.")
     return found
@@ -237,8 +179,10 @@ def _held_out(root: Path, configs: Sequence[Path], overrides: Mapping[str, str],
 
 def _manifests(root: Path, configs: Sequence[Path], overrides: Mapping[str, str]) -> dict[str, str]:
     """Checksum of each manifest that the configuration names, with those of its files where it holds them."""
-    parser = parser_of(configs, root, overrides)
-    keys = [key for key in parser.config if key.endswith("manifest")]
+    from lungseg3d.workflows.training_checks import training_configuration
+
+    parser = training_configuration(configs, root, overrides)
+    keys = [key for key in parser.get() if key.endswith("manifest")]
     contents = {key: read_manifest(parser.get_parsed_content(key)) for key in keys}
     return {key: settings_sha256(content) for key, content in contents.items()}
 

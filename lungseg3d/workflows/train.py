@@ -5,7 +5,6 @@ In: a bundle and choices. Out: what the bundle's `train.json` writes under its `
 
 from __future__ import annotations
 
-import ast
 import os
 import shlex
 import subprocess
@@ -14,7 +13,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
-from lungseg3d.core import BundleError
+from lungseg3d.core import BundleError, UsageError
 
 
 def train_command(
@@ -36,7 +35,8 @@ def train_command(
         out: folder for weights, logs and tracking; default `runs/<bundle>` in the current folder.
 
     Raises:
-        BundleError: E_NO_BUNDLE without a `train.json`; E_NO_OVERLAY for an unknown overlay, with the nearest name.
+        BundleError: E_NO_BUNDLE without a `train.json`.
+        UsageError: E_NO_OVERLAY for an unknown overlay, with the nearest name.
     """
     root = Path(bundle).absolute()
     configs = training_files(root, network, training)
@@ -55,7 +55,8 @@ def training_files(root: Path, network: str | None = None, training: str | None 
     """`train.json` of the bundle at `root` and the overlays of these names, each changing what came before.
 
     Raises:
-        BundleError: E_NO_BUNDLE, E_NO_OVERLAY.
+        BundleError: E_NO_BUNDLE.
+        UsageError: E_NO_OVERLAY.
     """
     first = root / "configs" / "train.json"
     if not first.is_file():
@@ -81,7 +82,8 @@ def train(
         Exit code of the training, 0 when it finished.
 
     Raises:
-        BundleError: E_NO_BUNDLE, E_NO_OVERLAY, E_NO_KEY, E_CLASS_COUNT.
+        BundleError: E_NO_BUNDLE, E_CLASS_COUNT.
+        UsageError: E_NO_OVERLAY, E_NO_KEY.
         LungSegError: E_MANIFEST, E_MISSING_DATA, E_SPLIT_LEAK.
     """
     from lungseg3d.workflows.trained_bundle import write_trained_bundle
@@ -89,10 +91,8 @@ def train(
 
     words = train_command(bundle, network=network, training=training, fold=fold, overrides=overrides, out=out)
     root, folder = Path(bundle).absolute(), Path(words[words.index("--output_dir") + 1])
-    values = {key: _value(text) for key, text in (overrides or {}).items()}
-    values |= {} if fold is None else {"fold": fold}
-    configuration = training_configuration(training_files(root, network, training), values)
-    configuration["output_dir"] = str(folder)
+    more = {"output_dir": str(folder)} | ({} if fold is None else {"fold": fold})
+    configuration = training_configuration(training_files(root, network, training), root, overrides or {}, **more)
     check_training(configuration, root)
     command = "python " + shlex.join(words[1:])
     print(command, flush=True)
@@ -103,14 +103,6 @@ def train(
     return code
 
 
-def _value(text: str) -> object:
-    """What Fire makes of an argument: a Python literal where it is one, else the text itself."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
 def _overlay(root: Path, kind: str, name: str) -> Path:
     path = root / "configs" / kind / f"{name}.json"
     if path.is_file():
@@ -118,4 +110,4 @@ def _overlay(root: Path, kind: str, name: str) -> Path:
     known = sorted(overlay.stem for overlay in path.parent.glob("*.json"))
     nearest = get_close_matches(name, known, n=1)
     hint = f"Did you mean {nearest[0]}?" if nearest else f"There are: {', '.join(known) or 'none'}."
-    raise BundleError("E_NO_OVERLAY", f"{root.name} has no configs/{kind}/{name}.json", hint)
+    raise UsageError("E_NO_OVERLAY", f"{root.name} has no configs/{kind}/{name}.json", hint)

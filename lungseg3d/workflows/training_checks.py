@@ -11,22 +11,28 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from fire.parser import DefaultParseValue
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
 
-from lungseg3d.core import BundleError, LungSegError
+from lungseg3d.core import BundleError, LungSegError, UsageError
 
 _DATA_LISTS = "lungseg3d.data.load_datalist"
 
 
-def training_configuration(configs: Sequence[Path], overrides: Mapping[str, Any]) -> ConfigParser:
+def training_configuration(
+    configs: Sequence[Path], root: Path, overrides: Mapping[str, str], **more: Any
+) -> ConfigParser:
     """The configuration that `python -m monai.bundle run` would use: files in order, then overrides.
 
     Args:
-        configs: `train.json` and overlays.
-        overrides: keys (`a::b` for nested ones) and values.
+        configs: `train.json` and overlays, later ones over earlier ones.
+        root: the bundle's folder.
+        overrides: keys (`a::b` for nested ones) and values, both as the command line has them.
+        **more: further top-level keys, as they are.
 
     Raises:
-        BundleError: E_CONFIGURATION for a file that is no JSON; E_NO_KEY for an unknown key, with the nearest.
+        BundleError: E_CONFIGURATION for a file that is no JSON.
+        UsageError: E_NO_KEY for an unknown key, with the nearest.
     """
     parser = ConfigParser()
     for config in configs:
@@ -35,9 +41,15 @@ def training_configuration(configs: Sequence[Path], overrides: Mapping[str, Any]
         except (OSError, ValueError) as error:
             raise BundleError("E_CONFIGURATION", f"{config}: {error}", "Mend the file.") from error
     parser.read_config([str(config) for config in configs])
-    for key, value in overrides.items():
+    metadata = Path(root) / "configs" / "metadata.json"
+    if metadata.is_file():
+        parser.read_meta(str(metadata))
+    parser["bundle_root"] = str(root)
+    for key, text in overrides.items():
         _check_key(parser, key)
-        parser[key.replace("::", "#")] = value
+        parser[key.replace("::", "#")] = DefaultParseValue(text)
+    for key, value in more.items():
+        parser[key] = value
     return parser
 
 
@@ -48,13 +60,12 @@ def check_training(parser: ConfigParser, root: Path) -> None:
         LungSegError: E_MANIFEST, E_MISSING_DATA or E_SPLIT_LEAK of a data list.
         BundleError: E_CLASS_COUNT when the network's classes are not those of the bundle's metadata.
     """
-    parser["bundle_root"] = str(root)
     for path, node in _nodes(parser.get()):
         if isinstance(node, Mapping) and node.get("_target_") == _DATA_LISTS:
-            _load(parser, path)
-    metadata = root / "configs" / "metadata.json"
-    promised = ConfigParser.load_config_file(str(metadata)) if metadata.is_file() else {}
-    classes = promised.get("network_data_format", {}).get("outputs", {}).get("pred", {}).get("num_channels")
+            data_list(parser, path)
+    classes = (
+        parser.get("_meta_", {}).get("network_data_format", {}).get("outputs", {}).get("pred", {}).get("num_channels")
+    )
     found = _shallowest(parser.get("network_def"), "out_channels")
     if None not in (classes, found) and classes != found:
         raise BundleError(
@@ -64,10 +75,10 @@ def check_training(parser: ConfigParser, root: Path) -> None:
         )
 
 
-def _load(parser: ConfigParser, path: str) -> None:
-    """Resolve a data list; what it refuses comes out as it was raised, not as MONAI wraps it."""
+def data_list(parser: ConfigParser, path: str) -> list[dict[str, Any]]:
+    """The data list at `path` of a configuration; what it refuses is raised as it was, not as MONAI wraps it."""
     try:
-        parser.get_parsed_content(path)
+        return parser.get_parsed_content(path)
     except RuntimeError as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, LungSegError):
@@ -83,7 +94,7 @@ def _check_key(parser: ConfigParser, key: str) -> None:
         if part not in known:
             nearest = get_close_matches(part, known, n=1)
             hint = f"Did you mean {place + nearest[0]}?" if nearest else f"There are: {', '.join(known) or 'none'}."
-            raise BundleError("E_NO_KEY", f"the configuration has no key {key}", hint)
+            raise UsageError("E_NO_KEY", f"the configuration has no key {key}", hint)
         node = node.get(part) if isinstance(node, Mapping) else node[int(part)]
         place += f"{part}::"
 

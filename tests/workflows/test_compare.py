@@ -14,11 +14,11 @@ import pytest
 from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
-from lungseg3d.core import LungSegError, Volume
+from lungseg3d.core import LungSegError, UsageError, Volume
 from lungseg3d.io import write_labels, write_volume
 from lungseg3d.workflows import compare as module
 from lungseg3d.workflows.compare import compare
-from lungseg3d.workflows.compare_plan import Choices, UsageError, make_plan, structures_of
+from lungseg3d.workflows.compare_plan import Choices, make_plan, structures_of
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 NODULES, LUNGS = BUNDLES / "lung_nodule_ct_segmentation", BUNDLES / "lung_ct_segmentation"
@@ -66,7 +66,7 @@ def overrides(data: Path) -> dict[str, str]:
 
 
 def choices(data: Path, **changed: object) -> Choices:
-    asked = {"bundle": NODULES, "networks": ("light_unet", "vnet"), "folds": (0, 1), "seeds": (3,)}
+    asked = {"bundle": NODULES, "networks": ("light_unet", "se_unet"), "folds": (0, 1), "seeds": (3,)}
     return Choices(**{**asked, "overrides": overrides(data), **changed})  # type: ignore[arg-type]
 
 
@@ -123,7 +123,7 @@ def test_a_changed_manifest_is_another_training(data, tmp_path):
         ({"folds": (0, 7)}, "fold 7 holds out no case"),
         ({"bundle": LUNGS, "folds": (0,), "overrides": {}}, "lung_ct_segmentation has no folds"),
         ({"overrides": {"epoch": "3"}}, "Did you mean epochs?"),
-        ({"overrides": {"train::samplr::seed": "3"}}, "the configuration has no train::samplr"),
+        ({"overrides": {"train::samplr::seed": "3"}}, "Did you mean train::sampler?"),
         ({"overrides": {"fold": "3"}}, "Use --folds."),
         ({"overrides": {"output_dir": "x"}}, "Use --out."),
     ],
@@ -164,7 +164,7 @@ def failure(member) -> dict:
     return base | {"status": "failed", "reason": "training: exit code 5"}
 
 
-@pytest.mark.parametrize(("bad", "code"), [((), 0), (("vnet",), 8), (("vnet", "light_unet"), 3)])
+@pytest.mark.parametrize(("bad", "code"), [((), 0), (("se_unet",), 8), (("se_unet", "light_unet"), 3)])
 def test_the_exit_code_says_whether_all_some_or_none_are_done(data, tmp_path, monkeypatch, bad, code):
     def run(plan, *_):
         return [failure(m) if m.network in bad else result(m, 0.5 + 0.1 * m.fold) for m in plan.members]
@@ -173,14 +173,14 @@ def test_the_exit_code_says_whether_all_some_or_none_are_done(data, tmp_path, mo
     monkeypatch.setattr(module, "open_parent", lambda *_: None)
     monkeypatch.setattr(module, "track_comparison", lambda *_: None)
     asked = [word for key, value in overrides(data).items() for word in ("--set", f"{key}={value}")]
-    words = ["compare", str(NODULES), "--networks", "light_unet,vnet", "--folds", "0-1", "--out", str(tmp_path)]
+    words = ["compare", str(NODULES), "--networks", "light_unet,se_unet", "--folds", "0-1", "--out", str(tmp_path)]
     ran = CliRunner().invoke(app, words + asked)
     assert ran.exit_code == code, ran.output
     assert {path.name for path in tmp_path.iterdir()} >= {"compare.csv", "cases.csv", "compare.json", "compare.html"}
     content = json.loads((tmp_path / "compare.json").read_text())
     assert str(data) not in (tmp_path / "compare.json").read_text() + (tmp_path / "compare.html").read_text()
     means = {row["network"]: row["dice"]["mean"] for row in content["networks"]}
-    assert means == {name: None if name in bad else pytest.approx(0.55) for name in ("light_unet", "vnet")}
+    assert means == {name: None if name in bad else pytest.approx(0.55) for name in ("light_unet", "se_unet")}
     assert ("exit code 5" in ran.output) == bool(bad)
 
 

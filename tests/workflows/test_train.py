@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lungseg3d.core import BundleError, LungSegError
+from lungseg3d.core import BundleError, LungSegError, UsageError
 from lungseg3d.workflows import train as module
 from lungseg3d.workflows import training_checks
 from lungseg3d.workflows.train import train, train_command
@@ -71,14 +71,14 @@ def test_overlays_follow_the_configuration_and_overrides_the_overlays(bundle, tm
     ],
 )
 def test_an_unknown_overlay_is_refused_with_the_nearest_name(bundle, choice, hint):
-    with pytest.raises(BundleError, match="E_NO_OVERLAY") as caught:
+    with pytest.raises(UsageError, match="E_NO_OVERLAY") as caught:
         train_command(bundle, **choice)
     assert hint in str(caught.value)
 
 
 def test_no_overlay_of_a_kind_is_said(bundle):
     shutil.rmtree(bundle / "configs" / "training")
-    with pytest.raises(BundleError, match="There are: none"):
+    with pytest.raises(UsageError, match="There are: none"):
         train_command(bundle, training="long")
 
 
@@ -127,15 +127,15 @@ def test_training_prints_the_line_that_it_runs_and_passes_its_exit_code_on(code,
     ],
 )
 def test_a_misspelt_key_is_refused_with_the_nearest(key, hint):
-    with pytest.raises(BundleError, match="E_NO_KEY") as caught:
-        training_configuration([BUNDLES / NODULES / "configs" / "train.json"], {key: 1})
+    with pytest.raises(UsageError, match="E_NO_KEY") as caught:
+        training_configuration([BUNDLES / NODULES / "configs" / "train.json"], BUNDLES / NODULES, {key: "1"})
     assert key in str(caught.value)
     assert hint in str(caught.value)
 
 
 def test_a_key_may_be_an_argument_that_the_configuration_leaves_at_its_default():
-    overrides = {"network_def::dropout": 0.2, "train::sampler::groups::0::large_first": None}
-    parser = training_configuration([BUNDLES / NODULES / "configs" / "train.json"], overrides)
+    overrides = {"network_def::dropout": "0.2", "train::sampler::groups::0::large_first": "None"}
+    parser = training_configuration([BUNDLES / NODULES / "configs" / "train.json"], BUNDLES / NODULES, overrides)
     assert parser["network_def#dropout"] == 0.2
     assert parser["train#sampler#groups#0#large_first"] is None
 
@@ -143,7 +143,7 @@ def test_a_key_may_be_an_argument_that_the_configuration_leaves_at_its_default()
 def test_an_overlay_that_is_no_json_is_named(tmp_path):
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(BundleError, match=r"E_CONFIGURATION: .*bad\.json"):
-        training_configuration([tmp_path / "bad.json"], {})
+        training_configuration([tmp_path / "bad.json"], tmp_path, {})
 
 
 @pytest.mark.parametrize("name", NAMES)
