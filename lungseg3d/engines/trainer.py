@@ -15,7 +15,7 @@ from monai.engines.utils import CommonKeys as Keys
 from monai.engines.utils import IterationEvents
 from torch.nn.utils import clip_grad_norm_
 
-from lungseg3d.core import TrainingError
+from lungseg3d.core import BundleError, TrainingError
 from lungseg3d.engines.step_plan import StepPlan
 from lungseg3d.tensors import autocast_for, resolve_precision
 
@@ -30,7 +30,8 @@ class RoiTrainer(SupervisedTrainer):
             patches of a batch one by one.
 
     Running it raises TrainingError E_LOSS_NOT_FINITE within one iteration of a loss or gradient that is NaN or
-    infinite, before the end of the epoch, so no checkpoint of an epoch holds what came of it.
+    infinite, before the end of the epoch, so no checkpoint of an epoch holds what came of it; and BundleError
+    E_CLASS_COUNT for a label that the network has no class for.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class RoiTrainer(SupervisedTrainer):
             prediction = engine.inferer(inputs, engine.network, *args, **kwargs)
         engine.state.output[Keys.PRED] = prediction
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+        self._check_classes(prediction, targets, batchdata)
         # The loss sums over many voxels, so it is taken in fp32.
         loss = engine.loss_function(_as_float(prediction), targets).mean()
         engine.state.output[Keys.LOSS] = loss
@@ -106,6 +108,21 @@ class RoiTrainer(SupervisedTrainer):
             self._check_finite(norm, "gradient's norm", batchdata)
         self.scaler_.step(self.optimizer)
         self.scaler_.update()
+
+    def _check_classes(self, prediction: Any, targets: torch.Tensor, batchdata: Mapping[str, Any]) -> None:
+        """Raise for a label that the network has no class for; on a GPU, where to look is to wait, once an epoch."""
+        length = self.state.epoch_length
+        if targets.device.type != "cpu" and length is not None and (self.state.iteration - 1) % length:
+            return
+        logits = prediction if isinstance(prediction, torch.Tensor) else prediction[0]
+        classes, highest = logits.shape[1], int(targets.max())
+        if highest >= max(2, classes):
+            raise BundleError(
+                "E_CLASS_COUNT",
+                f"epoch {self.state.epoch}, iteration {self.state.iteration}: a label is {highest}, the network has "
+                f"{classes} classes, 0 to {classes - 1}, for a batch {_made_of(batchdata)}",
+                "Map the label values when they are read (values of ReadLabelsd), or set out_channels in network_def.",
+            )
 
     def _check_finite(self, value: torch.Tensor, what: str, batchdata: Mapping[str, Any]) -> None:
         """Raise for a value that is not finite: at once on a CPU, else at the next call or at the end of the epoch.

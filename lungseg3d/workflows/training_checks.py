@@ -63,9 +63,7 @@ def check_training(parser: ConfigParser, root: Path) -> None:
     for path, node in _nodes(parser.get()):
         if isinstance(node, Mapping) and node.get("_target_") == _DATA_LISTS:
             data_list(parser, path)
-    classes = (
-        parser.get("_meta_", {}).get("network_data_format", {}).get("outputs", {}).get("pred", {}).get("num_channels")
-    )
+    classes = parser.get("_meta_#network_data_format#outputs#pred#num_channels")
     found = _shallowest(parser.get("network_def"), "out_channels")
     if None not in (classes, found) and classes != found:
         raise BundleError(

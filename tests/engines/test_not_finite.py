@@ -55,6 +55,15 @@ def test_the_batch_is_named_by_its_cases_and_groups(tmp_path):
     assert "last checkpoint is from before" in str(caught.value)
 
 
+def test_a_label_without_a_class_is_named_before_the_loss_trips_over_it(tmp_path):
+    trainer = small_training(tmp_path)
+    for group in trainer.data_loader.groups:
+        for known in group.cached(torch.device("cpu")):
+            known["label"][known["label"] > 0] = 2
+    with pytest.raises(BundleError, match=r"a label is 2, the network has 2 classes, 0 to 1, for a batch of ball-"):
+        trainer.run()
+
+
 def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(tmp_path):
     class Rooted(Failing):
         def __call__(self, prediction, target):
