@@ -10,33 +10,22 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
-import signal
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core.errors import one_line
-from lungseg3d.engines.tracking_facts import HIDDEN_PATH
 from lungseg3d.engines.tracking_store import checksum
 from lungseg3d.io.files import write_text
+from lungseg3d.workflows.child_processes import Children, reason_of, sigterm_as_interrupt
 from lungseg3d.workflows.compare_plan import Member, Plan
 
 OnProgress = Callable[[str, str, float], None]
 """(what, step, fraction 0 to 1 of what)."""
 
-_POLL_S = 0.2
-_PATIENCE_S = 15.0
-"""How long a child may take to end when it is told to."""
 _EPOCH = re.compile(r"Epoch: (\d+)/(\d+), Iter: (\d+)/(\d+)")
-_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|MemoryError|std::bad_alloc", re.IGNORECASE)
-_PATH = re.compile(r"(?<![\w.<])(?:[A-Za-z]:)?[/\\][^\s'\":;,()]+")
-_REASON = re.compile(r"\b(E_[A-Z_]+|[A-Za-z_.]*(?:Error|Exception)): .+")
 
 
 def run_members(
@@ -57,11 +46,11 @@ def run_members(
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM; every process has been ended before, and what was trained is kept.
     """
-    children = _Children(environment, keep_open)
+    children = Children(environment, keep_open)
     pool = ThreadPoolExecutor(max_workers=jobs)
     futures = []
     try:
-        with _sigterm_as_interrupt():
+        with sigterm_as_interrupt():
             futures = [pool.submit(_run_member, plan, member, children, on_progress) for member in plan.members]
             left = set(futures)
             while left:  # in slices, so that Ctrl-C is noticed at once
@@ -98,109 +87,11 @@ def measure_command(task: Path) -> list[str]:
     return [sys.executable, "-m", "lungseg3d.workflows.compare_measures", str(task)]
 
 
-def reason_of(exit_code: int, log: str) -> str:
-    """Why a process failed, for people: its exit code, and the last error in its log, in one line and without paths."""
-    log = _PATH.sub(HIDDEN_PATH, log)  # folders are named after patients and users, and this goes to a page
-    errors = [match.group(0) for match in _REASON.finditer(log)]
-    last = errors[-1] if errors else next((line for line in reversed(log.splitlines()) if line.strip()), "no output")
-    if exit_code < 0:
-        name = signal.Signals(-exit_code).name if -exit_code in set(signal.Signals) else f"signal {-exit_code}"
-        often = ", often for want of memory" if name == "SIGKILL" else ""
-        return f"killed by {name}{often}"
-    if memory := _OUT_OF_MEMORY.search(log):
-        return one_line(
-            f"out of memory (exit code {exit_code}): {last if memory.group(0) in last else memory.group(0)}"
-        )
-    return one_line(f"exit code {exit_code}: {last}")
-
-
 class _Failed(Exception):
     """A process of a member did not do what it was started for."""
 
 
-class _Children:
-    """The processes that run now; none starts after `end`."""
-
-    def __init__(self, environment: Mapping[str, str], keep_open: Sequence[int]) -> None:
-        self.environment, self.keep_open = dict(environment), tuple(keep_open)
-        self._running: set[subprocess.Popen] = set()
-        self._lock = threading.Lock()
-        self._ended = False
-
-    def run(self, words: Sequence[str], log: Path, watch: Callable[[], None]) -> int:
-        """Run a command, its output appended to `log`; `watch` is called every now and then. Returns its exit code."""
-        with log.open("ab") as output:
-            output.write(f"$ {shlex.join(['python', *words[1:]])}\n".encode())
-            output.flush()
-            with self._lock:
-                if self._ended:
-                    raise KeyboardInterrupt
-                # A session of its own: Ctrl-C reaches this process alone, which then ends them in order.
-                child = subprocess.Popen(
-                    words,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    env=self.environment,
-                    start_new_session=True,
-                    pass_fds=self.keep_open,
-                )
-                self._running.add(child)
-        try:
-            while True:
-                try:
-                    code = child.wait(timeout=_POLL_S)
-                    break
-                except subprocess.TimeoutExpired:
-                    watch()
-        finally:
-            _end(child)
-            with self._lock:
-                self._running.discard(child)
-        if self._ended:
-            raise KeyboardInterrupt
-        return code
-
-    def end(self) -> None:
-        """End every process, gently at first."""
-        with self._lock:
-            self._ended = True
-            running = list(self._running)
-        for child in running:
-            child.terminate()
-        for child in running:
-            _end(child)
-
-
-def _end(child: subprocess.Popen) -> None:
-    """End a process, gently at first; does nothing to one that has ended."""
-    if child.poll() is None:
-        child.terminate()
-        try:
-            child.wait(timeout=_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-
-class _sigterm_as_interrupt:
-    """While it lasts, SIGTERM is a KeyboardInterrupt: a comparison that is ended leaves no training behind."""
-
-    def __enter__(self) -> None:
-        self._before: Any = None
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._interrupt)
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
-
-    @staticmethod
-    def _interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-
-def _run_member(plan: Plan, member: Member, children: _Children, on_progress: OnProgress) -> dict[str, Any]:
+def _run_member(plan: Plan, member: Member, children: Children, on_progress: OnProgress) -> dict[str, Any]:
     """One member from wherever it stands to its record."""
     record = read_record(member)
     if record.get("status") == "done":
@@ -232,7 +123,7 @@ def _run_member(plan: Plan, member: Member, children: _Children, on_progress: On
     return read_record(member)
 
 
-def _train(member: Member, children: _Children, on_progress: OnProgress) -> float:
+def _train(member: Member, children: Children, on_progress: OnProgress) -> float:
     """Run the training; seconds it took in this attempt."""
     on_progress(member.name, "training", 0.0)
     log = member.folder / "train.log"
@@ -251,7 +142,7 @@ def _train(member: Member, children: _Children, on_progress: OnProgress) -> floa
     return time.monotonic() - start
 
 
-def _measure(plan: Plan, member: Member, base: Mapping[str, Any], children: _Children, on_progress: OnProgress) -> None:
+def _measure(plan: Plan, member: Member, base: Mapping[str, Any], children: Children, on_progress: OnProgress) -> None:
     """Run the measurement, which writes the record."""
     on_progress(member.name, "measuring", 0.9)
     task = {
