@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lungseg3d.workflows import child_processes
 from lungseg3d.workflows import compare_members as module
 from lungseg3d.workflows.compare_members import read_record, reason_of, run_members
 from lungseg3d.workflows.compare_plan import Choices, Member, Plan
@@ -52,7 +53,7 @@ def starts(one: Member) -> list[str]:
 @pytest.fixture(autouse=True)
 def _small_measurement(monkeypatch):
     monkeypatch.setattr(module, "measure_command", lambda task: [sys.executable, "-c", MEASURE, str(task)])
-    monkeypatch.setattr(module, "_POLL_S", 0.02)
+    monkeypatch.setattr(child_processes, "_POLL_S", 0.02)
 
 
 def test_a_member_is_trained_then_measured_and_not_done_again(tmp_path):
