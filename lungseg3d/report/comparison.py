@@ -12,7 +12,8 @@ from typing import Any
 from markupsafe import Markup
 
 from lungseg3d.report.page import environment
-from lungseg3d.report.plots import SERIES_COLOURS, Mark, forest_plot, group_plot, scatter_plot
+from lungseg3d.report.plot_parts import SERIES_COLOURS, Mark
+from lungseg3d.report.plots import forest_plot, group_plot, scatter_plot
 
 METRICS = (
     ("dice", "Dice", 3),
