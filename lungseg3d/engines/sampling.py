@@ -145,8 +145,8 @@ class RoiSampler:
         stop = np.clip(np.ceil(centre + reach).astype(int) + 1, start + 1, shape)
         window = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
         grid = placement.sampling_grid(size, centre - start, stop - start, self.device)
-        image = case["image"][window].float()[None, None]
-        label = case["label"][window].float()[None, None]
+        image = case["image"][window].to(self.device).float()[None, None]
+        label = case["label"][window].to(self.device).float()[None, None]
         # Beyond the source its last voxels go on: a wall of air would teach the network the border of the crop.
         image = grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
         label = grid_sample(label, grid, mode="nearest", padding_mode="zeros", align_corners=False)[0].to(torch.uint8)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import operator
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,8 @@ class SourceGroup:
         emphasis: how many times as often a case is drawn, by the values of its "facts", such as {"texture": {"1": 2.0},
             "diameter_mm": {"<8": 3.0}}: rare kinds of nodules and small ones are seen more often.
         large_first: begin with the largest cases; None begins with all.
+        memory_map: a folder for the voxels, read from there as patches want them: for more cases than memory holds. The
+            files have no name and are gone with the process. None keeps them on the training device.
     """
 
     name: str
@@ -63,6 +67,7 @@ class SourceGroup:
     jitter: float = 0.35
     emphasis: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     large_first: LargeFirst | None = None
+    memory_map: str | None = None
     _cache: list[dict[str, torch.Tensor]] = field(default_factory=list, repr=False)
     _ids: list[str] = field(default_factory=list, repr=False)
     _weights: np.ndarray | None = field(default=None, repr=False)
@@ -99,20 +104,37 @@ class SourceGroup:
         return weight
 
     def cached(self, device: torch.device) -> list[dict[str, torch.Tensor]]:
-        """The cases as int16 HU and uint8 labels on the device, with the index lists that sampling needs."""
+        """The cases as int16 HU and uint8 labels on the device, with the index lists that sampling needs.
+
+        With `memory_map` image and label stay on the CPU, in files.
+        """
         if not self._cache:
             for case in self.cases:
-                label = _plain(case["label"])[0].to(device, torch.uint8)
+                label = self._kept(_plain(case["label"])[0].to(torch.uint8), device)
                 centres = _plain(case["centres"])[0] > 0 if "centres" in case else torch.zeros(0, 0, 0)
                 self._cache.append(
                     {
-                        "image": _plain(case["image"])[0].round().to(device, torch.int16),
+                        "image": self._kept(_plain(case["image"])[0].round().to(torch.int16), device),
                         "label": label,
                         "foreground": _some_voxels(label > 0),
                         "centres": _some_voxels(centres),
                     }
                 )
         return self._cache
+
+    def _kept(self, voxels: torch.Tensor, device: torch.device) -> torch.Tensor:
+        return voxels.to(device) if self.memory_map is None else _mapped(voxels, Path(self.memory_map))
+
+
+def _mapped(voxels: torch.Tensor, folder: Path) -> torch.Tensor:
+    """The same voxels in a file without a name, which the system keeps as long as they are in use."""
+    folder.mkdir(parents=True, exist_ok=True)
+    array = voxels.cpu().numpy()
+    with tempfile.TemporaryFile(dir=folder) as file:
+        mapped = np.memmap(file, dtype=array.dtype, mode="w+", shape=array.shape)
+        mapped[...] = array
+        mapped.flush()
+    return torch.from_numpy(mapped)
 
 
 def _holds(condition: str, value: Any) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lungseg3d.engines import LargeFirst, SourceGroup
+from lungseg3d.engines import LargeFirst, RoiSampler, SourceGroup
 
 VOXEL = torch.zeros(1, 1, 1, 1, dtype=torch.int16)
 
@@ -56,3 +56,24 @@ def test_names_are_those_of_the_data_list_and_nothing_is_loaded_for_them():
 
     assert SourceGroup("a", Dataset()).case_ids() == ["a", "1"]
     assert SourceGroup("a", Dataset()).frequencies() == pytest.approx([0.5, 0.5])
+
+
+def test_mapped_voxels_are_the_same_and_leave_no_file_behind(tmp_path):
+    hu = torch.arange(-60, 60, dtype=torch.int16).reshape(1, 4, 5, 6)
+    cases = [{"image": hu, "label": (hu > 50).to(torch.uint8)}]
+    kept, mapped = SourceGroup("a", cases), SourceGroup("a", cases, memory_map=str(tmp_path / "map"))
+    (one,), (other,) = kept.cached(torch.device("cpu")), mapped.cached(torch.device("cpu"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) and one[key].dtype == other[key].dtype for key in one)
+    assert list((tmp_path / "map").iterdir()) == []
+
+
+def test_patches_of_mapped_cases_are_those_of_cached_ones(tmp_path):
+    hu = torch.randint(-1000, 400, (1, 20, 20, 20), dtype=torch.int16)
+    cases = [{"image": hu, "label": (hu > 300).to(torch.uint8), "case_id": "a"}]
+    batches = [
+        RoiSampler([SourceGroup("a", cases, memory_map=folder)], 8, 3, 1, seed=5).batch()
+        for folder in (None, str(tmp_path))
+    ]
+    assert torch.equal(batches[0]["image"], batches[1]["image"])
+    assert torch.equal(batches[0]["label"], batches[1]["label"])
