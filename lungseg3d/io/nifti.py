@@ -24,6 +24,7 @@ from lungseg3d.io.reading import Findings, ReadOptions, refuse, shown
 
 _TRAILING_LIMIT = 16 * 2**20
 _EXTENSIONS_LIMIT = 64 * 2**20
+_LEAST_SPACING = 1e-7  # in metres, if need be: a ten-thousandth of a millimetre
 _UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _AGAIN = "Write or copy the file again from its source."
 _CODES = {0, 1, 2, 3, 4, 5}
@@ -174,10 +175,14 @@ def _affine(header: Any, options: ReadOptions, name: str, findings: Findings) ->
 
 def _sform(header: Any, qform_code: int, pixdim: np.ndarray, name: str, findings: Findings) -> np.ndarray:
     affine = np.array(header.get_sform(), float)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-15:
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        # NIfTI-2 has room for 1e300: a length that overflows or vanishes sends LAPACK's SVD into an endless loop.
+        possible = np.isfinite(affine).all() and ((spacing > _LEAST_SPACING) & np.isfinite(spacing)).all()
+        possible = possible and abs(np.linalg.det(affine[:3, :3])) >= 1e-15
+    if not possible:
         rows = "; ".join(" ".join(f"{v:g}" for v in row) for row in affine[:3])
         refuse("E_BAD_AFFINE", f"{name}: the sform cannot be inverted: {rows}.", _AGAIN)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if qform_code > 0:
         qform = _qform(header, name)
         if qform is not None:

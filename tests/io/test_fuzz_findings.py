@@ -155,3 +155,18 @@ def test_a_nifti_header_that_claims_a_far_offset_of_its_voxels_is_refused(refusa
     data[108:112] = struct.pack("<f", 2.0**39)
     (tmp_path / "v.nii").write_bytes(data)
     assert refusal(tmp_path / "v.nii").code == "E_RESOURCE_LIMIT"
+
+
+@pytest.mark.parametrize("lengths", [(1e-200, 1e150, 1e60), (1e200, 1e-100, 1.0)])
+def test_a_sform_whose_lengths_overflow_or_vanish_is_refused_at_once(tmp_path, lengths):
+    image = nibabel.Nifti2Image(np.zeros((4, 4, 4), np.int16), None)
+    image.header["sform_code"] = image.header["qform_code"] = 1
+    image.header["pixdim"][1:4] = 1.0
+    image.header["vox_offset"] = 544
+    image.header["xyzt_units"] = 2
+    for axis, row in enumerate(("srow_x", "srow_y", "srow_z")):
+        image.header[row] = np.eye(3, 4)[axis] * lengths[axis]
+    path = tmp_path / "v.nii"
+    path.write_bytes(image.header.binaryblock + b"\0" * 4 + np.zeros(64, np.int16).tobytes())
+    with pytest.raises(IntakeError, match="E_BAD_AFFINE"):
+        open_ct(path)
