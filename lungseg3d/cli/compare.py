@@ -44,6 +44,10 @@ def compare(
             "--weights", metavar="model|best", help="Last epoch, or the best on the held-out cases themselves."
         ),
     ] = "model",
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", min=0.01, help="Train each as many steps as fit into this time, on this machine."),
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Trainings at once.")] = 1,
 ) -> int:
     """Train and measure several networks of BUNDLE on the same folds and seeds, and test which are better."""
@@ -60,7 +64,7 @@ def compare(
     from lungseg3d.workflows.compare import compare as compare_networks
     from lungseg3d.workflows.compare_plan import Choices
 
-    choices = Choices(bundle, names, training=training, weights=weights, **asked)  # type: ignore[arg-type]
+    choices = Choices(bundle, names, training=training, weights=weights, minutes=minutes, **asked)  # type: ignore[arg-type]
     with progress() as on_progress:
         done = compare_networks(choices, out, jobs=jobs, on_progress=on_progress)
     say_table(_table(done.content))

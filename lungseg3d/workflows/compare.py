@@ -18,6 +18,7 @@ from lungseg3d.core import LungSegError
 from lungseg3d.engines.tracking_facts import without_paths
 from lungseg3d.io.files import write_text
 from lungseg3d.report import render_comparison
+from lungseg3d.workflows.compare_budget import batches_within
 from lungseg3d.workflows.compare_members import OnProgress, run_members
 from lungseg3d.workflows.compare_plan import Choices, make_plan
 from lungseg3d.workflows.compare_tables import cases_csv, compare_csv, comparison_of
@@ -70,7 +71,10 @@ def compare(choices: Choices, out: Path | str, *, jobs: int = 1, on_progress: On
         }
         if jobs > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
-        records = run_members(plan, jobs, on_progress or (lambda *_: None), environment, lock)
+        told = on_progress or (lambda *_: None)
+        if choices.minutes:
+            plan = make_plan(choices, out, batches_within(plan, choices.minutes, jobs, told, environment, lock))
+        records = run_members(plan, jobs, told, environment, lock)
         content = comparison_of(
             records,
             choices.networks,
@@ -81,6 +85,7 @@ def compare(choices: Choices, out: Path | str, *, jobs: int = 1, on_progress: On
             seeds=list(choices.seeds),
             overrides=without_paths(dict(choices.overrides)),
             weights=choices.weights,
+            minutes=choices.minutes,
             jobs=jobs,
             devices=sorted({record["device"] for record in records if "device" in record}),
         )

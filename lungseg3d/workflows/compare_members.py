@@ -102,6 +102,7 @@ def _run_member(plan: Plan, member: Member, children: Children, on_progress: OnP
         "network": member.network,
         "fold": member.fold,
         "seed": member.seed,
+        "steps": member.steps,
         "folder": member.folder.name,
         "settings": dict(member.settings),
         "settings_sha256": member.settings_sha256,

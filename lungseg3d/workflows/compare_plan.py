@@ -41,6 +41,7 @@ class Choices:
         seeds: seeds of the trainings.
         training: name of an overlay in `configs/training/`, or None.
         overrides: configuration keys (`a::b` for nested ones) and their values as text, for training and evaluation.
+        minutes: training time of each member; None for the number of steps that the configuration says.
         weights: `model` for the weights after the last epoch; `best` for those of the best validation, which were
             chosen on the very cases they are measured on.
     """
@@ -52,6 +53,7 @@ class Choices:
     training: str | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
     weights: str = "model"
+    minutes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Member:
         command: the training, as words.
         configs: configuration files, in order.
         overrides: keys and values as text.
+        epochs, steps: of the training; a step is one batch. None where the bundle does not say.
         structures: what is segmented, in the order of the foreground classes.
     """
 
@@ -77,6 +80,8 @@ class Member:
     command: tuple[str, ...]
     configs: tuple[Path, ...]
     overrides: Mapping[str, str]
+    epochs: int | None
+    steps: int | None
     structures: tuple[str, ...]
 
     @property
@@ -101,8 +106,13 @@ class Plan:
     experiment: str
 
 
-def make_plan(choices: Choices, out: Path | str) -> Plan:
+def make_plan(choices: Choices, out: Path | str, batches_per_epoch: Mapping[str, int] | None = None) -> Plan:
     """Check every choice and name every member.
+
+    Args:
+        choices: what to compare.
+        out: folder of the comparison.
+        batches_per_epoch: of each network; None for what the configuration says.
 
     Raises:
         UsageError: E_NO_OVERLAY, E_NO_KEY, E_OVERRIDE or E_NO_FOLD, with the nearest name or the names that there are.
@@ -112,9 +122,10 @@ def make_plan(choices: Choices, out: Path | str) -> Plan:
     from lungseg3d.workflows.training_checks import training_configuration
 
     out, root = Path(out).absolute(), Path(choices.bundle).absolute()
+    set_by_us = _SET_BY_US | ({"batches_per_epoch": "--minutes"} if choices.minutes else {})
     for key in choices.overrides:
-        if key.replace("::", "#").split("#")[0] in _SET_BY_US:
-            instead = _SET_BY_US[key.replace("::", "#").split("#")[0]]
+        if key.replace("::", "#").split("#")[0] in set_by_us:
+            instead = set_by_us[key.replace("::", "#").split("#")[0]]
             raise UsageError("E_OVERRIDE", f"{key} is what {instead} says in a comparison", f"Use {instead}.")
     members: list[Member] = []
     cases: dict[int | None, list[str]] = {}
@@ -122,7 +133,10 @@ def make_plan(choices: Choices, out: Path | str) -> Plan:
     experiment = root.name
     for network in choices.networks:
         configs = tuple(training_files(root, network, choices.training))
-        parser = training_configuration(configs, root, choices.overrides)
+        overrides = dict(choices.overrides)
+        if batches_per_epoch:
+            overrides["batches_per_epoch"] = str(batches_per_epoch[network])
+        parser = training_configuration(configs, root, overrides)
         _check_folds(parser, root, choices.folds)
         manifests = _manifests(root, configs, choices.overrides)
         structures = structures_of(parser["_meta_"])
@@ -132,7 +146,7 @@ def make_plan(choices: Choices, out: Path | str) -> Plan:
                 cases[fold] = _held_out(root, configs, choices.overrides, fold)
             for seed in choices.seeds:
                 data = {"cases": cases[fold], "manifests": manifests}
-                members.append(_member(choices, network, fold, seed, out, configs, parser, data, structures))
+                members.append(_member(choices, network, fold, seed, out, configs, overrides, parser, data, structures))
     return Plan(choices, out, tuple(members), structures, experiment)
 
 
@@ -202,6 +216,7 @@ def _member(
     seed: int,
     out: Path,
     configs: tuple[Path, ...],
+    overrides: Mapping[str, str],
     parser: Any,
     data: Mapping[str, Any],
     structures: tuple[str, ...],
@@ -213,13 +228,13 @@ def _member(
         "network": network,
         "fold": fold,
         "seed": seed,
-        "overrides": dict(choices.overrides),
+        "overrides": dict(overrides),
         "weights": choices.weights,
         **data,
     }
     name = member_name(network, fold, seed)
     folder = out / "members" / f"{name}-{settings_sha256(settings)[:8]}"
-    overrides = dict(choices.overrides) | {"seed": str(seed)}
+    overrides = dict(overrides) | {"seed": str(seed)}
     if "cache_dir" in parser:
         overrides.setdefault("cache_dir", str(out / "cache"))  # what all members preprocess alike
     only_training = {"parent_run": parent_name(out)} if "parent_run" in parser else {}
@@ -233,4 +248,6 @@ def _member(
         overrides=overrides | only_training,
         out=folder,
     )
-    return Member(network, fold, seed, settings, folder, tuple(words), configs, overrides, structures)
+    epochs, batches = parser.get("epochs"), parser.get("batches_per_epoch")
+    steps = epochs * batches if epochs and batches else None
+    return Member(network, fold, seed, settings, folder, tuple(words), configs, overrides, epochs, steps, structures)

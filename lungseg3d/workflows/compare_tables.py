@@ -82,7 +82,7 @@ def compare_csv(comparison: Mapping[str, Any]) -> str:
             flat |= {metric: values["mean"], f"{metric}_low": values["low"], f"{metric}_high": values["high"]}
             flat |= {f"{metric}_n": values["n"]}
             flat |= {f"{metric}_{key}": test.get(key) for key in ("difference", "p", "p_holm")}
-        flat |= {key: row[key] for key in ("empty_predictions", "parameters_m", "gflop_96", "inference_s")}
+        flat |= {key: row[key] for key in ("empty_predictions", "steps", "parameters_m", "gflop_96", "inference_s")}
         rows.append(flat)
     return _csv(rows)
 
@@ -164,6 +164,7 @@ def _cost(records: Sequence[Mapping[str, Any]], network: str) -> dict[str, Any]:
     return {
         "members": len(all_of_it),
         "members_done": len(done),
+        "steps": all_of_it[0].get("steps") if all_of_it else None,
         "parameters_m": done[0]["parameters"] / 1e6 if done else math.nan,
         "gflop_96": _number(done[0]["gflop"]) if done else math.nan,
         "inference_s": float(np.median(seconds)) if seconds else math.nan,
