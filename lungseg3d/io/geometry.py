@@ -152,13 +152,14 @@ def checked_affine(affine: np.ndarray, name: str) -> np.ndarray:
     """
     remedy = "Write the file again from its source."
     try:
-        grid = Grid((1, 1, 1), affine)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # NIfTI-2 has room for 1e300
+            grid = Grid((1, 1, 1), affine)
+            spacing = np.array(grid.spacing_mm)
     except GeometryError:
         rows = "; ".join(" ".join(f"{v:g}" for v in row) for row in np.asarray(affine)[:3])
         refuse("E_BAD_AFFINE", f"{name}: the voxel-to-world matrix cannot be inverted: {rows}.", remedy)
-    spacing = np.array(grid.spacing_mm)
     low, high = _SPACING_LIMITS_MM
-    if spacing.min() < low or spacing.max() > high:
+    if not ((low <= spacing) & (spacing <= high)).all():  # false for nan too
         text = " x ".join(f"{s:g}" for s in spacing)
         refuse("E_BAD_AFFINE", f"{name}: voxels of {text} mm; expected {low:g} to {high:g} mm.", remedy)
     if abs(np.linalg.det(grid.affine[:3, :3])) < 0.2 * spacing.prod():

@@ -24,8 +24,7 @@ from lungseg3d.io.reading import Findings, ReadOptions, refuse, shown
 
 _TRAILING_LIMIT = 16 * 2**20
 _EXTENSIONS_LIMIT = 64 * 2**20
-_LEAST_SPACING = 1e-7  # in metres, if need be: a ten-thousandth of a millimetre
-_UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+_MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _AGAIN = "Write or copy the file again from its source."
 _CODES = {0, 1, 2, 3, 4, 5}
 
@@ -149,55 +148,57 @@ def _affine(header: Any, options: ReadOptions, name: str, findings: Findings) ->
     sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
     if not {sform_code, qform_code} <= _CODES:
         refuse("E_BAD_HEADER", f"{name}: sform_code {sform_code}, qform_code {qform_code}; expected 0 to 5.", _AGAIN)
-    pixdim = np.array(header["pixdim"][1:4], float)
+    unit = int(header["xyzt_units"]) & 7
+    if unit not in _MM_PER_UNIT:
+        refuse("E_BAD_HEADER", f"{name}: spatial unit {unit} is unknown.", _AGAIN)
+    if unit in (1, 3):
+        findings.warn("W_UNITS_CONVERTED", f"{name}: {'metres' if unit == 1 else 'microns'} converted to mm.")
+    mm = _MM_PER_UNIT[unit]
     if sform_code <= 0 and qform_code <= 0:
         if options.assume_axes is None:
             remedy = "Convert it from DICOM again, or pass --assume-axes RAS when you know the directions of the axes."
             refuse("E_NO_GEOMETRY", f"{name}: sform_code and qform_code are 0, so the orientation is unknown.", remedy)
         findings.warn("W_ASSUMED_AXES", f"{name}: axes taken as {options.assume_axes}, as --assume-axes asks.")
-        affine = affine_of_axes(options.assume_axes, pixdim, name)
-    elif sform_code > 0:
-        affine = _sform(header, qform_code, pixdim, name, findings)
-    else:
-        qform = _qform(header, name)
-        if qform is None:
-            refuse("E_BAD_AFFINE", f"{name}: pixdim {pixdim} or the quaternion of the qform is invalid.", _AGAIN)
-        affine = qform
-    unit = int(header["xyzt_units"]) & 7
-    if unit not in _UNITS:
-        refuse("E_BAD_HEADER", f"{name}: spatial unit {unit} is unknown.", _AGAIN)
-    if unit in (1, 3):
-        findings.warn("W_UNITS_CONVERTED", f"{name}: {'metres' if unit == 1 else 'microns'} converted to mm.")
-    affine = affine.copy()
-    affine[:3] *= _UNITS[unit]
-    return checked_affine(affine, name)
+        return affine_of_axes(options.assume_axes, _pixdim(header) * mm, name)
+    if sform_code > 0:
+        return _sform(header, qform_code, mm, name, findings)
+    qform = _qform(header, mm)
+    if qform is None:
+        found = f"{name}: pixdim {_pixdim(header)} or the quaternion of the qform is invalid."
+        refuse("E_BAD_AFFINE", found, _AGAIN)
+    return checked_affine(qform, name)
 
 
-def _sform(header: Any, qform_code: int, pixdim: np.ndarray, name: str, findings: Findings) -> np.ndarray:
-    affine = np.array(header.get_sform(), float)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        # NIfTI-2 has room for 1e300: a length that overflows or vanishes sends LAPACK's SVD into an endless loop.
-        possible = np.isfinite(affine).all() and ((spacing > _LEAST_SPACING) & np.isfinite(spacing)).all()
-        possible = possible and abs(np.linalg.det(affine[:3, :3])) >= 1e-15
-    if not possible:
-        rows = "; ".join(" ".join(f"{v:g}" for v in row) for row in affine[:3])
-        refuse("E_BAD_AFFINE", f"{name}: the sform cannot be inverted: {rows}.", _AGAIN)
+def _sform(header: Any, qform_code: int, mm: float, name: str, findings: Findings) -> np.ndarray:
+    affine = checked_affine(_in_mm(header.get_sform(), mm), name)
     if qform_code > 0:
-        qform = _qform(header, name)
+        qform = _qform(header, mm)
         if qform is not None:
             _check_agreement(affine, qform, header, name)
+    pixdim = _pixdim(header)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0) / mm
     if not np.allclose(np.abs(pixdim), spacing, rtol=0.01) or (pixdim <= 0).any():
         findings.warn("W_HEADER_REPAIRED", f"{name}: pixdim {pixdim} is not the spacing of the sform, which is used.")
     return affine
 
 
-def _qform(header: Any, name: str) -> np.ndarray | None:
-    """The qform, or None where pixdim or quaternion make none."""
-    if not (np.array(header["pixdim"][1:4], float) > 0).all():
+def _pixdim(header: Any) -> np.ndarray:
+    """In the header's own unit."""
+    return np.array(header["pixdim"][1:4], float)
+
+
+def _in_mm(affine: np.ndarray, mm: float) -> np.ndarray:
+    """An affine of a unit that is `mm` long."""
+    with np.errstate(over="ignore"):
+        return np.diag([mm, mm, mm, 1.0]) @ np.array(affine, float)
+
+
+def _qform(header: Any, mm: float) -> np.ndarray | None:
+    """The qform in mm, or None where pixdim or quaternion make none."""
+    if not (_pixdim(header) > 0).all():
         return None
     try:
-        affine = np.array(header.get_qform(), float)
+        affine = _in_mm(header.get_qform(), mm)
     except (HeaderDataError, ValueError):
         return None
     return affine if np.isfinite(affine).all() else None

@@ -129,6 +129,21 @@ def test_sform_and_qform_that_disagree_are_refused(tmp_path, ct, refusal):
     assert "LAS" in error.message
 
 
+def test_sform_and_qform_4_cm_apart_are_refused_in_metres_too(tmp_path, ct, refusal):
+    metres = ct.affine.copy()
+    metres[:3] /= 1000
+    moved = metres.copy()
+    moved[2, 3] += 0.04
+    image = nibabel.Nifti1Image(ct.array, metres)
+    image.set_sform(metres, 1)
+    image.set_qform(moved, 1)
+    image.header["xyzt_units"] = 1
+    image.to_filename(tmp_path / "a.nii.gz")
+    error = refusal(tmp_path / "a.nii.gz")
+    assert error.code == "E_AFFINE_CONFLICT"
+    assert "40.0 mm apart" in error.message
+
+
 def test_no_orientation_needs_a_word_of_the_user(tmp_path, ct, refusal, codes_of):
     path = write_nifti(tmp_path / "a.nii", ct.array, ct.affine, sform=0, qform=0)
     assert "--assume-axes" in refusal(path).remedy
