@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 from monai.bundle import ConfigParser
-from torch.utils.flop_counter import FlopCounterMode
 
+from lungseg3d.networks.cost import gflop_of
 from lungseg3d.tensors import autocast_for
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "lung_nodule_ct_segmentation"
@@ -35,7 +35,7 @@ class Contender:
 
     name: str
     parameters: int
-    gflop: float
+    gflop: float | None
     network: torch.nn.Module
     formats: dict[str, str] = field(default_factory=dict)
     times_s: dict[str, list[float]] = field(default_factory=dict)
@@ -46,13 +46,6 @@ def network_of(name: str) -> torch.nn.Module:
     parser = ConfigParser()
     parser.read_config(str(BUNDLE / "configs" / "networks" / f"{name}.json"))
     return parser.get_parsed_content("network_def").eval()
-
-
-def gflop_of(network: torch.nn.Module, device: torch.device, side: int = 96) -> float:
-    """GFLOP of one forward pass of a cube."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, 1, side, side, side, device=device))
-    return counter.get_total_flops() / 1e9
 
 
 def seconds_of(contender: Contender, side: int, precision: str, device: torch.device) -> float:
@@ -87,7 +80,8 @@ def table_of(contenders: list[Contender], precisions: list[str]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     reference = next((c for c in contenders if c.name == REFERENCE), None)
     for contender in sorted(contenders, key=lambda c: statistics.median(c.times_s[precisions[0]])):
-        cells = [contender.name, f"{contender.parameters / 1e6:.2f}", f"{contender.gflop:.0f}"]
+        gflop = "–" if contender.gflop is None else f"{contender.gflop:.0f}"
+        cells = [contender.name, f"{contender.parameters / 1e6:.2f}", gflop]
         for precision in precisions:
             own = contender.times_s[precision]
             cells.append(f"{1000 * statistics.median(own):.0f}")

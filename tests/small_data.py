@@ -13,7 +13,9 @@ import numpy as np
 from lungseg3d.core import Volume
 from lungseg3d.data import PhantomSpec, make_phantom
 from lungseg3d.io import write_labels, write_volume
+from lungseg3d.workflows.compare_plan import Choices
 
+BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 LUNGS, NODULES = NAMES = ("lung_ct_segmentation", "lung_nodule_ct_segmentation")
 
 
@@ -35,6 +37,12 @@ def small_data(folder: Path) -> Path:
     write_manifest(folder / "cts.json", [{**case, "files": {"image": "ct.nii.gz"}}])
     files = {"image": "ct.nii.gz", "label": "lungs.nii.gz"}
     write_manifest(folder / "validation.json", [{**case, "files": files}])
+    small_crops(folder)
+    return folder
+
+
+def small_crops(folder: Path) -> Path:
+    """Four crops with a ball in each, in two folds, and their manifest `crops.json`."""
     away = np.linalg.norm(np.indices((24, 24, 24)) - 11.5, axis=0)
     crops = []
     for i, radius in enumerate((4, 5, 6, 7)):
@@ -45,6 +53,36 @@ def small_data(folder: Path) -> Path:
         crops.append({"case_id": f"crop-{i}", "patient": f"p{i}", "fold": i % 2, "files": files})
     write_manifest(folder / "crops.json", crops)
     return folder
+
+
+def crops_overrides(data: Path) -> dict[str, str]:
+    """Overrides of the nodule bundle that train on `small_crops` alone: one epoch of two small batches."""
+    manifest = str(data / "crops.json")
+    return {
+        "nodule_manifest": manifest,
+        "host_manifest": manifest,
+        "nodule_dir": str(data),
+        "dataset_dir": str(data),
+        "host_share": "0.0",
+        "phantom_seeds": "[7]",
+        "train::phantoms::data::shape": "[48, 40, 32]",
+        "train::phantoms::data::spacing_mm": "[8.0, 8.0, 8.0]",
+        "train::phantoms::data::nodule_count": "2",
+        "network_def::channels": "[4, 8]",
+        "epochs": "1",
+        "batches_per_epoch": "2",
+        "batch_size": "2",
+        "patch_size": "24",
+        "val_interval": "1",
+        "precision": "fp32",
+        "device": "$torch.device('cpu')",
+    }
+
+
+def small_comparison(data: Path, **changed: object) -> Choices:
+    """Two networks of the nodule bundle, two folds and one seed, on `small_crops`."""
+    asked = {"bundle": BUNDLES / NODULES, "networks": ("light_unet", "se_unet"), "folds": (0, 1), "seeds": (3,)}
+    return Choices(**{**asked, "overrides": crops_overrides(data), **changed})  # type: ignore[arg-type]
 
 
 def overrides_for(name: str, data: Path, cache: Path) -> dict[str, str]:

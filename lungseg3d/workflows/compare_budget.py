@@ -77,8 +77,8 @@ def step_s(task: Mapping[str, Any]) -> float:
     from ignite.engine import Engine, Events
 
     more = {"output_dir": task["folder"], "epochs": 1, "batches_per_epoch": _UNTIMED + _TIMED}
-    fold = {} if task["fold"] is None else {"fold": task["fold"]}
-    parser = training_configuration(task["configs"], Path(task["bundle"]), task["overrides"], **more, **fold)
+    more["fold"] = task["fold"]
+    parser = training_configuration(task["configs"], Path(task["bundle"]), task["overrides"], **more)
     parser["train#handlers"] = []
     trainer = parser.get_parsed_content("train#trainer")
     ends: list[float] = []

@@ -22,10 +22,8 @@ import torch
 from lungseg3d.inference.bundle import load_weights
 from lungseg3d.io.files import write_text
 from lungseg3d.metrics import dice, hd95_mm, iou, ppv, sensitivity
+from lungseg3d.networks.cost import gflop_of
 from lungseg3d.workflows.training_checks import training_configuration
-
-GFLOP_SIDE = 96
-"""Side in voxels of the cube whose forward pass is counted."""
 
 
 def measure_member(task: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,7 +33,7 @@ def measure_member(task: Mapping[str, Any]) -> dict[str, Any]:
         task: `bundle`, `configs`, `overrides`, `fold`, `structures`, `weights` (a file), `folder`.
 
     Returns:
-        `device`, `parameters` (number), `gflop` (of one forward pass of a cube of `GFLOP_SIDE`), `inference_s` and
+        `device`, `parameters` (number), `gflop` (see `gflop_of`), `inference_s` and
         measurements of each case. `inference_s` is from the image on the working grid to foreground probabilities;
         the first case is run twice and timed the second time, as the first pass of a process prepares kernels.
 
@@ -43,8 +41,7 @@ def measure_member(task: Mapping[str, Any]) -> dict[str, Any]:
         BundleError: E_BAD_CHECKPOINT when the weights do not fit the network in every key and shape.
         RuntimeError: the network has other classes than the bundle's metadata names.
     """
-    fold = {} if task["fold"] is None else {"fold": task["fold"]}
-    more = {"output_dir": task["folder"]} | fold
+    more = {"fold": task["fold"], "output_dir": task["folder"]}
     parser = training_configuration(task["configs"], Path(task["bundle"]), task["overrides"], **more)
     network = parser.get_parsed_content("network").eval()
     load_weights(network, Path(task["weights"]))
@@ -99,21 +96,6 @@ def measure_masks(
         values["predicted_mm3"] = float(prediction.sum() * voxel_mm3)
         found[name] = {key: float(value) if np.isfinite(value) else None for key, value in values.items()}
     return found
-
-
-def gflop_of(network: torch.nn.Module, device: torch.device, side: int = GFLOP_SIDE) -> float | None:
-    """GFLOP of one forward pass of a cube of `side` voxels; None where there is not enough memory for it.
-
-    Multiplications and additions of convolutions, matrix products and attention, as `torch.utils.flop_counter` knows.
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(torch.zeros(1, 1, side, side, side, device=device))
-    except (torch.OutOfMemoryError, MemoryError):
-        return None
-    return counter.get_total_flops() / 1e9
 
 
 def _segment(inferer: Any, network: torch.nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -68,8 +68,8 @@ class Member:
         command: the training, as words.
         configs: configuration files, in order.
         overrides: keys and values as text.
-        epochs, steps: of the training; a step is one batch. None where the bundle does not say.
         structures: what is segmented, in the order of the foreground classes.
+        epochs, steps: of the training; a step is one batch. None where the bundle does not say.
     """
 
     network: str
@@ -80,9 +80,9 @@ class Member:
     command: tuple[str, ...]
     configs: tuple[Path, ...]
     overrides: Mapping[str, str]
-    epochs: int | None
-    steps: int | None
     structures: tuple[str, ...]
+    epochs: int | None = None
+    steps: int | None = None
 
     @property
     def name(self) -> str:
@@ -116,10 +116,10 @@ def make_plan(choices: Choices, out: Path | str, batches_per_epoch: Mapping[str,
 
     Raises:
         UsageError: E_NO_OVERLAY, E_NO_KEY, E_OVERRIDE or E_NO_FOLD, with the nearest name or the names that there are.
-        BundleError: E_NO_BUNDLE.
+        BundleError: E_NO_BUNDLE, E_CLASS_COUNT.
         LungSegError: E_MANIFEST, E_MISSING_DATA, E_SPLIT_LEAK as `lungseg3d.data.load_datalist` finds them.
     """
-    from lungseg3d.workflows.training_checks import training_configuration
+    from lungseg3d.workflows.training_checks import check_training, held_out, training_configuration
 
     out, root = Path(out).absolute(), Path(choices.bundle).absolute()
     set_by_us = _SET_BY_US | ({"batches_per_epoch": "--minutes"} if choices.minutes else {})
@@ -128,7 +128,6 @@ def make_plan(choices: Choices, out: Path | str, batches_per_epoch: Mapping[str,
             instead = set_by_us[key.replace("::", "#").split("#")[0]]
             raise UsageError("E_OVERRIDE", f"{key} is what {instead} says in a comparison", f"Use {instead}.")
     members: list[Member] = []
-    cases: dict[int | None, list[str]] = {}
     structures: tuple[str, ...] = ()
     experiment = root.name
     for network in choices.networks:
@@ -136,16 +135,13 @@ def make_plan(choices: Choices, out: Path | str, batches_per_epoch: Mapping[str,
         overrides = dict(choices.overrides)
         if batches_per_epoch:
             overrides["batches_per_epoch"] = str(batches_per_epoch[network])
-        parser = training_configuration(configs, root, overrides)
-        _check_folds(parser, root, choices.folds)
-        manifests = _manifests(root, configs, choices.overrides)
-        structures = structures_of(parser["_meta_"])
-        experiment = _experiment(parser) or experiment
         for fold in choices.folds or (None,):
-            if fold not in cases:
-                cases[fold] = _held_out(root, configs, choices.overrides, fold)
+            parser = training_configuration(configs, root, overrides, fold=fold)
+            check_training(parser, root)
+            structures = structures_of(parser["_meta_"])
+            experiment = _experiment(parser) or experiment
+            data = {"cases": held_out(parser), "manifests": _manifests(parser)}
             for seed in choices.seeds:
-                data = {"cases": cases[fold], "manifests": manifests}
                 members.append(_member(choices, network, fold, seed, out, configs, overrides, parser, data, structures))
     return Plan(choices, out, tuple(members), structures, experiment)
 
@@ -171,31 +167,8 @@ def settings_sha256(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def _check_folds(parser: Any, root: Path, folds: Sequence[int]) -> None:
-    if folds and "fold" not in parser:
-        raise UsageError(
-            "E_NO_FOLD",
-            f"{root.name} has no folds: it validates on a data set of its own",
-            "Leave --folds out.",
-        )
-
-
-def _held_out(root: Path, configs: Sequence[Path], overrides: Mapping[str, str], fold: int | None) -> list[str]:
-    """Case ids that a fold holds out, as the bundle's own validation reads them."""
-    from lungseg3d.workflows.training_checks import data_list, training_configuration
-
-    parser = training_configuration(configs, root, overrides, **({} if fold is None else {"fold": fold}))
-    found = [case["case_id"] for case in data_list(parser, "validate#dataset#data")]
-    if not found:
-        raise UsageError("E_NO_FOLD", f"fold {fold} holds out no case", "Give folds that the manifest has.")
-    return found
-
-
-def _manifests(root: Path, configs: Sequence[Path], overrides: Mapping[str, str]) -> dict[str, str]:
+def _manifests(parser: Any) -> dict[str, str]:
     """Checksum of each manifest that the configuration names, with those of its files where it holds them."""
-    from lungseg3d.workflows.training_checks import training_configuration
-
-    parser = training_configuration(configs, root, overrides)
     keys = [key for key in parser.get() if key.endswith("manifest")]
     contents = {key: read_manifest(parser.get_parsed_content(key)) for key in keys}
     return {key: settings_sha256(content) for key, content in contents.items()}
@@ -250,4 +223,4 @@ def _member(
     )
     epochs, batches = parser.get("epochs"), parser.get("batches_per_epoch")
     steps = epochs * batches if epochs and batches else None
-    return Member(network, fold, seed, settings, folder, tuple(words), configs, overrides, epochs, steps, structures)
+    return Member(network, fold, seed, settings, folder, tuple(words), configs, overrides, structures, epochs, steps)

@@ -76,14 +76,15 @@ def train(
 ) -> int:
     """Look for what would fail, print the equal `python -m monai.bundle run ...` line, run it, make a bundle of it.
 
-    Takes what `train_command` takes. A finished training leaves `<out>/bundle`, for `segment --nodule-bundle`.
+    Takes what `train_command` takes. A finished training leaves `<out>/bundle`, for `segment --nodule-bundle`, where
+    it wrote `model.pt` and the bundle has an `inference.json`.
 
     Returns:
         Exit code of the training, 0 when it finished.
 
     Raises:
         BundleError: E_NO_BUNDLE, E_CLASS_COUNT.
-        UsageError: E_NO_OVERLAY, E_NO_KEY.
+        UsageError: E_NO_OVERLAY, E_NO_KEY, E_NO_FOLD.
         LungSegError: E_MANIFEST, E_MISSING_DATA, E_SPLIT_LEAK.
     """
     from lungseg3d.workflows.trained_bundle import write_trained_bundle
@@ -91,15 +92,16 @@ def train(
 
     words = train_command(bundle, network=network, training=training, fold=fold, overrides=overrides, out=out)
     root, folder = Path(bundle).absolute(), Path(words[words.index("--output_dir") + 1])
-    more = {"output_dir": str(folder)} | ({} if fold is None else {"fold": fold})
-    configuration = training_configuration(training_files(root, network, training), root, overrides or {}, **more)
+    files = training_files(root, network, training)
+    configuration = training_configuration(files, root, overrides or {}, fold=fold, output_dir=str(folder))
     check_training(configuration, root)
     command = "python " + shlex.join(words[1:])
     print(command, flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     code = subprocess.run(words, check=False, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}).returncode
-    if code == 0:
-        write_trained_bundle(root, configuration, folder / "model.pt", folder / "bundle", command)
+    weights, inference = folder / "model.pt", root / "configs" / "inference.json"
+    if code == 0 and weights.is_file() and inference.is_file():
+        print(f"Wrote {write_trained_bundle(root, configuration, weights, folder / 'bundle', command)}")
     return code
 
 

@@ -20,7 +20,7 @@ _DATA_LISTS = "lungseg3d.data.load_datalist"
 
 
 def training_configuration(
-    configs: Sequence[Path], root: Path, overrides: Mapping[str, str], **more: Any
+    configs: Sequence[Path], root: Path, overrides: Mapping[str, str], *, fold: int | None = None, **more: Any
 ) -> ConfigParser:
     """The configuration that `python -m monai.bundle run` would use: files in order, then overrides.
 
@@ -28,11 +28,12 @@ def training_configuration(
         configs: `train.json` and overlays, later ones over earlier ones.
         root: the bundle's folder.
         overrides: keys (`a::b` for nested ones) and values, both as the command line has them.
+        fold: held-out fold; None for what the configuration says.
         **more: further top-level keys, as they are.
 
     Raises:
         BundleError: E_CONFIGURATION for a file that is no JSON.
-        UsageError: E_NO_KEY for an unknown key, with the nearest.
+        UsageError: E_NO_KEY for an unknown key, with the nearest; E_NO_FOLD for a fold of a bundle without folds.
     """
     parser = ConfigParser()
     for config in configs:
@@ -48,6 +49,11 @@ def training_configuration(
     for key, text in overrides.items():
         _check_key(parser, key)
         parser[key.replace("::", "#")] = DefaultParseValue(text)
+    if fold is not None:
+        if "fold" not in parser:
+            found = f"{root.name} has no folds: it validates on a data set of its own"
+            raise UsageError("E_NO_FOLD", found, "Leave the fold out.")
+        parser["fold"] = fold
     for key, value in more.items():
         parser[key] = value
     return parser
@@ -58,11 +64,15 @@ def check_training(parser: ConfigParser, root: Path) -> None:
 
     Raises:
         LungSegError: E_MANIFEST, E_MISSING_DATA or E_SPLIT_LEAK of a data list.
+        UsageError: E_NO_FOLD when the fold holds out no case.
         BundleError: E_CLASS_COUNT when the network's classes are not those of the bundle's metadata.
     """
     for path, node in _nodes(parser.get()):
         if isinstance(node, Mapping) and node.get("_target_") == _DATA_LISTS:
-            data_list(parser, path)
+            _data_list(parser, path)
+    fold = parser.get_parsed_content("fold") if "fold" in parser else None
+    if fold is not None and not held_out(parser):
+        raise UsageError("E_NO_FOLD", f"fold {fold} holds out no case", "Give a fold that the manifest has.")
     classes = parser.get("_meta_#network_data_format#outputs#pred#num_channels")
     found = _shallowest(parser.get("network_def"), "out_channels")
     if None not in (classes, found) and classes != found:
@@ -73,7 +83,12 @@ def check_training(parser: ConfigParser, root: Path) -> None:
         )
 
 
-def data_list(parser: ConfigParser, path: str) -> list[dict[str, Any]]:
+def held_out(parser: ConfigParser) -> list[str]:
+    """Ids of the cases that the bundle validates on."""
+    return [case["case_id"] for case in _data_list(parser, "validate#dataset#data")]
+
+
+def _data_list(parser: ConfigParser, path: str) -> list[dict[str, Any]]:
     """The data list at `path` of a configuration; what it refuses is raised as it was, not as MONAI wraps it."""
     try:
         return parser.get_parsed_content(path)

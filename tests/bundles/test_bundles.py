@@ -14,6 +14,7 @@ import torch
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, verify_metadata, verify_net_in_out
 
 import lungseg3d
+from lungseg3d.analysis.lung_quality import LEAST_LUNG_ML
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 NAMES = sorted(path.name for path in BUNDLES.iterdir() if path.is_dir())
@@ -121,6 +122,12 @@ def test_training_inference_and_the_overlay_mean_the_same_network_and_loss(name)
     assert train["loss"] == overlay["loss"]
     for key in ("spacing_mm", "hu_range"):
         assert train[key] == inference[key]
+
+
+def test_what_the_lung_bundle_calls_no_lung_is_what_the_check_after_segmentation_calls_none():
+    inference = _load(BUNDLES / "lung_ct_segmentation" / "configs" / "inference.json")
+    nodes = [node for node in _nodes(inference) if isinstance(node, dict)]
+    assert [node["least_ml"] for node in nodes if "least_ml" in node] == [LEAST_LUNG_ML]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from lungseg3d.core import Volume
+from tests.small_data import BUNDLES, small_crops
 
-BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 SPACING_MM = (3.0, 3.0, 4.0)
 RIGHT_HU, LEFT_HU, TISSUE_HU = -900, -700, 40
 # Logits are slope * image + offset, image 0 at -1000 HU and 1 at 400 HU: right below -790 HU, left below -650 HU.
@@ -65,6 +65,12 @@ def threshold_network(lines: Mapping[int, tuple[float, float]]):
                 network.head.weight[8 * c + i, i, 1, 1, 1] = slope
                 network.head.bias[8 * c + i] = offset
     return network
+
+
+@pytest.fixture(scope="session")
+def crops(tmp_path_factory) -> Path:
+    """Four crops with a ball in each, in two folds, and their manifest."""
+    return small_crops(tmp_path_factory.mktemp("crops"))
 
 
 @pytest.fixture(scope="session")

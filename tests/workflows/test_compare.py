@@ -7,71 +7,24 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
-from lungseg3d.core import LungSegError, UsageError, Volume
-from lungseg3d.io import write_labels, write_volume
+from lungseg3d.core import LungSegError, UsageError
 from lungseg3d.workflows import compare as module
 from lungseg3d.workflows.compare import compare
-from lungseg3d.workflows.compare_plan import Choices, make_plan, structures_of
+from lungseg3d.workflows.compare_plan import make_plan, structures_of
+from tests import small_data
+from tests.small_data import BUNDLES, crops_overrides, small_comparison
 
-BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
-NODULES, LUNGS = BUNDLES / "lung_nodule_ct_segmentation", BUNDLES / "lung_ct_segmentation"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    """Four crops with a ball in each, in two folds, and their manifest."""
-    folder = tmp_path_factory.mktemp("crops")
-    away = np.linalg.norm(np.indices((24, 24, 24)) - 11.5, axis=0)
-    cases = []
-    for i, radius in enumerate((4, 5, 6, 7)):
-        files = {"image": f"image-{i}.nii.gz", "label": f"label-{i}.nii.gz"}
-        hu = np.where(away <= radius, 40, -850).astype(np.int16)
-        write_volume(folder / files["image"], Volume(hu, np.eye(4)))
-        write_labels(folder / files["label"], Volume((away <= radius).astype(np.uint8), np.eye(4)))
-        cases.append({"case_id": f"crop-{i}", "patient": f"p{i}", "fold": i % 2, "files": files})
-    content = {"name": "crops", "source": "made by the test", "licence": "none needed", "cases": cases}
-    (folder / "crops.json").write_text(json.dumps(content))
-    return folder
+NODULES, LUNGS = BUNDLES / small_data.NODULES, BUNDLES / small_data.LUNGS
 
 
-def overrides(data: Path) -> dict[str, str]:
-    """One epoch of two small batches."""
-    manifest = str(data / "crops.json")
-    return {
-        "nodule_manifest": manifest,
-        "host_manifest": manifest,
-        "nodule_dir": str(data),
-        "dataset_dir": str(data),
-        "host_share": "0.0",
-        "phantom_seeds": "[7]",
-        "train::phantoms::data::shape": "[48, 40, 32]",
-        "train::phantoms::data::spacing_mm": "[8.0, 8.0, 8.0]",
-        "train::phantoms::data::nodule_count": "2",
-        "network_def::channels": "[4, 8]",
-        "epochs": "1",
-        "batches_per_epoch": "2",
-        "batch_size": "2",
-        "patch_size": "24",
-        "val_interval": "1",
-        "precision": "fp32",
-        "device": "$torch.device('cpu')",
-    }
-
-
-def choices(data: Path, **changed: object) -> Choices:
-    asked = {"bundle": NODULES, "networks": ("light_unet", "se_unet"), "folds": (0, 1), "seeds": (3,)}
-    return Choices(**{**asked, "overrides": overrides(data), **changed})  # type: ignore[arg-type]
-
-
-def test_a_plan_names_every_network_fold_and_seed_and_trains_by_the_command_of_train(data, tmp_path):
-    plan = make_plan(choices(data, seeds=(3, 4)), tmp_path)
+def test_a_plan_names_every_network_fold_and_seed_and_trains_by_the_command_of_train(crops, tmp_path):
+    plan = make_plan(small_comparison(crops, seeds=(3, 4)), tmp_path)
     assert [member.name for member in plan.members][:3] == [
         "light_unet-fold-0-seed-3",
         "light_unet-fold-0-seed-4",
@@ -92,26 +45,26 @@ def test_a_plan_names_every_network_fold_and_seed_and_trains_by_the_command_of_t
     assert plan.members[2].settings["cases"] == ["crop-1", "crop-3"]
 
 
-def test_other_settings_are_another_folder_and_the_same_ones_the_same(data, tmp_path):
+def test_other_settings_are_another_folder_and_the_same_ones_the_same(crops, tmp_path):
     folders = [
-        {member.folder for member in make_plan(choices(data, **changed), tmp_path).members}
-        for changed in ({}, {}, {"overrides": {**overrides(data), "epochs": "2"}}, {"weights": "best"})
+        {member.folder for member in make_plan(small_comparison(crops, **changed), tmp_path).members}
+        for changed in ({}, {}, {"overrides": {**crops_overrides(crops), "epochs": "2"}}, {"weights": "best"})
     ]
     assert folders[0] == folders[1]
     assert not folders[0] & folders[2]
     assert not folders[0] & folders[3]
 
 
-def test_a_changed_manifest_is_another_training(data, tmp_path):
-    content = json.loads((data / "crops.json").read_text())
+def test_a_changed_manifest_is_another_training(crops, tmp_path):
+    content = json.loads((crops / "crops.json").read_text())
     content["cases"][0]["sha256"] = {"image": "0" * 64}
     (tmp_path / "crops.json").write_text(json.dumps(content))
     plans = []
     for changed in (False, True, False):
-        text = (tmp_path / "crops.json" if changed else data / "crops.json").read_text()
+        text = (tmp_path / "crops.json" if changed else crops / "crops.json").read_text()
         (tmp_path / "used.json").write_text(text)
-        asked = {**overrides(data), "nodule_manifest": str(tmp_path / "used.json")}
-        plans.append(make_plan(choices(data, overrides=asked), tmp_path).members[0].folder)
+        asked = {**crops_overrides(crops), "nodule_manifest": str(tmp_path / "used.json")}
+        plans.append(make_plan(small_comparison(crops, overrides=asked), tmp_path).members[0].folder)
     assert plans[0] == plans[2] != plans[1]
 
 
@@ -128,16 +81,16 @@ def test_a_changed_manifest_is_another_training(data, tmp_path):
         ({"overrides": {"output_dir": "x"}}, "Use --out."),
     ],
 )
-def test_what_the_bundle_does_not_have_is_refused_before_any_work(data, tmp_path, changed, said):
+def test_what_the_bundle_does_not_have_is_refused_before_any_work(crops, tmp_path, changed, said):
     with pytest.raises(UsageError) as caught:
-        make_plan(choices(data, **changed), tmp_path / "out")
+        make_plan(small_comparison(crops, **changed), tmp_path / "out")
     assert said in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_data_are_said_before_any_work(data, tmp_path):
+def test_missing_data_are_said_before_any_work(crops, tmp_path):
     with pytest.raises(LungSegError, match="E_MISSING_DATA"):
-        make_plan(choices(data, overrides={**overrides(data), "nodule_dir": str(tmp_path)}), tmp_path)
+        make_plan(small_comparison(crops, overrides={**crops_overrides(crops), "nodule_dir": str(tmp_path)}), tmp_path)
 
 
 def test_both_bundles_name_what_they_segment():
@@ -145,9 +98,9 @@ def test_both_bundles_name_what_they_segment():
     assert [structures_of(metadata) for metadata in found] == [("nodule",), ("right lung", "left lung")]
 
 
-def test_two_comparisons_do_not_write_to_one_folder(data, tmp_path):
+def test_two_comparisons_do_not_write_to_one_folder(crops, tmp_path):
     with module._held(tmp_path), pytest.raises(LungSegError, match="E_IN_USE"):
-        compare(choices(data), tmp_path)
+        compare(small_comparison(crops), tmp_path)
 
 
 def result(member, dice: float) -> dict:
@@ -165,20 +118,20 @@ def failure(member) -> dict:
 
 
 @pytest.mark.parametrize(("bad", "code"), [((), 0), (("se_unet",), 8), (("se_unet", "light_unet"), 3)])
-def test_the_exit_code_says_whether_all_some_or_none_are_done(data, tmp_path, monkeypatch, bad, code):
+def test_the_exit_code_says_whether_all_some_or_none_are_done(crops, tmp_path, monkeypatch, bad, code):
     def run(plan, *_):
         return [failure(m) if m.network in bad else result(m, 0.5 + 0.1 * m.fold) for m in plan.members]
 
     monkeypatch.setattr(module, "run_members", run)
     monkeypatch.setattr(module, "open_parent", lambda *_: None)
     monkeypatch.setattr(module, "track_comparison", lambda *_: None)
-    asked = [word for key, value in overrides(data).items() for word in ("--set", f"{key}={value}")]
+    asked = [word for key, value in crops_overrides(crops).items() for word in ("--set", f"{key}={value}")]
     words = ["compare", str(NODULES), "--networks", "light_unet,se_unet", "--folds", "0-1", "--out", str(tmp_path)]
     ran = CliRunner().invoke(app, words + asked)
     assert ran.exit_code == code, ran.output
     assert {path.name for path in tmp_path.iterdir()} >= {"compare.csv", "cases.csv", "compare.json", "compare.html"}
     content = json.loads((tmp_path / "compare.json").read_text())
-    assert str(data) not in (tmp_path / "compare.json").read_text() + (tmp_path / "compare.html").read_text()
+    assert str(crops) not in (tmp_path / "compare.json").read_text() + (tmp_path / "compare.html").read_text()
     means = {row["network"]: row["dice"]["mean"] for row in content["networks"]}
     assert means == {name: None if name in bad else pytest.approx(0.55) for name in ("light_unet", "se_unet")}
     assert ("exit code 5" in ran.output) == bool(bad)
@@ -206,8 +159,8 @@ def test_wrong_usage_ends_with_2_and_says_what_is_wrong(tmp_path, words, said):
 
 
 @pytest.mark.slow
-def test_two_small_networks_are_trained_measured_compared_and_not_done_again(data, tmp_path):
-    asked = [word for key, value in overrides(data).items() for word in ("--set", f"{key}={value}")]
+def test_two_small_networks_are_trained_measured_compared_and_not_done_again(crops, tmp_path):
+    asked = [word for key, value in crops_overrides(crops).items() for word in ("--set", f"{key}={value}")]
     del asked[asked.index("network_def::channels=[4, 8]") - 1 : asked.index("network_def::channels=[4, 8]") + 1]
     program = "from lungseg3d.cli import main; main()"
     words = [sys.executable, "-c", program, "compare", str(NODULES), "--networks", "light_unet,se_unet", "--folds", "1"]

@@ -11,11 +11,11 @@ from lungseg3d.core import TrainingError, UsageError
 from lungseg3d.workflows import compare_budget as module
 from lungseg3d.workflows.compare_budget import batches_within, step_s
 from lungseg3d.workflows.compare_plan import make_plan
-from tests.workflows.test_compare import choices, data, overrides  # noqa: F401
+from tests.small_data import crops_overrides, small_comparison
 
 
-def without_batches(data: Path) -> dict[str, str]:  # noqa: F811
-    return {key: value for key, value in overrides(data).items() if key != "batches_per_epoch"} | {"epochs": "4"}
+def without_batches(crops: Path) -> dict[str, str]:
+    return {key: value for key, value in crops_overrides(crops).items() if key != "batches_per_epoch"} | {"epochs": "4"}
 
 
 def run_with(seconds: dict[str, float]):
@@ -40,10 +40,10 @@ def told(*_: object) -> None:
     """Nobody listens."""
 
 
-def test_a_network_twice_as_slow_takes_half_as_many_steps_and_is_timed_once(data, tmp_path, monkeypatch):  # noqa: F811
+def test_a_network_twice_as_slow_takes_half_as_many_steps_and_is_timed_once(crops, tmp_path, monkeypatch):
     run, started = run_with({"light_unet": 0.5, "se_unet": 1.0})
     monkeypatch.setattr(module.Children, "run", run)
-    asked = choices(data, overrides=without_batches(data), minutes=2.0)
+    asked = small_comparison(crops, overrides=without_batches(crops), minutes=2.0)
     plan = make_plan(asked, tmp_path)
     batches = [batches_within(plan, 2.0, 2, told, {}) for _ in range(2)]
     assert batches == [{"light_unet": 60, "se_unet": 30}] * 2
@@ -55,21 +55,21 @@ def test_a_network_twice_as_slow_takes_half_as_many_steps_and_is_timed_once(data
     assert make_plan(asked, tmp_path, {"light_unet": 60, "se_unet": 31}).members[-1].folder != members[-1].folder
 
 
-def test_a_network_that_cannot_be_timed_is_named_with_its_reason(data, tmp_path, monkeypatch):  # noqa: F811
+def test_a_network_that_cannot_be_timed_is_named_with_its_reason(crops, tmp_path, monkeypatch):
     monkeypatch.setattr(module.Children, "run", run_with({"light_unet": 0.5})[0])
-    plan = make_plan(choices(data, overrides=without_batches(data), minutes=2.0), tmp_path)
+    plan = make_plan(small_comparison(crops, overrides=without_batches(crops), minutes=2.0), tmp_path)
     with pytest.raises(TrainingError, match="se_unet: exit code 1: ValueError: no such thing"):
         batches_within(plan, 2.0, 1, told, {})
 
 
-def test_minutes_and_steps_are_not_both_said(data, tmp_path):  # noqa: F811
+def test_minutes_and_steps_are_not_both_said(crops, tmp_path):
     with pytest.raises(UsageError, match="Use --minutes"):
-        make_plan(choices(data, minutes=2.0), tmp_path)
+        make_plan(small_comparison(crops, minutes=2.0), tmp_path)
 
 
-def test_a_step_is_timed_by_the_training_itself(data, tmp_path):  # noqa: F811
-    member = make_plan(choices(data, overrides=without_batches(data), minutes=2.0), tmp_path).members[0]
-    task = {"bundle": str(choices(data).bundle), "configs": [str(path) for path in member.configs]}
+def test_a_step_is_timed_by_the_training_itself(crops, tmp_path):
+    member = make_plan(small_comparison(crops, overrides=without_batches(crops), minutes=2.0), tmp_path).members[0]
+    task = {"bundle": str(small_comparison(crops).bundle), "configs": [str(path) for path in member.configs]}
     task |= {"overrides": member.overrides, "fold": 0, "folder": str(tmp_path)}
     assert 0.0005 < step_s(task) < 5
     assert {path.name for path in tmp_path.iterdir()} <= {"cache"}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lungseg3d.workflows.compare_measures import gflop_of, measure_masks
+from lungseg3d.networks.cost import gflop_of
+from lungseg3d.workflows.compare_measures import measure_masks
 
 
 def cube(start: int, stop: int) -> np.ndarray:

@@ -17,9 +17,7 @@ from lungseg3d.workflows import train as module
 from lungseg3d.workflows import training_checks
 from lungseg3d.workflows.train import train, train_command
 from lungseg3d.workflows.training_checks import training_configuration
-from tests.small_data import NAMES, NODULES, overrides_for, small_data
-
-BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
+from tests.small_data import BUNDLES, LUNGS, NAMES, NODULES, overrides_for, small_data
 
 
 @pytest.fixture
@@ -104,7 +102,8 @@ def test_training_prints_the_line_that_it_runs_and_passes_its_exit_code_on(code,
     overrides = {"network_def::channels": "[4, 8]", "spacing_mm": "1.5"}
     out = tmp_path / "a" / "b"
     assert train(bundle, fold=2, overrides=overrides, out=out) == code
-    line = capsys.readouterr().out.strip()
+    line, *rest = capsys.readouterr().out.strip().splitlines()
+    assert rest == ([f"Wrote {out / 'bundle'}"] if code == 0 else [])
     assert shlex.split(line) == ["python", *ran[0][1:]]
     assert ran[0] == train_command(bundle, fold=2, overrides=overrides, out=out)
     assert (out / "bundle").exists() == (code == 0)
@@ -163,6 +162,22 @@ def test_a_network_with_other_classes_than_the_bundle_is_refused(data, tmp_path)
     del overrides["network_def::channels"]
     with pytest.raises(BundleError, match="E_CLASS_COUNT"):
         train(BUNDLES / NODULES, network="swin_unetr", overrides=overrides, out=tmp_path / "out")
+
+
+def test_a_fold_that_holds_out_nothing_or_that_the_bundle_has_not_is_refused(data, tmp_path):
+    overrides = overrides_for(NODULES, data, tmp_path)
+    with pytest.raises(UsageError, match="E_NO_FOLD: fold 7 holds out no case"):
+        train(BUNDLES / NODULES, fold=7, overrides=overrides, out=tmp_path / "out")
+    overrides = overrides_for(LUNGS, data, tmp_path)
+    with pytest.raises(UsageError, match="E_NO_FOLD: lung_ct_segmentation has no folds"):
+        train(BUNDLES / LUNGS, fold=0, overrides=overrides, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_training_without_weights_or_a_bundle_without_inference_leaves_no_bundle(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.subprocess, "run", lambda words, **_: subprocess.CompletedProcess(words, 0))
+    assert train(BUNDLES / NODULES, overrides=overrides_for(NODULES, data, tmp_path), out=tmp_path / "out") == 0
+    assert not (tmp_path / "out" / "bundle").exists()
 
 
 @pytest.fixture(scope="module")
