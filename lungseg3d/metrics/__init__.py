@@ -1,9 +1,21 @@
-"""Masks in, numbers out, in mm; without torch, and equal to MONAI's where MONAI has them."""
+"""Masks and marks in, numbers out, in mm; without torch, and equal to MONAI's where MONAI has them."""
 
-from lungseg3d.metrics.agreement import Agreement, Interval, bland_altman, bootstrap_mean
+from lungseg3d.metrics.agreement import (
+    Agreement,
+    Interval,
+    bland_altman,
+    bootstrap_mean,
+    bootstrap_ratio,
+    correlation,
+    intraclass_correlation,
+)
+from lungseg3d.metrics.calibration import Reliability, reliability
 from lungseg3d.metrics.comparison import PairedTest, holm, paired_test
-from lungseg3d.metrics.overlap import dice, iou, ppv, sensitivity, volume_error
+from lungseg3d.metrics.detection import LEAST_IOU, NoduleMatches, NodulePair, match_nodules
+from lungseg3d.metrics.froc import LUNA16_RATES, Froc, ScanMarks, ScanMatches, froc_curve, froc_interval, match_marks
+from lungseg3d.metrics.overlap import accuracy, dice, iou, ppv, sensitivity, specificity, volume_error
 from lungseg3d.metrics.surfaces import (
+    SurfaceDistances,
     hd95_mm,
     mean_surface_distance_mm,
     normalised_surface_dice,
@@ -11,20 +23,39 @@ from lungseg3d.metrics.surfaces import (
 )
 
 __all__ = [
+    "LEAST_IOU",
+    "LUNA16_RATES",
     "Agreement",
+    "Froc",
     "Interval",
+    "NoduleMatches",
+    "NodulePair",
     "PairedTest",
+    "Reliability",
+    "ScanMarks",
+    "ScanMatches",
+    "SurfaceDistances",
+    "accuracy",
     "bland_altman",
     "bootstrap_mean",
+    "bootstrap_ratio",
+    "correlation",
     "dice",
+    "froc_curve",
+    "froc_interval",
     "hd95_mm",
     "holm",
+    "intraclass_correlation",
     "iou",
+    "match_marks",
+    "match_nodules",
     "mean_surface_distance_mm",
     "normalised_surface_dice",
     "paired_test",
     "ppv",
+    "reliability",
     "sensitivity",
+    "specificity",
     "surface_distances_mm",
     "volume_error",
 ]

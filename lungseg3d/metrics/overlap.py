@@ -1,4 +1,4 @@
-"""Two masks -> how much they overlap: Dice, IoU, sensitivity, PPV, volume error.
+"""Two masks -> how much they overlap: Dice, IoU, sensitivity, PPV, specificity, accuracy, volume error.
 
 In: bool arrays of one shape. Out: numbers. Needs no spacing but for volumes; knows no file and no torch.
 """
@@ -44,6 +44,22 @@ def ppv(prediction: np.ndarray, reference: np.ndarray) -> float:
     """Positive predictive value: share of the prediction that is right (precision), 0 to 1; nan for an empty one."""
     common, predicted, _ = _counts(prediction, reference)
     return common / predicted if predicted else math.nan
+
+
+def specificity(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """Share of the voxels outside the reference that the prediction leaves out, 0 to 1; nan where there are none.
+
+    Grows with the air around: compare it only on equal grids.
+    """
+    common, predicted, wanted = _counts(prediction, reference)
+    outside = reference.size - wanted
+    return (outside - (predicted - common)) / outside if outside else math.nan
+
+
+def accuracy(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """Share of all voxels on which both agree, 0 to 1; grows with the air around, as `specificity`."""
+    common, predicted, wanted = _counts(prediction, reference)
+    return (reference.size - predicted - wanted + 2 * common) / reference.size if reference.size else math.nan
 
 
 def volume_error(prediction: np.ndarray, reference: np.ndarray) -> float:

@@ -9,11 +9,58 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
 from lungseg3d.core import Box
+
+
+@dataclass(frozen=True)
+class SurfaceDistances:
+    """Distances from each surface voxel of one mask to the nearest of the other, and what follows from them.
+
+    Attributes:
+        ours_mm: from the prediction's surface, (N,); inf where the reference is empty.
+        theirs_mm: from the reference's surface, (M,); inf where the prediction is empty.
+    """
+
+    ours_mm: np.ndarray
+    theirs_mm: np.ndarray
+
+    @staticmethod
+    def between(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float]) -> SurfaceDistances:
+        """As `surface_distances_mm`."""
+        return SurfaceDistances(*surface_distances_mm(prediction, reference, spacing_mm))
+
+    @property
+    def hd95_mm(self) -> float:
+        """See the function `hd95_mm`."""
+        if self._is_odd:
+            return math.inf
+        ends = [np.percentile(mm, 95) for mm in (self.ours_mm, self.theirs_mm) if mm.size]
+        return float(max(ends, default=0.0))
+
+    @property
+    def mean_mm(self) -> float:
+        """See `mean_surface_distance_mm`."""
+        if self._is_odd:
+            return math.inf
+        both = np.concatenate([self.ours_mm, self.theirs_mm])
+        return float(both.mean()) if both.size else 0.0
+
+    def share_within(self, tolerance_mm: float) -> float:
+        """See `normalised_surface_dice`."""
+        if tolerance_mm < 0:
+            raise ValueError(f"a tolerance is a distance, {tolerance_mm} mm is none")
+        both = np.concatenate([self.ours_mm, self.theirs_mm])
+        return float((both <= tolerance_mm).mean()) if both.size else 1.0
+
+    @property
+    def _is_odd(self) -> bool:
+        """One mask is empty and the other is not."""
+        return bool(self.ours_mm.size) != bool(self.theirs_mm.size)
 
 
 def surface_distances_mm(
@@ -44,12 +91,7 @@ def hd95_mm(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[
 
     Source: Huttenlocher et al. 1993, IEEE TPAMI 15:850-863.
     """
-    ours, theirs = surface_distances_mm(prediction, reference, spacing_mm)
-    if not ours.size and not theirs.size:
-        return 0.0
-    if not ours.size or not theirs.size:
-        return math.inf
-    return float(max(np.percentile(ours, 95), np.percentile(theirs, 95)))
+    return SurfaceDistances.between(prediction, reference, spacing_mm).hd95_mm
 
 
 def mean_surface_distance_mm(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float]) -> float:
@@ -59,12 +101,7 @@ def mean_surface_distance_mm(prediction: np.ndarray, reference: np.ndarray, spac
 
     Source: Heimann et al. 2009, IEEE TMI 28:1251-1265.
     """
-    ours, theirs = surface_distances_mm(prediction, reference, spacing_mm)
-    if not ours.size and not theirs.size:
-        return 0.0
-    if not ours.size or not theirs.size:
-        return math.inf
-    return float(np.concatenate([ours, theirs]).mean())
+    return SurfaceDistances.between(prediction, reference, spacing_mm).mean_mm
 
 
 def normalised_surface_dice(
@@ -80,13 +117,7 @@ def normalised_surface_dice(
 
     Source: Nikolov et al. 2021, J Med Internet Res 23:e26151.
     """
-    if tolerance_mm < 0:
-        raise ValueError(f"a tolerance is a distance, {tolerance_mm} mm is none")
-    ours, theirs = surface_distances_mm(prediction, reference, spacing_mm)
-    count = ours.size + theirs.size
-    if count == 0:
-        return 1.0
-    return float(((ours <= tolerance_mm).sum() + (theirs <= tolerance_mm).sum()) / count)
+    return SurfaceDistances.between(prediction, reference, spacing_mm).share_within(tolerance_mm)
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from lungseg3d.report.comparison import render_comparison
 from lungseg3d.report.figures import NodulePanel, axial_view, coronal_overview, nodule_panels
+from lungseg3d.report.froc import render_froc
 from lungseg3d.report.page import render_html, render_refusal
 from lungseg3d.report.scene import Scene
 from lungseg3d.report.tables import SCHEMA_VERSION, nodules_csv, result_json
@@ -15,6 +16,7 @@ __all__ = [
     "nodule_panels",
     "nodules_csv",
     "render_comparison",
+    "render_froc",
     "render_html",
     "render_refusal",
     "result_json",

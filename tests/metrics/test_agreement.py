@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from lungseg3d.metrics import bland_altman, bootstrap_mean
+from lungseg3d.metrics import (
+    bland_altman,
+    bootstrap_mean,
+    bootstrap_ratio,
+    correlation,
+    intraclass_correlation,
+)
 
 
 def test_the_interval_of_equal_values_is_that_value():
@@ -55,3 +61,43 @@ def test_one_case_unpaired_cases_and_undefined_values_have_no_limits_of_agreemen
         bland_altman([1, math.nan], [1, 2])
     with pytest.raises(ValueError, match="confidence"):
         bootstrap_mean([1.0], confidence=95)
+
+
+def test_a_ratio_over_clusters_is_that_of_all_things_and_its_interval_that_of_clusters():
+    assert bootstrap_ratio([1, 3], [2, 4]).mean == pytest.approx(4 / 6)
+    # Ten nodules of one patient are not ten patients: copies of a nodule narrow nothing.
+    random = np.random.default_rng(4)
+    hits = random.random(50) < 0.6
+    once, tenfold = bootstrap_ratio(hits, np.ones(50)), bootstrap_ratio(10 * hits, np.full(50, 10))
+    assert (tenfold.low, tenfold.high, tenfold.n) == (once.low, once.high, 500)
+    assert once.high - once.low == pytest.approx(2 * 1.96 * math.sqrt(hits.mean() * (1 - hits.mean()) / 50), rel=0.15)
+
+
+def test_clusters_without_a_thing_count_for_nothing():
+    assert bootstrap_ratio([1, 0, 1], [1, 0, 2]) == bootstrap_ratio([1, 1], [1, 2])
+    assert bootstrap_ratio([0], [0]).n == 0
+    with pytest.raises(ValueError, match="cannot be divided"):
+        bootstrap_ratio([1], [1, 2])
+
+
+def test_the_icc_is_that_of_shrout_and_fleiss():
+    # Judges 2 and 4 of their table 2; ICC(2,1) of two columns by its own mean squares.
+    ours, theirs = [2, 1, 4, 1, 5, 2], [8, 2, 6, 6, 9, 7]
+    table = np.array([ours, theirs], float).T
+    n, k = table.shape
+    rows = k * table.mean(axis=1).var(ddof=1)
+    columns = n * table.mean(axis=0).var(ddof=1)
+    total = ((table - table.mean()) ** 2).sum()
+    error = (total - (n - 1) * rows - (k - 1) * columns) / ((n - 1) * (k - 1))
+    expected = (rows - error) / (rows + (k - 1) * error + k * (columns - error) / n)
+    assert intraclass_correlation(ours, theirs) == pytest.approx(expected)
+
+
+def test_a_shift_lowers_the_icc_and_not_the_correlation():
+    values = np.array([1.0, 2, 3, 4])
+    assert intraclass_correlation(values, values) == pytest.approx(1)
+    assert correlation(values + 2, values) == pytest.approx(1)
+    # Rows 10/3, columns 8, error 0: (10/3) / (10/3 + 2 * 8 / 4).
+    assert intraclass_correlation(values + 2, values) == pytest.approx((10 / 3) / (10 / 3 + 4))
+    assert math.isnan(correlation([1, 1], [1, 2]))
+    assert math.isnan(intraclass_correlation([1], [1]))

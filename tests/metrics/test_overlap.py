@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from lungseg3d.metrics import dice, iou, ppv, sensitivity, volume_error
+from lungseg3d.metrics import accuracy, dice, iou, ppv, sensitivity, specificity, volume_error
 
 EMPTY = np.zeros((4, 4, 4), bool)
 
@@ -25,6 +25,9 @@ def test_overlap_of_two_boxes_is_that_of_pencil_and_paper():
     assert sensitivity(prediction, reference) == pytest.approx(64 / 96)
     assert ppv(prediction, reference) == pytest.approx(0.5)
     assert volume_error(prediction, reference) == pytest.approx(32 / 96)
+    # 1,024 voxels: 928 outside the reference, 64 of them predicted; 96 on which they differ.
+    assert specificity(prediction, reference) == pytest.approx(864 / 928)
+    assert accuracy(prediction, reference) == pytest.approx(928 / 1024)
 
 
 def test_two_empty_masks_agree():
@@ -32,6 +35,8 @@ def test_two_empty_masks_agree():
     assert volume_error(EMPTY, EMPTY) == 0.0
     assert math.isnan(sensitivity(EMPTY, EMPTY))
     assert math.isnan(ppv(EMPTY, EMPTY))
+    assert specificity(EMPTY, EMPTY) == accuracy(EMPTY, EMPTY) == 1.0
+    assert math.isnan(specificity(EMPTY, ~EMPTY))
 
 
 def test_one_empty_mask_disagrees():

@@ -30,6 +30,7 @@ def row(network: str, dice: float | None, structure: str = "nodule", test: dict 
         "members_done": 2,
         "cases": 3,
         "empty_predictions": 1,
+        "steps": 321,
         "seed_dice": {"1": 0.61, "2": 0.63},
     }
     return base | values | {"hd95_mm": interval(None if dice is None else 2.5, 2, test)} | cost | more
@@ -49,7 +50,14 @@ def content() -> dict:
     group = {"low": 8.0, "high": None, "unit": "mm", "case_ids": ["case-0", "case-1", "case-2"], "networks": means}
     member = {"network": "a", "fold": 0, "seed": 1, "status": "done", "folder": "a-fold-0-seed-1-abc"}
     facts = {"bundle": "nodules", "training": None, "folds": [0, 1], "seeds": [1, 2], "overrides": {"epochs": "3"}}
-    facts |= {"weights": "model", "jobs": 1, "devices": ["CPU, 2 threads"], "reference": "a", "structures": ["nodule"]}
+    facts |= {
+        "weights": "model",
+        "minutes": None,
+        "jobs": 1,
+        "devices": ["CPU, 2 threads"],
+        "reference": "a",
+        "structures": ["nodule"],
+    }
     rows = [row("a", 0.6), row("b", 0.7, test=TEST)]
     return facts | {"networks": rows, "cases": cases, "size_groups": [group], "members": [member]}
 
@@ -68,6 +76,13 @@ def test_the_page_says_who_is_best_by_how_much_and_how_sure_that_is(content):
     assert "no difference shown" not in text
     assert "without folds 0, 1 in turn" in text
     assert "n = 2" in text  # HD95 is not defined for one of the three
+
+
+def test_an_equal_time_is_said_and_the_steps_that_it_held(content):
+    assert "same time" not in render_comparison(content)
+    html = render_comparison(content | {"minutes": 10.0})
+    assert "as many steps as 10 minutes hold" in html
+    assert ">321<" in html
 
 
 def test_a_difference_that_chance_explains_is_no_difference(content):
