@@ -13,6 +13,7 @@ import typer
 from lungseg3d.cli.check import check, convert
 from lungseg3d.cli.compare import compare
 from lungseg3d.cli.demo import demo
+from lungseg3d.cli.evaluate import evaluate
 from lungseg3d.cli.froc import froc
 from lungseg3d.cli.outcome import DEBUG, EXIT_CODES, with_debug_first
 from lungseg3d.cli.replay import replay
@@ -54,6 +55,7 @@ app.command()(convert)
 app.command()(demo)
 app.command(epilog=EXIT_CODES)(train)
 app.command(epilog=EXIT_CODES)(compare)
+app.command(epilog=EXIT_CODES)(evaluate)
 app.command(epilog=EXIT_CODES)(froc)
 app.command()(replay)
 

@@ -38,6 +38,11 @@ class Box:
         stop = tuple(min(int(n), int(b + m)) for b, m, n in zip(self.stop, margins, within, strict=True))
         return Box(start, stop)  # type: ignore[arg-type]
 
+    def joined(self, other: Box) -> Box:
+        """The smallest box that holds both."""
+        start = tuple(map(min, self.start, other.start))
+        return Box(start, tuple(map(max, self.stop, other.stop)))  # type: ignore[arg-type]
+
     @staticmethod
     def whole(shape: Sequence[int]) -> Box:
         """The box of a whole array."""

@@ -1,6 +1,7 @@
 """Floor 2: datasets, the thorax phantom, synthetic nodules. NumPy and SciPy, never torch."""
 
 from lungseg3d.data.manifests import (
+    label_structures,
     load_datalist,
     make_nodules_lidc_manifest,
     phantom_datalist,
@@ -22,6 +23,7 @@ __all__ = [
     "PhantomNodule",
     "PhantomSpec",
     "Texture",
+    "label_structures",
     "load_datalist",
     "make_nodule_specs",
     "make_nodules_lidc_manifest",

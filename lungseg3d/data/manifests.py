@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lungseg3d
 from lungseg3d.core import LungSegError
+from lungseg3d.core.labels import LABELS, Label
 from lungseg3d.data.manifest_checks import parse_manifest, refuse_manifest
 
-_KEPT_KEYS = ("case_id", "patient", "fold", "facts")
+_KEPT_KEYS = ("case_id", "patient", "fold", "split", "facts")
 
 
 def read_manifest(manifest: Path | str) -> dict[str, Any]:
@@ -31,6 +32,23 @@ def read_manifest(manifest: Path | str) -> dict[str, Any]:
     if found is None:
         raise LungSegError("E_MANIFEST", f"no manifest {manifest}", "Give a JSON file, or the name of a shipped one.")
     return parse_manifest(found.read_bytes(), str(found))
+
+
+def label_structures(content: Mapping[str, Any]) -> dict[int, Label]:
+    """What the values of a manifest's label files mean, by its `structures` (value -> name in `core.labels`).
+
+    Raises:
+        LungSegError: E_MANIFEST when it does not say, or names a structure or value that there is not.
+    """
+    name, known = content.get("name", "the manifest"), {label.name: label for label in LABELS}
+    structures = content.get("structures")
+    if not isinstance(structures, dict) or not structures:
+        refuse_manifest(name, 'it has no "structures", such as {"1": "nodule"}, that says what its label values mean')
+    for value, structure in structures.items():
+        if structure not in known or not value.isdecimal() or value == "0":
+            names = ", ".join(known)
+            refuse_manifest(name, f"structures: {value}: {structure}; expected a whole number and one of {names}")
+    return {int(value): known[structure] for value, structure in structures.items()}
 
 
 def load_datalist(
@@ -115,5 +133,6 @@ def make_nodules_lidc_manifest(folder: Path | str) -> dict[str, Any]:
             "label": {"1": "nodule, one reader's mask"},
             "patient": "one nodule per patient, so a fold of files is a fold of patients",
         },
+        "structures": {"1": "nodule"},
         "cases": cases,
     }

@@ -1,6 +1,8 @@
 """A segmented case for people and programs: CSV, JSON, figures, one self-contained HTML page."""
 
 from lungseg3d.report.comparison import render_comparison
+from lungseg3d.report.disagreement import Disagreement, disagreement_view
+from lungseg3d.report.evaluation import WorstCase, render_evaluation
 from lungseg3d.report.figures import NodulePanel, axial_view, coronal_overview, nodule_panels
 from lungseg3d.report.froc import render_froc
 from lungseg3d.report.page import render_html, render_refusal
@@ -9,13 +11,17 @@ from lungseg3d.report.tables import SCHEMA_VERSION, nodules_csv, result_json
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Disagreement",
     "NodulePanel",
     "Scene",
+    "WorstCase",
     "axial_view",
     "coronal_overview",
+    "disagreement_view",
     "nodule_panels",
     "nodules_csv",
     "render_comparison",
+    "render_evaluation",
     "render_froc",
     "render_html",
     "render_refusal",

@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from lungseg3d.report.numbers import interval_text, number_text, p_text, value_or
 from lungseg3d.report.page import environment
 from lungseg3d.report.plot_parts import SERIES_COLOURS, Mark
 from lungseg3d.report.plots import forest_plot, group_plot, scatter_plot
@@ -34,7 +35,7 @@ def render_comparison(content: Mapping[str, Any]) -> str:
     shown = content["structures"][-1]  # the only one, or the mean of several
     rows = [row for row in content["networks"] if row["structure"] == shown]
     colours = {row["network"]: i for i, row in enumerate(rows)}
-    ranked = sorted(rows, key=lambda row: -_value(row["dice"]["mean"], -1.0))
+    ranked = sorted(rows, key=lambda row: -value_or(row["dice"]["mean"], -1.0))
     measured = [row for row in ranked if row["dice"]["mean"] is not None]
     failed = [member for member in content["members"] if member["status"] != "done"]
     return (
@@ -55,9 +56,9 @@ def render_comparison(content: Mapping[str, Any]) -> str:
             failed=failed,
             done=len(content["members"]) - len(failed),
             cases=max((row["cases"] for row in rows), default=0),
-            number=_number,
-            p_text=_p_text,
-            interval=_interval,
+            number=number_text,
+            p_text=p_text,
+            interval=interval_text,
         )
     )
 
@@ -65,7 +66,7 @@ def render_comparison(content: Mapping[str, Any]) -> str:
 def _plots(
     content: Mapping[str, Any], ranked: Sequence[Mapping[str, Any]], colours: Mapping[str, int], shown: str
 ) -> dict[str, Markup]:
-    marks = {row["network"]: _mark(row["network"], colours, row["dice"], _interval(row["dice"])) for row in ranked}
+    marks = {row["network"]: _mark(row["network"], colours, row["dice"], interval_text(row["dice"])) for row in ranked}
     share = (0.0, 1.0)
     reference = marks[content["reference"]].mean
     plots = {
@@ -77,14 +78,14 @@ def _plots(
             within=share,
         ),
         "cost": scatter_plot(
-            [(_value(row["inference_s"]), marks[row["network"]]) for row in ranked],
+            [(value_or(row["inference_s"]), marks[row["network"]]) for row in ranked],
             "seconds per case",
             "mean Dice",
             "Mean Dice against seconds per case",
             within=share,
         ),
         "parameters": scatter_plot(
-            [(_value(row["parameters_m"]), marks[row["network"]]) for row in ranked],
+            [(value_or(row["parameters_m"]), marks[row["network"]]) for row in ranked],
             "parameters, millions",
             "mean Dice",
             "Mean Dice against parameters",
@@ -95,7 +96,7 @@ def _plots(
         ),
     }
     differences = [
-        _mark(row["network"], colours, test | {"mean": test["difference"]}, _p_text(test["p_holm"]))
+        _mark(row["network"], colours, test | {"mean": test["difference"]}, p_text(test["p_holm"]))
         for row in ranked
         if (test := row["dice"]["test"])
     ]
@@ -114,7 +115,7 @@ def _size_groups(
     content: Mapping[str, Any], shown: str, colours: Mapping[str, int]
 ) -> list[tuple[str, list[tuple[Mark, list[float]]]]]:
     """Each group's name, and for each network the mark and the cases that it sums up."""
-    dice = {(c["network"], c["case_id"]): _value(c["dice"]) for c in content["cases"] if c["structure"] == shown}
+    dice = {(c["network"], c["case_id"]): value_or(c["dice"]) for c in content["cases"] if c["structure"] == shown}
     groups = []
     for group in content["size_groups"]:
         marks = []
@@ -147,7 +148,7 @@ def _table(content: Mapping[str, Any], structure: str, colours: Mapping[str, int
             "colour": SERIES_COLOURS[colours[row["network"]] % len(SERIES_COLOURS)],
             "best": {key: len(rows) > 1 and row[key]["mean"] == best[key] is not None for key in best},
         }
-        for row in sorted(rows, key=lambda row: -_value(row["dice"]["mean"], -1.0))
+        for row in sorted(rows, key=lambda row: -value_or(row["dice"]["mean"], -1.0))
     ]
 
 
@@ -162,28 +163,5 @@ def _tests(rows: Sequence[Mapping[str, Any]], reference: str) -> list[dict[str, 
 
 
 def _mark(name: str, colours: Mapping[str, int], values: Mapping[str, float | None], note: str = "") -> Mark:
-    mean, low, high = (_value(values[key]) for key in ("mean", "low", "high"))
+    mean, low, high = (value_or(values[key]) for key in ("mean", "low", "high"))
     return Mark(name, colours[name], mean, low, high, note)
-
-
-def _value(number: float | None, otherwise: float = math.nan) -> float:
-    return otherwise if number is None else number
-
-
-def _number(value: float | None, digits: int = 0, sign: bool = False) -> str:
-    """A number for people: a true minus, a dash where it is not defined."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{round(value, digits) + 0.0:{'+' if sign else ''}.{digits}f}".replace("-", "−")
-
-
-def _interval(values: Mapping[str, Any], digits: int = 3) -> str:
-    if values["mean"] is None:
-        return "–"
-    return f"{_number(values['mean'], digits)} ({_number(values['low'], digits)}–{_number(values['high'], digits)})"
-
-
-def _p_text(p: float | None) -> str:
-    if p is None:
-        return "p –"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from lungseg3d.report.plot_parts import (
     SERIES_COLOURS,
     Axis,
@@ -56,9 +58,7 @@ def froc_plot(curves: Sequence[Curve], title: str) -> str:
     return svg_page(_WIDTH, _HEIGHT, title, [*parts, *(_drawn(curve, x_axis, y_axis) for curve in curves)])
 
 
-def reliability_plot(
-    confidence: Sequence[float], share: Sequence[float], counts: Sequence[float], title: str
-) -> str:
+def reliability_plot(confidence: Sequence[float], share: Sequence[float], counts: Sequence[float], title: str) -> str:
     """Share of true findings against mean confidence, a dot for each bin with its number; dashed: as it should be."""
     x_axis, y_axis = Axis(0.0, 1.0, _LEFT, _RIGHT), Axis(0.0, 1.0, _BOTTOM, _TOP)
     parts = [grid_x(x_axis, _TOP, _BOTTOM, "confidence"), grid_y(y_axis, _LEFT, _RIGHT, "share that are nodules")]
@@ -70,7 +70,10 @@ def reliability_plot(
             said = f"{count:g} findings of confidence {sure:.2f}: {true:.2f} are nodules"
             radius = 4 + 8 * math.sqrt(count / most)
             parts.append(svg_dot(x_axis.at(sure), y_axis.at(true), round(radius, 1), mark, said, ' opacity="0.8"'))
-            parts.append(svg_text(x_axis.at(sure), y_axis.at(true) - radius - 4, f"{count:g}", "middle", "soft"))
+            above = y_axis.at(true) - radius - 4
+            below = y_axis.at(true) + radius + 14
+            place = above if above > _TOP + 8 else below
+            parts.append(svg_text(x_axis.at(sure), place, f"{count:g}", "middle", "soft"))
     return svg_page(_WIDTH, _HEIGHT, title, parts)
 
 
@@ -102,16 +105,13 @@ def difference_plot(
 
 
 def _drawn(curve: Curve, x_axis: Axis, y_axis: Axis) -> str:
-    """The line, cut at the ends of the axis, and its points with intervals."""
+    """The line between the ends of the axis, level beyond its own, and its points with intervals."""
     colour = SERIES_COLOURS[curve.colour % len(SERIES_COLOURS)]
-    places = []
-    for x, y in zip(curve.x, curve.y, strict=True):
-        if x >= x_axis.low:
-            places.append((x_axis.at(min(x, x_axis.high)), y_axis.at(y)))
-        if x > x_axis.high:
-            break
+    ends = [(x, float(np.interp(x, curve.x, curve.y))) for x in (x_axis.low, x_axis.high)]
+    inside = [(x, y) for x, y in zip(curve.x, curve.y, strict=True) if x_axis.low < x < x_axis.high]
+    places = [(x_axis.at(x), y_axis.at(y)) for x, y in (ends[0], *inside, ends[1])]
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in _thinned(places))
-    parts = [f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>'] if points else []
+    parts = [f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>']
     for x, mean, low, high in curve.marks:
         mark = Mark(curve.name, curve.colour, mean, low, high)
         style = f'stroke="{colour}" stroke-width="1.8" opacity="0.6"'

@@ -49,6 +49,10 @@ class Picture:
             pen.line(points, fill=255, width=max(1, round(width * _OVERSAMPLING)), joint="curve")
         self._image.paste(colour, mask=cover.reduce(_OVERSAMPLING))
 
+    def tint(self, mask: np.ndarray, colour: Colour, opacity: float) -> None:
+        """Colour over the picture pixels where `mask`, bool (height, width), is true; `opacity` 0 to 1."""
+        self._image.paste(colour, mask=Image.fromarray((mask * round(255 * opacity)).astype(np.uint8)))
+
     def draw_name(self, name: str, around: tuple[float, float, float, float], colour: Colour) -> None:
         """A short name beside the box `around` (left, top, right, bottom), where it covers no other name."""
         font = _font(self._font_size)

@@ -1,0 +1,84 @@
+"""`lungseg3d evaluate`: what a folder of predictions is worth, against the references of a manifest.
+
+In: the command line. Out: tables, a page; an exit code. Knows no metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lungseg3d.cli.console import complain, progress, say, say_table
+from lungseg3d.cli.outcome import outcome_of, reporting_errors
+
+
+def _folder(option: str, text: str) -> Any:
+    return typer.Option(option, metavar="DIR", exists=True, file_okay=False, help=text)
+
+
+@reporting_errors
+def evaluate(
+    manifest: Annotated[str, typer.Option("--manifest", "-m", metavar="JSON", help="File, or a shipped one's name.")],
+    predictions: Annotated[Path, _folder("--predictions", "Results of segment, or <case_id>.nii.gz for each case.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", file_okay=False, help="Folder for the results.")],
+    data: Annotated[Path | None, _folder("--data", "Where the manifest's paths start; default: beside it.")] = None,
+    split: Annotated[str | None, typer.Option("--split", metavar="NAME", help="Cases of this split only.")] = None,
+    fold: Annotated[int | None, typer.Option("--fold", min=0, help="Cases of this fold only.")] = None,
+    against: Annotated[Path | None, _folder("--against", "Other predictions, to test against.")] = None,
+    least_iou: Annotated[
+        float, typer.Option("--least-iou", min=0.001, max=1.0, help="Overlap from which a nodule is found.")
+    ] = 0.1,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the ten worst cases.")] = True,
+) -> int:
+    """Measure predictions against the references of a manifest: voxels, nodules, confidence, volumes."""
+    from lungseg3d.workflows.evaluate import EvaluateOptions
+    from lungseg3d.workflows.evaluate import evaluate as evaluate_predictions
+
+    options = EvaluateOptions(data, split, fold, against, least_iou, pictures)
+    with progress() as on_progress:
+        done = evaluate_predictions(manifest, predictions, out, options, on_progress)
+    for table in _tables(done.content):
+        say_table(table)
+    for failure in done.content["failed"]:
+        complain(f"{failure['code']}: {failure['message']}\n{failure['remedy']}")
+    say(f"Wrote {done.page}")
+    return outcome_of(done.statuses)
+
+
+def _tables(content: Mapping[str, Any]) -> list[Any]:
+    from rich.table import Table
+
+    voxels = Table(box=None, pad_edge=False)
+    for title in ("structure", "n", "Dice (95 %)", "IoU", "HD95 mm", "NSD 1 mm", "volume error"):
+        voxels.add_column(title, justify="left" if title == "structure" else "right")
+    for name, values in content["structures"].items():
+        cells = (_text(values[key]["mean"], digits) for key, digits in _SHOWN)
+        voxels.add_row(name, str(values["dice"]["n"]), _interval(values["dice"]), *cells)
+    tables = [voxels] if content["structures"] else []
+    if content["nodules"]:
+        nodules = Table(box=None, pad_edge=False)
+        for title in ("nodules", "n", "found (95 %)", "false", "Dice (95 %)", "Dice of found"):
+            nodules.add_column(title, justify="left" if title == "nodules" else "right")
+        strata = content["nodules"]
+        for row in ({"name": "all", **strata["all"]}, *strata["by_size"], *strata["by_texture"]):
+            false = str(row["marks"] - row["found"]) if row["marks"] else "–"
+            numbers = (_interval(row["detection"]), false, _interval(row["dice"]))
+            nodules.add_row(row["name"], str(row["nodules"]), *numbers, _text(row["dice_of_found"]["mean"], 3))
+        tables.append(nodules)
+    return tables
+
+
+_SHOWN = (("iou", 3), ("hd95_mm", 2), ("nsd_1mm", 3), ("volume_error", 3))
+
+
+def _interval(values: Mapping[str, Any]) -> str:
+    if values["mean"] is None:
+        return "–"
+    return f"{_text(values['mean'], 3)} ({_text(values['low'], 3)}-{_text(values['high'], 3)})"
+
+
+def _text(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

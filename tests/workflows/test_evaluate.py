@@ -1,0 +1,236 @@
+"""`evaluate`: known masks through the program, what it refuses, and that twice is the same."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from lungseg3d.cli.program import app
+from lungseg3d.core import LungSegError, UsageError, Volume
+from lungseg3d.io import write_labels, write_volume
+from lungseg3d.workflows.evaluate import EvaluateOptions, evaluate
+from lungseg3d.workflows.evaluate_cases import measure_mask
+
+AFFINE = np.diag([2.0, 1.0, 1.0, 1.0])
+SHAPE = (24, 30, 20)
+
+
+def boxes(*parts: tuple[int, tuple[int, int, int], tuple[int, int, int]]) -> np.ndarray:
+    """(value, start, size) of each box."""
+    found = np.zeros(SHAPE, np.uint8)
+    for value, start, size in parts:
+        found[tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))] = value
+    return found
+
+
+REFERENCES = {
+    "one": boxes((1, (4, 4, 4), (4, 8, 8))),
+    "two": boxes((1, (2, 2, 2), (4, 8, 8)), (1, (14, 18, 8), (4, 8, 8))),
+    "none": boxes(),
+}
+PREDICTIONS = {
+    "one": boxes((3, (4, 4, 4), (2, 8, 8))),  # half of it: Dice 2/3
+    "two": boxes((3, (2, 2, 2), (4, 8, 8))),  # one equal, one missed
+    "none": boxes((3, (10, 10, 10), (2, 4, 4))),  # nothing there: false
+}
+CONFIDENCE = {"one": 0.9, "two": 0.8, "none": 0.3}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three cases of two patients and their results as `segment` leaves them."""
+    cases = []
+    for name, label in REFERENCES.items():
+        folder = tmp_path / "data"
+        folder.mkdir(exist_ok=True)
+        hu = np.where(label > 0, 30, -850).astype(np.int16)
+        hu[-2:] = 40  # a wall: without tissue a CT is none
+        write_volume(folder / f"{name}.nii.gz", Volume(hu, AFFINE))
+        write_labels(folder / f"{name}-label.nii.gz", Volume(label, AFFINE))
+        facts = {"texture": 5} if name == "one" else {}
+        files = {"image": f"{name}.nii.gz", "label": f"{name}-label.nii.gz"}
+        case = {"case_id": name, "patient": "a" if name == "one" else "b", "fold": int(name == "one")}
+        cases.append({**case, "split": "test" if name != "none" else "empty", "files": files, "facts": facts})
+        result = tmp_path / "results" / name
+        result.mkdir(parents=True)
+        write_labels(result / "labels.nii.gz", Volume(PREDICTIONS[name], AFFINE))
+        write_labels(result / "nodules.nii.gz", Volume((PREDICTIONS[name] > 0).astype(np.uint16), AFFINE))
+        (result / "result.json").write_text(json.dumps({"nodules": [{"id": 1, "confidence": CONFIDENCE[name]}]}))
+    content = {"name": "boxes", "source": "the test", "structures": {"1": "nodule"}, "cases": cases}
+    (tmp_path / "data" / "boxes.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def run(data: Path, **options) -> dict:
+    done = evaluate(data / "data" / "boxes.json", data / "results", data / "out", EvaluateOptions(**options))
+    return json.loads(json.dumps(done.content))
+
+
+def test_known_boxes_have_known_numbers(data):
+    found = run(data)
+    assert found["structures"]["nodule"]["dice"]["mean"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3, abs=1e-6)
+    assert found["structures"]["nodule"]["volume_error"]["n"] == 2  # not defined where nothing is
+    assert found["structures"]["nodule"]["hd95_mm"]["n"] == 2
+    nodules = found["nodules"]["all"]
+    assert (nodules["nodules"], nodules["found"], nodules["marks"]) == (3, 2, 3)
+    assert nodules["detection"]["mean"] == pytest.approx(2 / 3, abs=1e-6)
+    assert nodules["precision"]["mean"] == pytest.approx(2 / 3, abs=1e-6)
+    assert nodules["dice"]["mean"] == pytest.approx((2 / 3 + 1 + 0) / 3, abs=1e-6)
+    assert nodules["dice_of_found"]["mean"] == pytest.approx((2 / 3 + 1) / 2, abs=1e-6)
+    assert [(row["name"], row["nodules"]) for row in found["nodules"]["by_texture"]] == [("solid", 1)]
+    # 8 x 8 x 8 mm are a sphere of 9.9 mm; the false one has 64 mm3.
+    assert [(row["name"], row["nodules"], row["marks"]) for row in found["nodules"]["by_size"]] == [
+        ("below 6 mm", 0, 1),
+        ("8 to 15 mm", 3, 2),
+    ]
+    assert found["agreement"]["nodule_mm3"]["bias"] == pytest.approx(-128)
+    # By falling confidence two hits, then the false one, on three scans.
+    assert found["froc"]["sensitivity"] == [pytest.approx(2 / 3, abs=1e-6)] * 7
+    assert found["calibration"]["ece"] == pytest.approx((0.1 + 0.2 + 0.3) / 3, abs=1e-6)
+    assert found["patients"] == 2
+
+
+def test_the_tables_have_a_row_a_case_and_a_row_a_nodule(data):
+    run(data)
+    cases = list(csv.DictReader((data / "out" / "cases.csv").open()))
+    assert [(row["case_id"], row["dice"], row["reference_mm3"]) for row in cases] == [
+        ("one", "0.666667", "512.0"),
+        ("two", "0.666667", "1024.0"),
+        ("none", "0.0", "0.0"),
+    ]
+    nodules = list(csv.DictReader((data / "out" / "nodules.csv").open()))
+    assert [row["outcome"] for row in nodules] == ["found", "found", "missed", "false"]
+    assert nodules[0]["centre_ras_mm"] == "11 7.5 7.5"
+    page = (data / "out" / "evaluation.html").read_text()
+    assert "Research use only" in page
+    assert page.count("data:image/jpeg") == 3
+
+
+def test_twice_is_byte_for_byte_the_same(data):
+    written = []
+    for name in ("out", "again"):
+        evaluate(data / "data" / "boxes.json", data / "results", data / name, EvaluateOptions(against=data / "results"))
+        written.append({path.name: path.read_bytes() for path in (data / name).iterdir()})
+    assert set(written[0]) == {"cases.csv", "nodules.csv", "summary.json", "evaluation.html"}
+    assert written[0] == written[1]
+
+
+def test_splits_and_folds_choose_cases(data):
+    assert run(data, split="test")["cases"] == 2
+    assert run(data, fold=1)["cases"] == 1
+    with pytest.raises(UsageError, match="E_NO_SPLIT") as caught:
+        run(data, split="tset")
+    assert "Splits: empty, test; folds: 0, 1." in str(caught.value)
+    with pytest.raises(UsageError, match="no case in fold 4"):
+        run(data, fold=4)
+
+
+def test_label_maps_by_case_id_have_the_values_of_the_manifest_and_their_parts_are_nodules(data):
+    flat = data / "flat"
+    flat.mkdir()
+    for name, label in PREDICTIONS.items():
+        # Stored with the first axis reversed, as another program may write it.
+        flipped = np.diag([-2.0, 1.0, 1.0, 1.0])
+        flipped[0, 3] = 2.0 * (SHAPE[0] - 1)
+        write_labels(flat / f"{name}.nii.gz", Volume((label[::-1] > 0).astype(np.uint8), flipped))
+    ours = evaluate(data / "data" / "boxes.json", flat, data / "flat-out").content
+    theirs = run(data)
+    assert ours["structures"] == theirs["structures"]
+    assert ours["nodules"] == theirs["nodules"]
+    assert ours["froc"] is None  # label maps carry no confidence
+
+
+def test_a_case_without_a_prediction_or_on_another_grid_is_named_and_the_others_go_on(data):
+    (data / "results" / "one" / "labels.nii.gz").unlink()
+    write_labels(data / "results" / "two" / "labels.nii.gz", Volume(PREDICTIONS["two"], np.eye(4)))
+    words = ["evaluate", "-m", str(data / "data" / "boxes.json"), "--predictions", str(data / "results")]
+    ran = CliRunner().invoke(app, [*words, "--out", str(data / "out")])
+    assert ran.exit_code == 8, ran.output
+    assert "E_NO_PREDICTION: one: results has neither one/labels.nii.gz nor one.nii.gz" in ran.output
+    assert "E_GRID_MISMATCH: two: the prediction has (24, 30, 20) voxels of 1 x 1 x 1 mm" in ran.output
+    summary = json.loads((data / "out" / "summary.json").read_text())
+    assert (summary["cases"], summary["evaluated"]) == (3, 1)
+    assert [failure["case_id"] for failure in summary["failed"]] == ["one", "two"]
+    rows = list(csv.DictReader((data / "out" / "cases.csv").open()))
+    assert [row["issue"] for row in rows] == ["E_NO_PREDICTION", "E_GRID_MISMATCH", ""]
+
+
+def test_nothing_to_evaluate_ends_with_3(data):
+    (data / "empty").mkdir()
+    words = ["evaluate", "-m", str(data / "data" / "boxes.json"), "--predictions", str(data / "empty")]
+    assert CliRunner().invoke(app, [*words, "--out", str(data / "out")]).exit_code == 3
+
+
+def test_a_comparison_is_case_by_case_on_the_cases_that_both_have(data):
+    other = data / "other"
+    other.mkdir()
+    for name in ("one", "two"):
+        write_labels(other / f"{name}.nii.gz", Volume(REFERENCES[name], AFFINE))
+    found = run(data, against=other)["comparison"]
+    assert found["cases"] == 2
+    assert found["structures"]["nodule"]["dice"]["mean"] == pytest.approx(-1 / 3, abs=1e-6)
+    assert found["nodule_dice"]["n"] == 3
+
+
+def test_what_is_ignored_is_in_neither_mask(data):
+    manifest = json.loads((data / "data" / "boxes.json").read_text())
+    manifest["cases"] = manifest["cases"][:1]
+    manifest["cases"][0]["files"]["ignore"] = "ignore.nii.gz"
+    write_labels(data / "data" / "ignore.nii.gz", Volume(boxes((1, (6, 4, 4), (1, 8, 8))), AFFINE))
+    for margin, dice in ((0, 0.8), (1, 1.0)):
+        (data / "data" / "boxes.json").write_text(json.dumps(manifest | {"ignore_margin_voxels": margin}))
+        assert run(data)["structures"]["nodule"]["dice"]["mean"] == pytest.approx(dice, abs=1e-6)
+
+
+def test_lungs_are_judged_with_the_nodules_in_them(data):
+    manifest = json.loads((data / "data" / "boxes.json").read_text())
+    manifest |= {"structures": {"4": "right_lung", "3": "left_lung"}, "cases": manifest["cases"][:1]}
+    (data / "data" / "boxes.json").write_text(json.dumps(manifest))
+    right, left = (4, (2, 2, 2), (6, 20, 16)), (3, (14, 2, 2), (6, 20, 16))
+    write_labels(data / "data" / "one-label.nii.gz", Volume(boxes(right, left), AFFINE))
+    ours = boxes((1, *right[1:]), (2, *left[1:]), (3, (4, 6, 6), (3, 4, 4)))
+    write_labels(data / "results" / "one" / "labels.nii.gz", Volume(ours, AFFINE))
+    found = run(data)
+    assert {name: values["dice"]["mean"] for name, values in found["structures"].items()} == {
+        "right_lung": 1.0,
+        "left_lung": 1.0,
+    }
+    assert found["nodules"] is None
+    assert found["grades"] is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"structures": None}, "says what its label values mean"),
+        ({"structures": {"1": "nodules"}}, "expected a whole number and one of right_lung, left_lung, nodule"),
+        ({"structures": {"0": "nodule"}}, "expected a whole number"),
+    ],
+)
+def test_a_manifest_that_does_not_say_what_its_values_mean_is_refused(data, changed, said):
+    path = data / "data" / "boxes.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    with pytest.raises(LungSegError, match="E_MANIFEST") as caught:
+        run(data)
+    assert said in str(caught.value)
+
+
+def test_every_voxel_metric_of_two_boxes_by_hand():
+    reference, prediction = np.zeros((2, 20, 10, 10), bool)
+    reference[2:10, 2:6, 2:6] = True
+    prediction[3:11, 2:6, 2:6] = True
+    found = measure_mask(prediction, reference, (1.0, 1.0, 1.0))
+    assert found["dice"] == pytest.approx(7 / 8)
+    assert found["hd95_mm"] == 1.0
+    assert found["nsd_1mm"] == 1.0
+    assert found["volume_error"] == 0.0
+    assert found["specificity"] == pytest.approx(1 - 16 / (2000 - 128))
+    empty = measure_mask(np.zeros_like(reference), np.zeros_like(reference), (1, 1, 1))
+    assert (empty["dice"], empty["hd95_mm"], empty["ppv"]) == (1.0, 0.0, None)
+    missed = measure_mask(np.zeros_like(reference), reference, (1, 1, 1))
+    assert (missed["dice"], missed["hd95_mm"], missed["nsd_2mm"]) == (0.0, None, 0.0)
