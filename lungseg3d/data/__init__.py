@@ -1,5 +1,6 @@
 """Floor 2: datasets, the thorax phantom, synthetic nodules. NumPy and SciPy, never torch."""
 
+from lungseg3d.data.implants import Donor, free_places, implant, random_turn
 from lungseg3d.data.manifests import (
     label_structures,
     load_datalist,
@@ -18,11 +19,14 @@ from lungseg3d.data.phantom_nodules import (
 )
 
 __all__ = [
+    "Donor",
     "NoduleSpec",
     "Phantom",
     "PhantomNodule",
     "PhantomSpec",
     "Texture",
+    "free_places",
+    "implant",
     "label_structures",
     "load_datalist",
     "make_nodule_specs",
@@ -32,5 +36,6 @@ __all__ = [
     "nodule_hu",
     "nodule_occupancy",
     "phantom_datalist",
+    "random_turn",
     "read_manifest",
 ]
