@@ -1,10 +1,10 @@
 """How many nodules are found in whole CTs, and at how many false ones: real nodules of a held-out fold, put into CTs.
 
 Every nodule of `nodules_lidc` is put, turned at random, into a lung of a CT that no training saw (`lung1-001`,
-`ricord-000082`), those of a fold into one copy of each CT, and segmented by `lungseg3d segment` with the weights of the
-fold that held it out. `lungseg3d evaluate` then counts: a nodule is found where one that was predicted overlaps it by an
-IoU of 0.1. All else counts as false, although both CTs are of sick lungs and nobody read them for nodules: what the
-same weights mark in the CTs as they were is counted beside it.
+`ricord-000082`), those of a fold into one copy of each CT, and segmented by `lungseg3d segment` with the weights of
+the fold that held it out. `lungseg3d evaluate` then counts: a nodule is found where one that was predicted overlaps it
+by an IoU of 0.1. All else counts as false, although both CTs are of sick lungs and nobody read them for nodules: what
+the same weights mark in the CTs as they were is counted beside it.
 
     python -m benchmarks.semi_synthetic --weights 'runs/fold-{fold}/model.pt' --data ../shared/data
 """

@@ -32,12 +32,13 @@ def evaluate(
         float, typer.Option("--least-iou", min=0.001, max=1.0, help="Overlap from which a nodule is found.")
     ] = 0.1,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the ten worst cases.")] = True,
+    track: Annotated[bool, typer.Option("--track", help="Log to MLFLOW_TRACKING_URI, else to OUT/mlruns.db.")] = False,
 ) -> int:
     """Measure predictions against the references of a manifest: voxels, nodules, confidence, volumes."""
     from lungseg3d.workflows.evaluate import EvaluateOptions
     from lungseg3d.workflows.evaluate import evaluate as evaluate_predictions
 
-    options = EvaluateOptions(data, split, fold, against, least_iou, pictures)
+    options = EvaluateOptions(data, split, fold, against, least_iou, pictures, track)
     with progress() as on_progress:
         done = evaluate_predictions(manifest, predictions, out, options, on_progress)
     for table in _tables(done.content):

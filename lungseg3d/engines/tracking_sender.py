@@ -7,7 +7,6 @@ training. Knows no engine.
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lungseg3d.engines.tracking_journal import Journal
-from lungseg3d.engines.tracking_store import Refused, Store, store_key, without_password
+from lungseg3d.engines.tracking_store import Refused, Store, store_key, what_failed, without_password
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +107,7 @@ class Sender:
             self.refused += 1
             return True
         except Exception as error:
-            said = _one_line(error)
+            said = what_failed(error)
             if operation["op"] in _FILES and self._answers():
                 self._deferred.add(operation["n"])
                 self.file_failure = said
@@ -147,10 +146,3 @@ class Sender:
 
 def _name(operation: dict[str, Any]) -> str:
     return str(operation.get("name") or operation.get("path") or "")
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    # MLflow's messages repeat the URI of the request, with user name and password.
-    text = re.sub(r"//[^/\s@]*@", "//", text)
-    return text if len(text) < 240 else f"{text[:160]} ... {text[-70:]}"

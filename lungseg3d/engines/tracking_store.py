@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ class Store:
             getattr(self, "_" + operation["op"])(operation, run_id)
         except MlflowException as error:
             if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
-                raise Refused(str(error).splitlines()[0][:300]) from error
+                raise Refused(what_failed(error)) from error
             raise
         return None
 
@@ -200,6 +201,13 @@ def without_password(tracking_uri: str) -> str:
     """A URI without user name and password."""
     parts = urlsplit(tracking_uri)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else tracking_uri
+
+
+def what_failed(error: BaseException) -> str:
+    """An error in one line, without the user name and password that MLflow's messages repeat."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"//[^/\s@]*@", "//", text)
+    return text if len(text) < 240 else f"{text[:160]} ... {text[-70:]}"
 
 
 def store_key(tracking_uri: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lungseg3d.engines.tracking_store import Store, own_store, without_password
+from lungseg3d.engines.tracking_store import Store, own_store, what_failed, without_password
 from lungseg3d.workflows.compare_plan import Plan, member_name, parent_name
 from lungseg3d.workflows.compare_tables import METRICS
 
@@ -33,7 +33,7 @@ def _never_in_the_way(action: Callable[..., None]) -> Callable[..., None]:
             action(plan, *arguments)
         except Exception as error:
             uri = without_password(tracking_uri_of(plan.out))
-            logger.warning(f"W_TRACKING_OFFLINE: {uri}: {type(error).__name__}: {str(error).splitlines()[0][:300]}")
+            logger.warning(f"W_TRACKING_OFFLINE: {uri}: {what_failed(error)}")
 
     return guarded
 

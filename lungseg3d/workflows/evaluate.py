@@ -43,6 +43,7 @@ class EvaluateOptions:
         against: another folder of predictions of the same cases.
         least_iou: overlap from which a nodule is found.
         pictures: whether the worst cases are drawn, for which their CTs are read.
+        track: whether means and files go to MLflow.
     """
 
     data: Path | None = None
@@ -51,6 +52,7 @@ class EvaluateOptions:
     against: Path | None = None
     least_iou: float = LEAST_IOU
     pictures: bool = True
+    track: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,17 @@ def evaluate(
     summary = summary_of(scores, **facts)
     worst = _worst(scores, entries, predictions, rules) if options.pictures else []
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "cases.csv", _cases_csv(scores))
+    texts = {"cases.csv": _cases_csv(scores)}
     if any(NODULE.name in score.structures for score in scores):
-        write_text(out / "nodules.csv", _nodules_csv(scores))
-    write_text(out / "evaluation.html", render_evaluation(summary, worst))
-    write_text(out / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        texts["nodules.csv"] = _nodules_csv(scores)
+    texts["evaluation.html"] = render_evaluation(summary, worst)
+    texts["summary.json"] = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    for name, text in texts.items():
+        write_text(out / name, text)
+    if options.track:
+        from lungseg3d.workflows.evaluate_tracking import track_evaluation
+
+        track_evaluation(summary, out, [out / name for name in texts])
     statuses = ["done" if score.issue is None else "failed" for score in scores]
     return Evaluated(summary, statuses, out / "evaluation.html")
 

@@ -120,6 +120,30 @@ def test_twice_is_byte_for_byte_the_same(data):
     assert written[0] == written[1]
 
 
+def test_means_and_files_go_to_mlflow_where_asked(data, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    run(data, track=True)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{data / 'out' / 'mlruns.db'}")
+    experiment = client.get_experiment_by_name("evaluate-boxes")
+    (tracked,) = client.search_runs([experiment.experiment_id])
+    assert tracked.info.status == "FINISHED"
+    assert tracked.info.run_name.startswith("results-")
+    assert tracked.data.metrics["nodules/detection"] == pytest.approx(2 / 3, abs=1e-6)
+    assert tracked.data.metrics["dice/nodule"] == pytest.approx(4 / 9, abs=1e-6)
+    files = {item.path for item in client.list_artifacts(tracked.info.run_id)}
+    assert files == {"cases.csv", "nodules.csv", "summary.json", "evaluation.html"}
+
+
+def test_a_tracking_server_that_is_down_is_a_warning(data, monkeypatch, caplog):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    run(data, track=True)
+    assert "W_TRACKING_OFFLINE" in caplog.text
+    assert "secret" not in caplog.text
+    assert (data / "out" / "summary.json").is_file()
+
+
 def test_splits_and_folds_choose_cases(data):
     assert run(data, split="test")["cases"] == 2
     assert run(data, fold=1)["cases"] == 1
