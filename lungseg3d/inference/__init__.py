@@ -3,6 +3,7 @@
 from lungseg3d.inference.bundle import Bundle, open_bundle, shipped_bundle
 from lungseg3d.inference.lungs import LungsOnSourced, SegmentLungsd
 from lungseg3d.inference.nodules import NodulesOnSourced
+from lungseg3d.inference.outlines import OutlineCandidatesd
 from lungseg3d.inference.saving import SaveLabelMapsd
 from lungseg3d.inference.second_look import SecondLookd
 from lungseg3d.inference.windows import WindowInferer
@@ -11,6 +12,7 @@ __all__ = [
     "Bundle",
     "LungsOnSourced",
     "NodulesOnSourced",
+    "OutlineCandidatesd",
     "SaveLabelMapsd",
     "SecondLookd",
     "SegmentLungsd",

@@ -7,7 +7,6 @@ Knows no file and no label.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -15,12 +14,11 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.networks.utils import eval_mode
 from monai.transforms import MapTransform
 from scipy import ndimage
 
 from lungseg3d.core import Box
-from lungseg3d.tensors import autocast_for, resolve_precision
+from lungseg3d.inference.views import MirroredViews
 
 _BORDER_VOXELS = 3  # how far the second look may move a candidate's border outwards
 
@@ -53,10 +51,9 @@ class SecondLookd(MapTransform):
         precision: str = "auto",
     ) -> None:
         super().__init__(keys)
-        self.network, self.image_key, self.roi_size = network, image_key, roi_size
+        self.views = MirroredViews(network, flips, precision)
+        self.image_key, self.roi_size = image_key, roi_size
         self.threshold, self.peak, self.least_voxels = threshold, peak, least_voxels
-        self.precision = precision
-        self.views = [axes for r in range(len(flips) + 1) for axes in itertools.combinations(flips, r)]
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -78,7 +75,7 @@ class SecondLookd(MapTransform):
             box = Box(tuple(s.start for s in place), tuple(s.stop for s in place))
             window = self._window(box, first.shape)
             x, y, z = window.slices
-            probability = self._mean_over_views(image[:, x, y, z])
+            probability = self.views.mean(image[:, x, y, z])
             reach = box.grown(_BORDER_VOXELS, within=first.shape)
             near = ndimage.binary_dilation(pieces[reach.slices] == number, iterations=_BORDER_VOXELS)
             inside = Box(
@@ -98,15 +95,3 @@ class SecondLookd(MapTransform):
             start.append(begin)
             stop.append(begin + side)
         return Box(tuple(start), tuple(stop))  # type: ignore[arg-type]
-
-    def _mean_over_views(self, patch: torch.Tensor) -> np.ndarray:
-        """Foreground probability of (1, x, y, z), the mean of all views, as (x, y, z)."""
-        device = next(self.network.parameters()).device
-        dims = [tuple(axis + 1 for axis in axes) for axes in self.views]
-        views = torch.stack([patch.flip(axes) if axes else patch for axes in dims]).to(device)
-        # MONAI post-processes after it has put the network back into training mode.
-        with eval_mode(self.network), autocast_for(resolve_precision(self.precision, device), device):
-            logits = self.network(views.contiguous(memory_format=torch.channels_last_3d))
-        found = 1 - logits.float().softmax(dim=1)[:, :1]
-        back = [view.flip(axes) if axes else view for view, axes in zip(found, dims, strict=True)]
-        return torch.stack(back).mean(dim=0)[0].cpu().numpy()

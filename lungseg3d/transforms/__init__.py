@@ -6,6 +6,7 @@ from lungseg3d.transforms.reading import ReadCTd, ReadLabelsd
 from lungseg3d.transforms.sources import (
     AirOutsideLungsd,
     EmptyLabeld,
+    LabelCentresd,
     LungCentresd,
     LungsByRulesd,
     MakePhantomd,
@@ -15,6 +16,7 @@ from lungseg3d.transforms.sources import (
 __all__ = [
     "AirOutsideLungsd",
     "EmptyLabeld",
+    "LabelCentresd",
     "LimitNoised",
     "LungCentresd",
     "LungsByRulesd",

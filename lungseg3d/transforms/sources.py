@@ -103,6 +103,30 @@ class LungCentresd(MapTransform):
         return away_mm <= self.distance_mm if ignore.array.any() else np.zeros(ignore.shape, dtype=bool)
 
 
+class LabelCentresd(MapTransform):
+    """Where patches are centred that show each labelled thing in their middle: one voxel of each, at its centre.
+
+    Args:
+        keys: label map (1, X, Y, Z); connected pieces are one thing each.
+        output_key: mask (1, X, Y, Z) uint8 of the centres.
+    """
+
+    def __init__(self, keys: KeysCollection, output_key: str = "centres") -> None:
+        super().__init__(keys)
+        self.output_key = output_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            volume = to_volume(d[key])
+            centres = np.zeros(volume.shape, np.uint8)
+            pieces, count = ndimage.label(volume.array > 0, structure=np.ones((3, 3, 3)))
+            for centre in ndimage.center_of_mass(volume.array > 0, pieces, range(1, count + 1)):
+                centres[tuple(np.rint(centre).astype(int))] = 1
+            d[self.output_key] = to_meta_tensor(volume.with_array(centres))
+        return d
+
+
 class EmptyLabeld(MapTransform):
     """A label map of background on the grid of the image under `keys`: a case in which nothing is marked."""
 

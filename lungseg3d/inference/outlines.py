@@ -1,0 +1,119 @@
+"""Each candidate outlined anew by a network made for that, with the candidate in the middle of its window.
+
+In: image, probabilities that hold candidates, the network. Out: probabilities of the outlines, 0.5 at their border.
+Finding and outlining are two tasks: what finds must weigh everything in view, what outlines is told where to look.
+Knows no file and no label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from scipy import ndimage
+
+from lungseg3d.inference.views import MirroredViews
+
+_NEAR_VOXELS = 8.0
+"""Of several pieces in a window that one counts whose probability lies nearest to the middle, by this Gaussian's SD."""
+
+
+class OutlineCandidatesd(MapTransform):
+    """Replace the probabilities of each candidate by those of its outline.
+
+    Args:
+        keys: probabilities (1, X, Y, Z) on the working grid, 0 away from candidates.
+        network: gives logits (B, 2, ...) of images (B, 1, ...) for what lies in their middle.
+        image_key: the network's input (1, X, Y, Z) in [0, 1].
+        roi_size: side of the window in voxels; larger for candidates that nearly fill it.
+        flips: axes to mirror; all their combinations are views.
+        peak: candidates that never reach this probability are dropped.
+        threshold: probability of the network at an outline; it becomes 0.5.
+        seed_middle: take the middle of the image for a candidate, whatever was found there: for crops that somebody cut
+            around a nodule.
+        most_seeded_voxels: longest side of an image whose middle is taken; in larger ones it means nothing.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        network: torch.nn.Module,
+        image_key: str = "image",
+        roi_size: int = 48,
+        flips: Sequence[int] = (0, 1, 2),
+        peak: float = 0.99,
+        threshold: float = 0.5,
+        seed_middle: bool = False,
+        most_seeded_voxels: int = 80,
+        precision: str = "auto",
+    ) -> None:
+        super().__init__(keys)
+        self.views = MirroredViews(network, flips, precision)
+        self.image_key, self.roi_size = image_key, roi_size
+        self.peak, self.threshold = peak, threshold
+        self.seed_middle, self.most_seeded_voxels = seed_middle, most_seeded_voxels
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        image = torch.as_tensor(d[self.image_key]).as_subclass(torch.Tensor)
+        for key in self.key_iterator(d):
+            found = torch.as_tensor(d[key]).as_subclass(torch.Tensor)[0].cpu().numpy()
+            outlined = torch.from_numpy(self._outlined(image, found))[None]
+            d[key] = MetaTensor(outlined).copy_meta_from(d[key]) if isinstance(d[key], MetaTensor) else outlined
+        return d
+
+    def _outlined(self, image: torch.Tensor, found: np.ndarray) -> np.ndarray:
+        """(X, Y, Z) probabilities, 0 away from the outlines."""
+        outlined = np.zeros_like(found)
+        for middle, side in self._places(found):
+            corner = [round(m - (side - 1) / 2) for m in middle]
+            part, inside = _window(image, corner, side)
+            piece = self._middle_piece(self.views.mean(part))
+            place = tuple(slice(c + s.start, c + s.stop) for c, s in zip(corner, inside, strict=True))
+            outlined[place] = np.maximum(outlined[place], piece[inside])
+        return outlined
+
+    def _places(self, found: np.ndarray) -> list[tuple[np.ndarray, int]]:
+        """Middle and side of the window of each candidate."""
+        places = []
+        if self.seed_middle and max(found.shape) <= self.most_seeded_voxels:
+            places.append(((np.array(found.shape) - 1) / 2, self.roi_size))
+        pieces, _ = ndimage.label(found > 0.5)
+        for number, place in enumerate(ndimage.find_objects(pieces), start=1):
+            piece = pieces[place] == number
+            if found[place][piece].max() < self.peak:
+                continue
+            voxels = np.argwhere(piece)
+            side = max(self.roi_size, int(np.ptp(voxels, axis=0).max()) + 1 + self.roi_size // 3)
+            places.append((voxels.mean(axis=0) + [s.start for s in place], side))
+        return places
+
+    def _middle_piece(self, probability: np.ndarray) -> np.ndarray:
+        """The one connected piece in the middle, its border at 0.5 where it was at `threshold`; 0 elsewhere."""
+        pieces, count = ndimage.label(probability >= self.threshold)
+        if not count:
+            return np.zeros_like(probability)
+        grid = np.indices(probability.shape) - ((np.array(probability.shape) - 1) / 2)[:, None, None, None]
+        weight = probability * np.exp(-(grid**2).sum(axis=0) / (2 * _NEAR_VOXELS**2))
+        chosen = 1 + int(np.argmax(ndimage.sum(weight, pieces, range(1, count + 1))))
+        # With a rim below the threshold, so that the border can be placed between voxels.
+        near = ndimage.binary_dilation(pieces == chosen, iterations=2) & ((pieces == chosen) | (pieces == 0))
+        low, high = probability / (2 * self.threshold), 1 - (1 - probability) / (2 * (1 - self.threshold))
+        return np.where(near, np.where(probability < self.threshold, low, high), 0).astype(probability.dtype)
+
+
+def _window(image: torch.Tensor, corner: Sequence[int], side: int) -> tuple[torch.Tensor, tuple[slice, slice, slice]]:
+    """(1, side, side, side) of the image from `corner` on, its border going on outside; and what of it lies inside."""
+    shape = image.shape[1:]
+    part = image
+    for axis, (start, n) in enumerate(zip(corner, shape, strict=True), start=1):
+        places = torch.arange(start, start + side, device=image.device).clamp(0, n - 1)
+        part = part.index_select(axis, places)
+    x, y, z = (slice(max(0, -a), min(side, n - a)) for a, n in zip(corner, shape, strict=True))
+    return part, (x, y, z)

@@ -1,0 +1,105 @@
+"""Outlines: the candidate in the middle of a window of its own, and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+
+from lungseg3d.inference import OutlineCandidatesd
+
+
+class Bright(torch.nn.Module):
+    """Probability = image, and a memory of what it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(1.0))
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.seen.append(image)
+        logits = self.scale * torch.logit(image.clamp(1e-4, 1 - 1e-4))
+        return torch.cat([torch.zeros_like(logits), logits], dim=1)
+
+
+def make_case(*boxes: tuple[tuple[int, int, int], float], shape=(60, 50, 40), found: float = 1.0):
+    """Boxes of 5 x 5 x 5 voxels with their brightness; the first look marks their middle voxels."""
+    image, pred = torch.zeros(1, *shape), torch.zeros(1, *shape)
+    for (x, y, z), brightness in boxes:
+        image[0, x - 2 : x + 3, y - 2 : y + 3, z - 2 : z + 3] = brightness
+        pred[0, x - 1 : x + 2, y - 1 : y + 2, z - 1 : z + 2] = found
+    return {"image": MetaTensor(image), "pred": MetaTensor(pred, affine=torch.diag(torch.tensor([2.0, 2, 2, 1])))}
+
+
+def outline(case, network=None, **options):
+    options = {"roi_size": 21, "precision": "fp32", **options}
+    return OutlineCandidatesd("pred", network=network or Bright(), **options)(case)["pred"]
+
+
+def test_a_candidate_becomes_what_the_network_outlines_around_it():
+    case = make_case(((20, 20, 20), 0.9))
+    found = outline(case)
+    assert torch.equal(found[0] > 0.5, case["image"][0] > 0.5)
+    assert torch.equal(found.affine, case["pred"].affine)
+
+
+def test_the_candidate_lies_in_the_middle_of_the_window_in_every_view():
+    network = Bright()
+    outline(make_case(((20, 20, 20), 0.9)), network)
+    (views,) = network.seen
+    assert views.shape == (8, 1, 21, 21, 21)
+    for view in views:
+        assert np.argwhere(view[0].numpy() > 0.5).mean(axis=0).tolist() == [10, 10, 10]
+
+
+def test_of_two_things_in_the_window_the_one_in_the_middle_is_outlined():
+    case = make_case(((20, 20, 20), 0.9))
+    case["image"][0, 26:31, 18:23, 18:23] = 1.0
+    found = outline(case)[0].numpy()
+    assert (found[18:23, 18:23, 18:23] > 0.5).all()
+    assert (found[26:31] == 0).all()
+
+
+def test_a_candidate_that_was_not_sure_enough_or_that_the_network_does_not_see_is_dropped():
+    assert not outline(make_case(((20, 20, 20), 0.9), found=0.9)).any()
+    assert (outline(make_case(((20, 20, 20), 0.9), found=0.9), peak=0.8) > 0.5).any()
+    assert not outline(make_case(((20, 20, 20), 0.3))).any()
+
+
+def test_the_threshold_becomes_one_half():
+    case = make_case(((20, 20, 20), 0.4))
+    assert not (outline(case) > 0.5).any()
+    assert torch.equal(outline(case, threshold=0.3)[0] > 0.5, case["image"][0] > 0.3)
+
+
+def test_a_candidate_at_the_border_sees_the_border_go_on_and_its_outline_stays_inside():
+    network = Bright()
+    case = make_case(((2, 20, 38), 0.9))
+    case["image"][0, 0:5, 18:23, 36:40] = 0.9
+    found = outline(case, network)
+    assert network.seen[0].shape == (8, 1, 21, 21, 21)
+    assert torch.equal(found[0] > 0.5, case["image"][0] > 0.5)
+
+
+def test_a_candidate_as_large_as_the_window_has_a_larger_one():
+    network = Bright()
+    case = make_case(((30, 25, 20), 0.9))
+    case["image"][0, 15:45, 20:30, 15:25] = 0.9
+    case["pred"][0, 15:45, 20:30, 15:25] = 1.0
+    found = outline(case, network)
+    assert network.seen[0].shape[2] == 30 + 7
+    assert torch.equal(found[0] > 0.5, case["image"][0] > 0.5)
+
+
+def test_the_middle_of_a_crop_is_a_candidate_where_asked_and_the_crop_is_small():
+    case = make_case(((30, 25, 20), 0.9), found=0.0)
+    assert not outline(case).any()
+    seeded = outline(case, seed_middle=True)
+    assert torch.equal(seeded[0] > 0.5, case["image"][0] > 0.5)
+    assert not outline(case, seed_middle=True, most_seeded_voxels=59).any()
+
+
+def test_a_second_nodule_of_a_crop_is_kept():
+    case = make_case(((30, 25, 20), 0.9), ((10, 10, 10), 0.9))
+    assert torch.equal(outline(case, seed_middle=True)[0] > 0.5, case["image"][0] > 0.5)
