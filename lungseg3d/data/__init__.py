@@ -1,13 +1,28 @@
 """Floor 2: datasets, the thorax phantom, synthetic nodules. NumPy and SciPy, never torch."""
 
+from lungseg3d.data.codes import DATA_CODES
+from lungseg3d.data.datasets import (
+    DATASETS,
+    FOLDER,
+    LIDC,
+    LUNA16,
+    LUNG_PET_CT_DX,
+    MSD_LUNG,
+    NSCLC_RADIOMICS,
+    Dataset,
+)
+from lungseg3d.data.folds import assign_folds, check_split
 from lungseg3d.data.implants import Donor, free_places, implant, random_turn
 from lungseg3d.data.manifests import (
+    MANIFEST_NAME,
     label_structures,
     load_datalist,
     make_nodules_lidc_manifest,
+    manifest_text,
     phantom_datalist,
     read_manifest,
 )
+from lungseg3d.data.pairs import Pair, list_pairs
 from lungseg3d.data.phantom import Phantom, PhantomNodule, PhantomSpec, make_phantom
 from lungseg3d.data.phantom_nodules import (
     NoduleSpec,
@@ -19,19 +34,34 @@ from lungseg3d.data.phantom_nodules import (
 )
 
 __all__ = [
+    "DATASETS",
+    "DATA_CODES",
+    "FOLDER",
+    "LIDC",
+    "LUNA16",
+    "LUNG_PET_CT_DX",
+    "MANIFEST_NAME",
+    "MSD_LUNG",
+    "NSCLC_RADIOMICS",
+    "Dataset",
     "Donor",
     "NoduleSpec",
+    "Pair",
     "Phantom",
     "PhantomNodule",
     "PhantomSpec",
     "Texture",
+    "assign_folds",
+    "check_split",
     "free_places",
     "implant",
     "label_structures",
+    "list_pairs",
     "load_datalist",
     "make_nodule_specs",
     "make_nodules_lidc_manifest",
     "make_phantom",
+    "manifest_text",
     "nodule_box",
     "nodule_hu",
     "nodule_occupancy",

@@ -1,0 +1,91 @@
+"""`lungseg3d prepare NAME SOURCE OUT`: a public dataset as it was downloaded -> a manifest that training takes.
+
+In: the command line. Out: the workflow's files, a line for each refused case, an exit code. Knows no format.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lungseg3d.cli.console import complain, progress, say
+from lungseg3d.cli.options import with_reading_options_of
+from lungseg3d.cli.outcome import EXIT_CODES, outcome_of, reporting_errors
+
+if TYPE_CHECKING:
+    from lungseg3d.io import ReadOptions
+    from lungseg3d.workflows.prepare import FoundDataset
+
+app = typer.Typer(no_args_is_help=True)
+
+Source = Annotated[
+    Path, typer.Argument(metavar="SOURCE", exists=True, file_okay=False, help="Folder of the dataset; read only.")
+]
+Out = Annotated[
+    Path,
+    typer.Argument(metavar="OUT", file_okay=False, help="Folder for manifest.json, labels/ and a link to SOURCE."),
+]
+Folds = Annotated[
+    int | None,
+    typer.Option("--folds", min=2, metavar="N", help="Deal patients into N folds; default: the dataset's own."),
+]
+
+
+_READING = ("allow_gaps", "assume_hu", "fix_offset")
+
+
+@app.callback()
+def prepare() -> None:
+    """Turn a public dataset as it was downloaded into a manifest, with label files where they must be made.
+
+    Train on it with --set dataset_dir=OUT. Every case has its checksums; a bad case is listed with its reason, the
+    others go on.
+    """
+
+
+def _run(found: FoundDataset, source: Path, out: Path, folds: int | None) -> int:
+    from lungseg3d.workflows.prepare import prepare as prepare_dataset
+
+    with progress() as on_progress:
+        done = prepare_dataset(found, source, out, folds=folds, on_progress=on_progress)
+    for case in done.content.get("refused", ()):
+        complain(f"{case['code']}: {case['case_id']}: {case['reason'].removeprefix(case['case_id'] + ': ')}")
+    say(_summary(done.manifest, done.content))
+    return outcome_of(done.statuses)
+
+
+def _summary(manifest: Path, content: Any) -> str:
+    cases, refused = content["cases"], content.get("refused", ())
+    patients = len({case["patient"] for case in cases})
+    folds = len({case["fold"] for case in cases if "fold" in case})
+    parts = [f"{len(cases)} cases of {patients} patients"]
+    parts += [f"{folds} folds"] if folds else []
+    parts += [f"{len(refused)} refused"] if refused else []
+    remarked = sum("issues" in case for case in cases)
+    parts += [f"{remarked} with remarks (issues in the manifest)"] if remarked else []
+    return f"{manifest}: {', '.join(parts)}\nLicence: {content['licence']}"
+
+
+@app.command(epilog=EXIT_CODES)
+@reporting_errors
+@with_reading_options_of(*_READING)
+def folder(source: Source, out: Out, folds: Folds = None, *, reading: ReadOptions) -> int:
+    """Any folder: images/ and labels/ with the same names, nnU-Net's imagesTr and labelsTr, or a CSV.
+
+    The CSV has the columns image, label and, if wanted, patient, fold. Without a patient, each image is its own.
+    """
+    from lungseg3d.workflows.prepare_folder import find_folder
+
+    return _run(find_folder(source, reading), source, out, folds)
+
+
+@app.command(name="nsclc-radiomics", epilog=EXIT_CODES)
+@reporting_errors
+@with_reading_options_of(*_READING)
+def nsclc_radiomics(source: Source, out: Out, folds: Folds = None, *, reading: ReadOptions) -> int:
+    """NSCLC-Radiomics (TCIA, CC BY-NC 3.0): lungs and tumour from RTSTRUCT contours."""
+    from lungseg3d.workflows.prepare_radiomics import find_nsclc_radiomics
+
+    return _run(find_nsclc_radiomics(source, reading, out), source, out, folds)

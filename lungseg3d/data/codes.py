@@ -1,0 +1,27 @@
+"""Every code that preparing, checking and splitting a dataset may give, and what it means.
+
+In: nothing. Out: `DATA_CODES`. What reading an image may give stands in `lungseg3d.io.codes`. `E_` refuses a case or
+the whole dataset; `W_` is noted in the manifest and the case goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+DATA_CODES: Mapping[str, str] = MappingProxyType(
+    {
+        "E_MANIFEST": "A manifest is absent, no JSON, or a field is not what it must be.",
+        "E_MISSING_DATA": "A file that the manifest lists is not there.",
+        "E_NO_CASES": "The folder holds no case of this dataset.",
+        "E_NO_LABEL": "An image without its label, or a label without its image.",
+        "E_NO_STRUCTURE": "The structures of a case lack the one that is wanted.",
+        "E_SPLIT_LEAK": "One patient is on both sides of a split.",
+        "E_TABLE": "A CSV or JSON table of a dataset is not as it must be.",
+        "W_CT_NOT_IDENTIFIED": "The CT is no DICOM, so that it belongs to its structures cannot be proved.",
+        "W_CONTOURS_OUTSIDE": "Some contours lie beyond the CT and were left out.",
+        "W_NO_STRUCTURE": "A structure that may be absent is absent.",
+        "W_SIDES_SWAPPED": "Left and right were named the other way round; the place in the body decided.",
+        "W_SLICES_UNDRAWN": "Slices inside a structure carry no contour and stay empty.",
+    }
+)
