@@ -81,6 +81,33 @@ def folder(source: Source, out: Out, folds: Folds = None, *, reading: ReadOption
     return _run(find_folder(source, reading), source, out, folds)
 
 
+@app.command(epilog=EXIT_CODES)
+@reporting_errors
+@with_reading_options_of(*_READING)
+def lidc(
+    source: Source,
+    out: Out,
+    min_readers: Annotated[
+        int, typer.Option("--min-readers", min=1, max=4, help="Readers that must have outlined a nodule.")
+    ] = 3,
+    min_votes: Annotated[
+        float, typer.Option("--min-votes", min=0.01, max=1.0, help="Share of them that must have a voxel inside.")
+    ] = 0.5,
+    contour_pixels: Annotated[
+        bool, typer.Option("--contour-pixels", help="Count the outline's own pixels, which LIDC draws just outside.")
+    ] = False,
+    folds: Folds = None,
+    *,
+    reading: ReadOptions,
+) -> int:
+    """LIDC-IDRI (TCIA, CC BY 3.0): nodules of 3 mm and more by consensus of up to four readers, with their ratings."""
+    from lungseg3d.data import ConsensusRule
+    from lungseg3d.workflows.prepare_lidc import find_lidc
+
+    rule = ConsensusRule(min_readers, min_votes, contour_pixels)
+    return _run(find_lidc(source, rule, reading, out), source, out, folds)
+
+
 @app.command(name="nsclc-radiomics", epilog=EXIT_CODES)
 @reporting_errors
 @with_reading_options_of(*_READING)

@@ -13,6 +13,8 @@ from lungseg3d.data.datasets import (
 )
 from lungseg3d.data.folds import assign_folds, check_split
 from lungseg3d.data.implants import Donor, free_places, implant, random_turn
+from lungseg3d.data.lidc_nodules import ConsensusRule, LidcNodule, draw_mark, find_lidc_nodules, group_marks
+from lungseg3d.data.lidc_xml import LidcContour, LidcMark, LidcReading, read_lidc_xml
 from lungseg3d.data.manifests import (
     MANIFEST_NAME,
     label_structures,
@@ -43,8 +45,13 @@ __all__ = [
     "MANIFEST_NAME",
     "MSD_LUNG",
     "NSCLC_RADIOMICS",
+    "ConsensusRule",
     "Dataset",
     "Donor",
+    "LidcContour",
+    "LidcMark",
+    "LidcNodule",
+    "LidcReading",
     "NoduleSpec",
     "Pair",
     "Phantom",
@@ -53,7 +60,10 @@ __all__ = [
     "Texture",
     "assign_folds",
     "check_split",
+    "draw_mark",
+    "find_lidc_nodules",
     "free_places",
+    "group_marks",
     "implant",
     "label_structures",
     "list_pairs",
@@ -67,5 +77,6 @@ __all__ = [
     "nodule_occupancy",
     "phantom_datalist",
     "random_turn",
+    "read_lidc_xml",
     "read_manifest",
 ]
