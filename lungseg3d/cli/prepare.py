@@ -12,7 +12,7 @@ import typer
 
 from lungseg3d.cli.console import complain, progress, say
 from lungseg3d.cli.options import with_reading_options_of
-from lungseg3d.cli.outcome import EXIT_CODES, outcome_of, reporting_errors
+from lungseg3d.cli.outcome import EXIT_CODES, Outcome, outcome_of, reporting_errors
 
 if TYPE_CHECKING:
     from lungseg3d.io import ReadOptions
@@ -108,6 +108,61 @@ def lidc(
     return _run(find_lidc(source, rule, reading, out), source, out, folds)
 
 
+@app.command(epilog=EXIT_CODES)
+@reporting_errors
+@with_reading_options_of(*_READING)
+def luna16(
+    source: Source,
+    out: Out,
+    spheres: Annotated[
+        bool,
+        typer.Option("--spheres", help="Write nodules as spheres, too; LUNA16 says where they are, not their shape."),
+    ] = False,
+    folds: Folds = None,
+    *,
+    reading: ReadOptions,
+) -> int:
+    """LUNA16 (CC BY): ten subsets as folds, nodules and excluded findings in mm, lungs with their sides checked."""
+    from lungseg3d.workflows.prepare_luna16 import find_luna16
+
+    return _run(find_luna16(source, spheres, reading), source, out, folds)
+
+
+@app.command(name="msd-lung", epilog=EXIT_CODES)
+@reporting_errors
+@with_reading_options_of(*_READING)
+def msd_lung(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", file_okay=False, help="Folder of the dataset.")],
+    out: Out,
+    download: Annotated[
+        bool, typer.Option("--download", help="Load and unpack it into SOURCE first (9 GB); goes on where it stopped.")
+    ] = False,
+    folds: Folds = None,
+    *,
+    reading: ReadOptions,
+) -> int:
+    """Medical Segmentation Decathlon, Task06_Lung (CC BY-SA 4.0): 63 CTs with a tumour each."""
+    from lungseg3d.workflows.prepare_folder import find_msd_lung
+
+    if download:
+        from lungseg3d.data import MSD_LUNG
+        from lungseg3d.workflows.fetch_dataset import fetch_dataset
+
+        with progress() as on_progress:
+            fetch_dataset(MSD_LUNG, source, on_progress)
+    return _run(find_msd_lung(source, reading), source, out, folds)
+
+
+@app.command(name="lung-pet-ct-dx", epilog=EXIT_CODES)
+@reporting_errors
+@with_reading_options_of(*_READING)
+def lung_pet_ct_dx(source: Source, out: Out, folds: Folds = None, *, reading: ReadOptions) -> int:
+    """Lung-PET-CT-Dx (TCIA, CC BY 4.0): boxes around tumours, in world mm; no masks."""
+    from lungseg3d.workflows.prepare_pet_ct import find_lung_pet_ct_dx
+
+    return _run(find_lung_pet_ct_dx(source, reading, out), source, out, folds)
+
+
 @app.command(name="nsclc-radiomics", epilog=EXIT_CODES)
 @reporting_errors
 @with_reading_options_of(*_READING)
@@ -116,3 +171,33 @@ def nsclc_radiomics(source: Source, out: Out, folds: Folds = None, *, reading: R
     from lungseg3d.workflows.prepare_radiomics import find_nsclc_radiomics
 
     return _run(find_nsclc_radiomics(source, reading, out), source, out, folds)
+
+
+@app.command(epilog=EXIT_CODES)
+@reporting_errors
+def check(
+    manifest: Annotated[str, typer.Argument(metavar="MANIFEST", help="File, or the name of a shipped one.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="DIR", exists=True, file_okay=False, help="Folder of its data; default: its own folder."
+        ),
+    ] = None,
+    lungs: Annotated[
+        bool, typer.Option("--lungs/--no-lungs", help="Also look whether nodules lie in the lungs: some seconds a CT.")
+    ] = True,
+) -> int:
+    """Read every file of MANIFEST and say what would spoil a training: one line for each fault."""
+    from lungseg3d.workflows.check_manifest import check_manifest
+
+    with progress() as on_progress:
+        cases, faults = check_manifest(manifest, data or Path(manifest).parent, lungs=lungs, on_progress=on_progress)
+    for fault in faults:
+        issue = fault.issue
+        message = issue.message.removeprefix(f"{fault.case_id}: ")
+        say(f"{issue.code}: {fault.case_id + ': ' if fault.case_id else ''}{message} {issue.remedy}".rstrip())
+    bad = {fault.case_id for fault in faults if fault.issue.code.startswith("E_")}
+    say(f"{manifest}: {cases} cases, {len(faults)} faults in {len({fault.case_id for fault in faults})} of them")
+    if "" in bad:
+        return Outcome.NONE_DONE
+    return outcome_of(["refused"] * len(bad) + ["done"] * (cases - len(bad)))

@@ -1,5 +1,6 @@
 """Floor 2: datasets, the thorax phantom, synthetic nodules. NumPy and SciPy, never torch."""
 
+from lungseg3d.data.box_xml import SliceBox, read_box_xml
 from lungseg3d.data.codes import DATA_CODES
 from lungseg3d.data.datasets import (
     DATASETS,
@@ -9,12 +10,22 @@ from lungseg3d.data.datasets import (
     LUNG_PET_CT_DX,
     MSD_LUNG,
     NSCLC_RADIOMICS,
+    Archive,
     Dataset,
 )
 from lungseg3d.data.folds import assign_folds, check_split
 from lungseg3d.data.implants import Donor, free_places, implant, random_turn
+from lungseg3d.data.leakage import (
+    SeenCase,
+    read_training_record,
+    trained_on,
+    trained_on_issue,
+    training_record,
+    training_text,
+)
 from lungseg3d.data.lidc_nodules import ConsensusRule, LidcNodule, draw_mark, find_lidc_nodules, group_marks
 from lungseg3d.data.lidc_xml import LidcContour, LidcMark, LidcReading, read_lidc_xml
+from lungseg3d.data.luna16 import LunaFinding, read_luna_findings
 from lungseg3d.data.manifests import (
     MANIFEST_NAME,
     label_structures,
@@ -45,6 +56,7 @@ __all__ = [
     "MANIFEST_NAME",
     "MSD_LUNG",
     "NSCLC_RADIOMICS",
+    "Archive",
     "ConsensusRule",
     "Dataset",
     "Donor",
@@ -52,11 +64,14 @@ __all__ = [
     "LidcMark",
     "LidcNodule",
     "LidcReading",
+    "LunaFinding",
     "NoduleSpec",
     "Pair",
     "Phantom",
     "PhantomNodule",
     "PhantomSpec",
+    "SeenCase",
+    "SliceBox",
     "Texture",
     "assign_folds",
     "check_split",
@@ -77,6 +92,13 @@ __all__ = [
     "nodule_occupancy",
     "phantom_datalist",
     "random_turn",
+    "read_box_xml",
     "read_lidc_xml",
+    "read_luna_findings",
     "read_manifest",
+    "read_training_record",
+    "trained_on",
+    "trained_on_issue",
+    "training_record",
+    "training_text",
 ]

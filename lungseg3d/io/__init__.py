@@ -8,13 +8,16 @@ from lungseg3d.io.cases import list_cases, list_studies
 from lungseg3d.io.codes import CODES
 from lungseg3d.io.dicom_writer import SeriesSpec, write_dicom_series
 from lungseg3d.io.digests import sha256_of
+from lungseg3d.io.downloads import download
 from lungseg3d.io.files import placing, write_text, writing
+from lungseg3d.io.geometry import to_ras_mm
 from lungseg3d.io.instances import SeriesFiles, find_series, instance_uids
 from lungseg3d.io.names import case_id_of
 from lungseg3d.io.reader import inspect, open_ct, read_labels, read_volume
 from lungseg3d.io.reading import Inspection, Reading, ReadOptions, SeriesInfo
 from lungseg3d.io.rtstruct import Structure, StructureSet, read_structures
 from lungseg3d.io.rtstruct_masks import StructureMask, check_reference, draw_structures
+from lungseg3d.io.tars import unpack_tar
 from lungseg3d.io.writers import write_labels, write_volume
 
 __all__ = [
@@ -30,6 +33,7 @@ __all__ = [
     "StructureSet",
     "case_id_of",
     "check_reference",
+    "download",
     "draw_structures",
     "find_series",
     "inspect",
@@ -42,6 +46,8 @@ __all__ = [
     "read_structures",
     "read_volume",
     "sha256_of",
+    "to_ras_mm",
+    "unpack_tar",
     "write_dicom_series",
     "write_labels",
     "write_text",

@@ -15,9 +15,9 @@ import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from lungseg3d.io.geometry import to_ras_mm
 from lungseg3d.io.reading import refuse, shown
 
-_LPS = np.array([-1.0, -1.0, 1.0])
 _CLOSED = ("CLOSED_PLANAR", "CLOSED_PLANAR_XOR", "CLOSEDPLANAR_XOR")
 _MOST_BYTES = 2**30
 _AGAIN = "Export the structures again from the planning system."
@@ -119,7 +119,7 @@ def _contour(part: Any, path: Path) -> Contour | None:
         refuse("E_BAD_CONTOUR", f"{shown(path)}: ContourData holds {error}; expected numbers.", _AGAIN)
     if values.size % 3 or not np.isfinite(values).all():
         refuse("E_BAD_CONTOUR", f"{shown(path)}: ContourData of {values.size} values; expected x, y, z in mm.", _AGAIN)
-    points: np.ndarray = values.reshape(-1, 3) * _LPS
+    points = to_ras_mm(values.reshape(-1, 3))
     if len(points) < 3:
         return None
     images = list(part.get("ContourImageSequence") or ())

@@ -119,6 +119,7 @@ def _make(
         files["ignore"] = labels / f"{case_id}_doubtful.nii.gz"
         write_labels(files["ignore"], _mask([nodule.touched for nodule in doubtful], ct.volume))
     facts = grid_facts(ct.volume) | {
+        "series_uid": scan.series_uid,
         "readers": marked.readers,
         "nodules": [_nodule_facts(nodule, ct.volume) for nodule in nodules],
         "small_nodules": _points_mm([mark for mark in marked.marks if mark.is_small], slices, ct.volume),

@@ -1,0 +1,185 @@
+"""`prepare check`: a manifest and its files -> everything that would spoil a training or an evaluation.
+
+In: a manifest and the folder of its data. Out: `Fault`s, each with a code, its case and the way out. Writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from lungseg3d.analysis import segment_lungs_by_rules
+from lungseg3d.core import Grid, LungSegError, QualityIssue, Volume
+from lungseg3d.data import check_split, read_manifest
+from lungseg3d.io import open_ct, read_labels, sha256_of
+from lungseg3d.workflows.prepare import Progress
+
+_GRID_TOLERANCE_MM = 0.1
+_LEAST_LUNGS_ML = 500.0
+_MARGIN_MM = 10.0
+_NODULE_WORDS = ("nodule", "tumour", "tumor")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong: with a case, or with the whole manifest where `case_id` is empty."""
+
+    case_id: str
+    issue: QualityIssue
+
+
+def check_manifest(
+    manifest: Path | str, dataset_dir: Path, *, lungs: bool = True, on_progress: Progress | None = None
+) -> tuple[int, list[Fault]]:
+    """Read every file of a manifest and compare it with what the manifest says.
+
+    Args:
+        manifest: file, or name of a shipped one.
+        dataset_dir: folder that its paths start from.
+        lungs: also look whether nodules lie in the lungs, as classical rules find them; some seconds for each CT.
+        on_progress: called with (manifest, case, fraction done).
+
+    Returns:
+        Number of cases, and the faults in the order of the cases.
+
+    Raises:
+        LungSegError: E_MANIFEST.
+    """
+    content = read_manifest(manifest)
+    faults: list[Fault] = []
+    try:
+        check_split(content["cases"], content.get("name", str(manifest)))
+    except LungSegError as error:
+        faults.append(_fault("", error))
+    seen: dict[str, str] = {}
+    for number, case in enumerate(content["cases"]):
+        if on_progress:
+            on_progress(content.get("name", ""), case["case_id"], number / len(content["cases"]))
+        faults += [Fault(case["case_id"], issue) for issue in _check_case(case, content, dataset_dir, seen, lungs)]
+    return len(content["cases"]), faults
+
+
+def _fault(case_id: str, error: LungSegError) -> Fault:
+    return Fault(case_id, _issue_of(error))
+
+
+def _issue_of(error: LungSegError) -> QualityIssue:
+    return QualityIssue(error.code, error.message, error.remedy)
+
+
+def _check_case(
+    case: Mapping[str, Any], content: Mapping[str, Any], root: Path, seen: dict[str, str], lungs: bool
+) -> Iterator[QualityIssue]:
+    paths = {}
+    for role, relative in case["files"].items():
+        if (root / relative).exists():
+            paths[role] = root / relative
+        else:
+            remedy = "Set --data to the folder that the manifest's paths start from, or prepare the case again."
+            yield QualityIssue("E_MISSING_DATA", f"there is no {role} at {relative}.", remedy)
+    yield from _check_sums(case, paths, seen)
+    if "image" not in paths:
+        return
+    try:
+        reading = open_ct(paths["image"])
+    except LungSegError as error:
+        yield _issue_of(error)
+        return
+    yield from (i for i in reading.issues if i.code == "W_NONFINITE_REPLACED")
+    conventions = content.get("conventions") or {}
+    for role, path in paths.items():
+        if role != "image":
+            yield from _check_label(role, path, case, conventions.get(role), reading.volume, lungs)
+    if lungs and "label" not in paths:
+        centres = [n["centre_ras_mm"] for n in (case.get("facts") or {}).get("nodules", ()) if "centre_ras_mm" in n]
+        yield from _outside_lungs({}, centres, reading.volume)
+
+
+def _check_sums(case: Mapping[str, Any], paths: Mapping[str, Path], seen: dict[str, str]) -> Iterator[QualityIssue]:
+    for role, path in paths.items():
+        expected, found = (case.get("sha256") or {}).get(role), ""
+        if expected or role == "image":
+            found = sha256_of(path)
+        if expected and found != expected:
+            text = f"the {role} has SHA-256 {found[:12]}..., the manifest says {expected[:12]}..."
+            yield QualityIssue("E_CHECKSUM", text, "Copy it again from its source, or prepare the data set again.")
+        if role == "image" and (twin := seen.setdefault(found, case["case_id"])) != case["case_id"]:
+            remedy = "Take one out: twins in two folds are a leak, in one fold they count twice."
+            yield QualityIssue("E_DUPLICATE_CASE", f"its image is that of {twin}.", remedy)
+
+
+def _check_label(
+    role: str, path: Path, case: Mapping[str, Any], names: Any, ct: Volume, lungs: bool
+) -> Iterator[QualityIssue]:
+    try:
+        label = read_labels(path)
+    except LungSegError as error:
+        yield _issue_of(error)
+        return
+    if problem := _grids_apart(ct.grid, label.grid):
+        yield QualityIssue("E_GRID_MISMATCH", f"the {role} and the image {problem}.", "Resample it onto the image.")
+        return
+    values = {int(value) for value in np.unique(label.array)} - {0}
+    known = {int(value) for value in names if str(value).isdecimal()} if isinstance(names, Mapping) else None
+    if known is not None and values - known:
+        text = f"the {role} holds {_listed(values - known)}; the manifest knows {_listed(known)}."
+        yield QualityIssue("E_LABEL_VALUES", text, "Mend the label, or name the value in the manifest's conventions.")
+    if not values and role == "label" and not _may_be_empty(case):
+        yield QualityIssue("E_EMPTY_LABEL", "the label is empty.", "Draw it, or take the case out.")
+    if lungs and role in ("label", "tumour") and isinstance(names, Mapping):
+        wanted = {int(v) for v, name in names.items() if any(word in str(name).lower() for word in _NODULE_WORDS)}
+        if wanted & values:
+            parts = ndimage.label(np.isin(label.array, list(wanted)))
+            yield from _outside_lungs({role: parts}, (), ct)
+
+
+def _may_be_empty(case: Mapping[str, Any]) -> bool:
+    """A CT whose readers agreed on no nodule has an empty label and says so."""
+    nodules = (case.get("facts") or {}).get("nodules")
+    return nodules is not None and not any(nodule.get("accepted", True) for nodule in nodules)
+
+
+def _grids_apart(image: Grid, label: Grid) -> str:
+    if image.shape != label.shape:
+        return f"have {' x '.join(map(str, label.shape))} and {' x '.join(map(str, image.shape))} voxels"
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in image.shape])).reshape(3, -1).T
+    apart_mm = np.linalg.norm(image.to_world(corners) - label.to_world(corners), axis=1).max()
+    return f"lie {apart_mm:.2f} mm apart" if apart_mm > _GRID_TOLERANCE_MM else ""
+
+
+def _outside_lungs(parts: Mapping[str, tuple[np.ndarray, int]], centres_mm: Any, ct: Volume) -> Iterator[QualityIssue]:
+    """Nodules no voxel of which lies within a margin of the lungs. A crop, without whole lungs, is not judged."""
+    if not parts and not len(centres_mm):
+        return
+    found = segment_lungs_by_rules(ct)
+    mask = found.array > 0
+    if mask.sum() * found.voxel_volume_mm3 / 1000 < _LEAST_LUNGS_ML:
+        return
+    away_mm = ndimage.distance_transform_edt(~mask, sampling=ct.spacing_mm)
+    for role, (numbers, count) in parts.items():
+        nearest = np.atleast_1d(ndimage.minimum(away_mm, numbers, range(1, count + 1)))
+        centres = ndimage.center_of_mass(numbers > 0, numbers, range(1, count + 1))
+        for mm, centre in zip(nearest, centres, strict=True):
+            if mm > _MARGIN_MM:
+                yield _outside_issue(f"the {role} has a nodule", ct.grid.to_world(np.array(centre)), mm)
+    for place in centres_mm:
+        voxel = np.rint(ct.grid.to_voxel(np.array(place))).astype(int)
+        inside = ((voxel >= 0) & (voxel < ct.shape)).all()
+        if not inside or away_mm[tuple(voxel)] > 2 * _MARGIN_MM:
+            mm = float(away_mm[tuple(voxel)]) if inside else float("inf")
+            yield _outside_issue("the facts have a nodule", np.array(place), mm)
+
+
+def _outside_issue(what: str, place_mm: np.ndarray, away_mm: float) -> QualityIssue:
+    place = ", ".join(f"{mm:.0f}" for mm in place_mm)
+    far = f"{away_mm:.0f} mm from the lungs" if np.isfinite(away_mm) else "outside the CT"
+    return QualityIssue("E_NODULE_OUTSIDE_LUNGS", f"{what} at RAS ({place}) mm, {far}.", "Look at it, and mend it.")
+
+
+def _listed(values: set[int]) -> str:
+    return ", ".join(map(str, sorted(values)))
