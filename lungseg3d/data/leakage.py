@@ -21,7 +21,7 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class SeenCase:
-    """A case to be measured that the weights have seen: by `image` (SHA-256), `series` (SeriesInstanceUID) or `patient`."""
+    """A case to be measured that the weights have seen, and by what that is known: `image`, `series` or `patient`."""
 
     case_id: str
     by: str

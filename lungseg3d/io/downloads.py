@@ -1,7 +1,7 @@
 """A file from the internet, whole and right or not there.
 
-In: an address, a checksum, a size limit. Out: the file. What was loaded before an interruption is kept beside it as `.part`
-and gone on with. Knows no dataset.
+In: an address, a checksum, a size limit. Out: the file. What was loaded before an interruption is kept beside it
+as `.part` and gone on with. Knows no dataset.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import http.client
 import os
 import re
 import shutil
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -22,7 +23,7 @@ from lungseg3d.core import LungSegError, OutputError
 _CHUNK = 2**20
 _TIMEOUT_S = 60.0
 _TRIES = 5
-_BROKEN = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
+_BROKEN = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
 _GO_ON = "Run the same line again to go on where it stopped."
 
 OnBytes = Callable[[int, int], None]

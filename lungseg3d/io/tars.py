@@ -1,7 +1,7 @@
 """A tar archive -> a folder, whole or not there, without trust.
 
-In: the path of a .tar or .tar.gz, and the folder it must hold. Out: that folder. Links, devices, names that lead out and
-bombs are refused. Knows no dataset.
+In: the path of a .tar or .tar.gz, and the folder it must hold. Out: that folder. Links, devices, names that lead out
+and bombs are refused. Knows no dataset.
 """
 
 from __future__ import annotations
