@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-Source = Annotated[
-    Path, typer.Argument(metavar="SOURCE", exists=True, file_okay=False, help="Folder of the dataset; read only.")
+Source = Annotated[Path, typer.Argument(metavar="SOURCE", file_okay=False, help="Folder of the dataset; read only.")]
+Download = Annotated[
+    bool, typer.Option("--download", help="Load it into SOURCE first, where its publisher allows; goes on if stopped.")
 ]
 Out = Annotated[
     Path,
@@ -43,6 +44,20 @@ def prepare() -> None:
     Train on it with --set dataset_dir=OUT. Every case has its checksums; a bad case is listed with its reason, the
     others go on.
     """
+
+
+def _ready(name: str, source: Path, download: bool = False) -> None:
+    """See that SOURCE is there, or make it so."""
+    from lungseg3d.core import LungSegError
+    from lungseg3d.data import DATASETS
+
+    if download:
+        from lungseg3d.workflows.fetch_dataset import fetch_dataset
+
+        with progress() as on_progress:
+            fetch_dataset(DATASETS[name], source, on_progress)
+    elif not source.is_dir():
+        raise LungSegError("E_NO_CASES", f"{source}: there is no such folder.", DATASETS[name].how_to_get)
 
 
 def _run(found: FoundDataset, source: Path, out: Path, folds: int | None) -> int:
@@ -78,6 +93,7 @@ def folder(source: Source, out: Out, folds: Folds = None, *, reading: ReadOption
     """
     from lungseg3d.workflows.prepare_folder import find_folder
 
+    _ready("folder", source)
     return _run(find_folder(source, reading), source, out, folds)
 
 
@@ -96,6 +112,7 @@ def lidc(
     contour_pixels: Annotated[
         bool, typer.Option("--contour-pixels", help="Count the outline's own pixels, which LIDC draws just outside.")
     ] = False,
+    download: Download = False,
     folds: Folds = None,
     *,
     reading: ReadOptions,
@@ -104,6 +121,7 @@ def lidc(
     from lungseg3d.data import ConsensusRule
     from lungseg3d.workflows.prepare_lidc import find_lidc
 
+    _ready("lidc", source, download)
     rule = ConsensusRule(min_readers, min_votes, contour_pixels)
     return _run(find_lidc(source, rule, reading, out), source, out, folds)
 
@@ -118,6 +136,7 @@ def luna16(
         bool,
         typer.Option("--spheres", help="Write nodules as spheres, too; LUNA16 says where they are, not their shape."),
     ] = False,
+    download: Download = False,
     folds: Folds = None,
     *,
     reading: ReadOptions,
@@ -125,6 +144,7 @@ def luna16(
     """LUNA16 (CC BY): ten subsets as folds, nodules and excluded findings in mm, lungs with their sides checked."""
     from lungseg3d.workflows.prepare_luna16 import find_luna16
 
+    _ready("luna16", source, download)
     return _run(find_luna16(source, spheres, reading), source, out, folds)
 
 
@@ -132,44 +152,43 @@ def luna16(
 @reporting_errors
 @with_reading_options_of(*_READING)
 def msd_lung(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", file_okay=False, help="Folder of the dataset.")],
+    source: Source,
     out: Out,
-    download: Annotated[
-        bool, typer.Option("--download", help="Load and unpack it into SOURCE first (9 GB); goes on where it stopped.")
-    ] = False,
+    download: Download = False,
     folds: Folds = None,
     *,
     reading: ReadOptions,
 ) -> int:
-    """Medical Segmentation Decathlon, Task06_Lung (CC BY-SA 4.0): 63 CTs with a tumour each."""
+    """Medical Segmentation Decathlon, Task06_Lung (CC BY-SA 4.0): 63 CTs with a tumour each. --download loads 9 GB."""
     from lungseg3d.workflows.prepare_folder import find_msd_lung
 
-    if download:
-        from lungseg3d.data import MSD_LUNG
-        from lungseg3d.workflows.fetch_dataset import fetch_dataset
-
-        with progress() as on_progress:
-            fetch_dataset(MSD_LUNG, source, on_progress)
+    _ready("msd-lung", source, download)
     return _run(find_msd_lung(source, reading), source, out, folds)
 
 
 @app.command(name="lung-pet-ct-dx", epilog=EXIT_CODES)
 @reporting_errors
 @with_reading_options_of(*_READING)
-def lung_pet_ct_dx(source: Source, out: Out, folds: Folds = None, *, reading: ReadOptions) -> int:
+def lung_pet_ct_dx(
+    source: Source, out: Out, download: Download = False, folds: Folds = None, *, reading: ReadOptions
+) -> int:
     """Lung-PET-CT-Dx (TCIA, CC BY 4.0): boxes around tumours, in world mm; no masks."""
     from lungseg3d.workflows.prepare_pet_ct import find_lung_pet_ct_dx
 
+    _ready("lung-pet-ct-dx", source, download)
     return _run(find_lung_pet_ct_dx(source, reading, out), source, out, folds)
 
 
 @app.command(name="nsclc-radiomics", epilog=EXIT_CODES)
 @reporting_errors
 @with_reading_options_of(*_READING)
-def nsclc_radiomics(source: Source, out: Out, folds: Folds = None, *, reading: ReadOptions) -> int:
+def nsclc_radiomics(
+    source: Source, out: Out, download: Download = False, folds: Folds = None, *, reading: ReadOptions
+) -> int:
     """NSCLC-Radiomics (TCIA, CC BY-NC 3.0): lungs and tumour from RTSTRUCT contours."""
     from lungseg3d.workflows.prepare_radiomics import find_nsclc_radiomics
 
+    _ready("nsclc-radiomics", source, download)
     return _run(find_nsclc_radiomics(source, reading, out), source, out, folds)
 
 
@@ -201,3 +220,15 @@ def check(
     if "" in bad:
         return Outcome.NONE_DONE
     return outcome_of(["refused"] * len(bad) + ["done"] * (cases - len(bad)))
+
+
+@app.command(name="list")
+@reporting_errors
+def list_datasets() -> int:
+    """The datasets that can be prepared: source, licence, how to get them, what their folder holds."""
+    from lungseg3d.data import DATASETS
+
+    for name, dataset in DATASETS.items():
+        lines = (f"  {dataset.source}", f"  Licence: {dataset.licence}", f"  Holds: {dataset.looks_like}")
+        say("\n".join([name, *lines] + ([f"  {dataset.how_to_get}"] if dataset.how_to_get else [])))
+    return Outcome.DONE

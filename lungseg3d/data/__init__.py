@@ -16,6 +16,7 @@ from lungseg3d.data.datasets import (
 from lungseg3d.data.folds import assign_folds, check_split
 from lungseg3d.data.implants import Donor, free_places, implant, random_turn
 from lungseg3d.data.leakage import (
+    TRAINING_CASES,
     SeenCase,
     read_training_record,
     trained_on,
@@ -56,6 +57,7 @@ __all__ = [
     "MANIFEST_NAME",
     "MSD_LUNG",
     "NSCLC_RADIOMICS",
+    "TRAINING_CASES",
     "Archive",
     "ConsensusRule",
     "Dataset",

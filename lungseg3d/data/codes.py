@@ -19,7 +19,7 @@ DATA_CODES: Mapping[str, str] = MappingProxyType(
         "E_MISSING_DATA": "A file that the manifest lists is not there.",
         "E_NO_CASES": "The folder holds no case of this dataset.",
         "E_NODULE_OUTSIDE_LUNGS": "A nodule lies more than 10 mm from the lungs, as classical rules find them.",
-        "E_NO_DOWNLOAD": "The dataset stands behind an account or an agreement.",
+        "E_NO_DOWNLOAD": "The dataset is not at one address; its publisher gives it out otherwise.",
         "E_NO_LABEL": "An image without its label, or a label without its image.",
         "E_NO_STRUCTURE": "The structures of a case lack the one that is wanted.",
         "E_SPLIT_LEAK": "One patient is on both sides of a split.",

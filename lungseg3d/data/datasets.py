@@ -14,7 +14,7 @@ _TCIA = "Download it with the NBIA Data Retriever from https://www.cancerimaging
 
 @dataclass(frozen=True)
 class Archive:
-    """A file that may be downloaded without asking anyone: address, size limit, MD5 as its publisher states it."""
+    """One file that anyone may download: address, size limit, MD5 as its publisher states it."""
 
     url: str
     md5: str
@@ -32,7 +32,7 @@ class Dataset:
         licence: of the data; it binds whoever trains on them.
         how_to_get: one sentence for people.
         looks_like: what its folder holds, for messages.
-        archive: where it can be downloaded from; None where a form, an account or an agreement stands before it.
+        archive: where it can be downloaded from; None where its publisher gives it out by a program or a form.
     """
 
     name: str

@@ -6,6 +6,7 @@ In: a folder, or the files of one series. Out: `SeriesFiles`, instance UIDs. Jud
 from __future__ import annotations
 
 import os
+import struct
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -87,5 +88,5 @@ def _header(path: Path) -> dict[str, str] | None:
                     return None
             dataset: Any = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
             return {tag: str(dataset.get(tag, "") or "") for tag in _TAGS}
-        except (InvalidDicomError, OSError, ValueError, KeyError, EOFError, AttributeError, TypeError):
+        except (InvalidDicomError, OSError, ValueError, LookupError, EOFError, AttributeError, TypeError, struct.error):
             return None

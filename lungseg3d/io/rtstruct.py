@@ -6,6 +6,8 @@ In: one file. Out: `StructureSet`, in RAS like everything outside this room. Dra
 from __future__ import annotations
 
 import re
+import struct
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +15,16 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from lungseg3d.io.geometry import to_ras_mm
 from lungseg3d.io.reading import refuse, shown
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSED_PLANAR_XOR", "CLOSEDPLANAR_XOR")
+_UNREADABLE = (
+    ArithmeticError, AttributeError, BytesLengthException, EOFError, InvalidDicomError, LookupError,
+    NotImplementedError, OSError, RecursionError, TypeError, ValueError, struct.error,
+)  # fmt: skip
 _MOST_BYTES = 2**30
 _AGAIN = "Export the structures again from the planning system."
 
@@ -74,10 +80,15 @@ def read_structures(path: Path | str) -> StructureSet:
     if path.is_file() and path.stat().st_size > _MOST_BYTES:
         refuse("E_RESOURCE_LIMIT", f"{shown(path)}: larger than 1 GiB; no RTSTRUCT is.", "Check the file.")
     try:
-        dataset = pydicom.dcmread(path)
-        modality = str(dataset.get("Modality", ""))
-    except (InvalidDicomError, OSError, ValueError, KeyError, EOFError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's, with full paths
+            return _read(pydicom.dcmread(path), path)
+    except _UNREADABLE as error:
         refuse("E_NOT_RTSTRUCT", f"{shown(path)}: cannot be read as DICOM ({type(error).__name__}).", _AGAIN)
+
+
+def _read(dataset: Any, path: Path) -> StructureSet:
+    modality = str(dataset.get("Modality", ""))
     if modality != "RTSTRUCT":
         refuse("E_NOT_RTSTRUCT", f"{shown(path)}: modality {modality or 'not said'}, expected RTSTRUCT.", _AGAIN)
     definitions = {_number(item): item for item in dataset.get("StructureSetROISequence") or ()}

@@ -5,7 +5,7 @@ In: a manifest and the folder of its data. Out: `Fault`s, each with a code, its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from lungseg3d.workflows.prepare import Progress
 _GRID_TOLERANCE_MM = 0.1
 _LEAST_LUNGS_ML = 500.0
 _MARGIN_MM = 10.0
+_NODULE_ROLES = ("label", "tumour", "spheres")
 _NODULE_WORDS = ("nodule", "tumour", "tumor")
 
 
@@ -92,12 +93,13 @@ def _check_case(
         return
     yield from (i for i in reading.issues if i.code == "W_NONFINITE_REPLACED")
     conventions = content.get("conventions") or {}
+    nodules: dict[str, np.ndarray] = {}
     for role, path in paths.items():
         if role != "image":
-            yield from _check_label(role, path, case, conventions.get(role), reading.volume, lungs)
-    if lungs and "label" not in paths:
-        centres = [n["centre_ras_mm"] for n in (case.get("facts") or {}).get("nodules", ()) if "centre_ras_mm" in n]
-        yield from _outside_lungs({}, centres, reading.volume)
+            yield from _check_label(role, path, case, conventions.get(role), reading.volume, nodules)
+    if lungs:
+        listed = [] if nodules else (case.get("facts") or {}).get("nodules", ())
+        yield from _outside_lungs(nodules, [n["centre_ras_mm"] for n in listed if "centre_ras_mm" in n], reading.volume)
 
 
 def _check_sums(case: Mapping[str, Any], paths: Mapping[str, Path], seen: dict[str, str]) -> Iterator[QualityIssue]:
@@ -114,8 +116,9 @@ def _check_sums(case: Mapping[str, Any], paths: Mapping[str, Path], seen: dict[s
 
 
 def _check_label(
-    role: str, path: Path, case: Mapping[str, Any], names: Any, ct: Volume, lungs: bool
+    role: str, path: Path, case: Mapping[str, Any], names: Any, ct: Volume, nodules: dict[str, np.ndarray]
 ) -> Iterator[QualityIssue]:
+    """What is wrong with one label; the nodules in it are added to `nodules`, each with a number of its own."""
     try:
         label = read_labels(path)
     except LungSegError as error:
@@ -131,11 +134,10 @@ def _check_label(
         yield QualityIssue("E_LABEL_VALUES", text, "Mend the label, or name the value in the manifest's conventions.")
     if not values and role == "label" and not _may_be_empty(case):
         yield QualityIssue("E_EMPTY_LABEL", "the label is empty.", "Draw it, or take the case out.")
-    if lungs and role in ("label", "tumour") and isinstance(names, Mapping):
+    if role in _NODULE_ROLES and isinstance(names, Mapping):
         wanted = {int(v) for v, name in names.items() if any(word in str(name).lower() for word in _NODULE_WORDS)}
         if wanted & values:
-            parts = ndimage.label(np.isin(label.array, list(wanted)))
-            yield from _outside_lungs({role: parts}, (), ct)
+            nodules[role], _ = ndimage.label(np.isin(label.array, list(wanted)))
 
 
 def _may_be_empty(case: Mapping[str, Any]) -> bool:
@@ -152,16 +154,19 @@ def _grids_apart(image: Grid, label: Grid) -> str:
     return f"lie {apart_mm:.2f} mm apart" if apart_mm > _GRID_TOLERANCE_MM else ""
 
 
-def _outside_lungs(parts: Mapping[str, tuple[np.ndarray, int]], centres_mm: Any, ct: Volume) -> Iterator[QualityIssue]:
+def _outside_lungs(
+    nodules: Mapping[str, np.ndarray], centres_mm: Sequence[Sequence[float]], ct: Volume
+) -> Iterator[QualityIssue]:
     """Nodules no voxel of which lies within a margin of the lungs. A crop, without whole lungs, is not judged."""
-    if not parts and not len(centres_mm):
+    if not nodules and not centres_mm:
         return
     found = segment_lungs_by_rules(ct)
     mask = found.array > 0
     if mask.sum() * found.voxel_volume_mm3 / 1000 < _LEAST_LUNGS_ML:
         return
     away_mm = ndimage.distance_transform_edt(~mask, sampling=ct.spacing_mm)
-    for role, (numbers, count) in parts.items():
+    for role, numbers in nodules.items():
+        count = int(numbers.max())
         nearest = np.atleast_1d(ndimage.minimum(away_mm, numbers, range(1, count + 1)))
         centres = ndimage.center_of_mass(numbers > 0, numbers, range(1, count + 1))
         for mm, centre in zip(nearest, centres, strict=True):

@@ -1,6 +1,6 @@
 """`prepare --download`: the archive of a public dataset -> its folder, unpacked.
 
-In: a dataset that may be had without an account, and a folder. Out: the folder of the dataset in it. Goes on where it
+In: a dataset that is one file at one address, and a folder. Out: the folder of the dataset in it. Goes on where it
 stopped; does nothing where the dataset is there.
 """
 
@@ -28,13 +28,13 @@ def fetch_dataset(dataset: Dataset, into: Path, on_progress: Progress | None = N
         The dataset's folder in `into`.
 
     Raises:
-        UsageError: E_NO_DOWNLOAD for a dataset that stands behind a form or an account, with how to get it.
+        UsageError: E_NO_DOWNLOAD for a dataset that is not at one address, with how to get it.
         LungSegError: E_OFFLINE, E_DOWNLOAD, E_CHECKSUM, E_RESOURCE_LIMIT; E_CORRUPT, E_UNSAFE_ARCHIVE.
         OutputError: E_NO_SPACE, E_WRITE.
     """
     archive = dataset.archive
     if archive is None:
-        text = f"{dataset.name} cannot be downloaded by a program: its publisher asks for an account or an agreement."
+        text = f"{dataset.name} is not at one address: its publisher gives it out by a program or form of its own."
         raise UsageError("E_NO_DOWNLOAD", text, dataset.how_to_get)
     if (into / archive.folder).is_dir():
         return into / archive.folder

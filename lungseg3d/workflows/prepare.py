@@ -118,7 +118,7 @@ def prepare(
             refused.append(
                 {"case_id": case_id, "code": error.code, "reason": f"{error.message} {error.remedy}".strip()}
             )
-        except (OSError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        except Exception as error:  # one case, whatever is wrong with it, never stops the others
             logger.debug("%s failed", case_id, exc_info=True)
             refused.append({"case_id": case_id, "code": "E_FAILED", "reason": f"{type(error).__name__}: {error}"})
     if on_progress:

@@ -155,6 +155,17 @@ def test_a_nodule_outside_the_lungs_is_found(phantom, tmp_path, where, codes, as
     assert faults(tmp_path / "manifest.json", lungs=False) == []
 
 
+def test_a_nodule_of_the_facts_is_judged_beside_a_label_of_lungs(phantom, tmp_path):
+    write_volume(tmp_path / "ct.nii.gz", phantom.ct)
+    write_labels(tmp_path / "lungs.nii.gz", phantom.labels)
+    facts = {"nodules": [{"centre_ras_mm": phantom.ct.grid.to_world(np.array([35, 2, 28])).tolist()}]}
+    case = {"case_id": "a", "files": {"image": "ct.nii.gz", "label": "lungs.nii.gz"}, "facts": facts}
+    names = {"label": {"1": "right lung", "2": "left lung"}}
+    content = {"name": "x", "source": "test", "conventions": names, "cases": [case]}
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    assert faults(tmp_path / "manifest.json") == [("a", "E_NODULE_OUTSIDE_LUNGS")]
+
+
 @pytest.mark.real
 def test_the_shipped_manifests_are_clean(real_data):
     for name, folder in (("nodules_lidc", "nodules_lidc"), ("lung_validation", ".")):
