@@ -1,14 +1,17 @@
 """LIDC readings: outlines lie outside the nodule, readers are grouped and voted, and bad files are refused."""
 
+import csv
 import itertools
 import tarfile
 
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 
 from lungseg3d.core import LungSegError
 from lungseg3d.data import ConsensusRule, draw_mark, find_lidc_nodules, group_marks, read_lidc_xml
 from lungseg3d.data.lidc_xml import RATINGS, LidcContour, LidcMark
+from lungseg3d.io import read_labels
 
 SQUARE = [(c, 2) for c in range(2, 9)] + [(8, r) for r in range(3, 9)]
 SQUARE += [(c, 8) for c in range(7, 1, -1)] + [(2, r) for r in range(7, 2, -1)]
@@ -205,6 +208,45 @@ def test_real_readers_agree_as_well_as_is_known(real_readings):
     assert counts.count(4) / len(counts) == pytest.approx(0.35, abs=0.03)
     assert np.mean(dice[False]) == pytest.approx(0.761, abs=0.01)
     assert np.mean(dice[True]) == pytest.approx(0.790, abs=0.01)
+
+
+IN_COMMON = {"nodule-0014": 1.25, "nodule-0056": 1.25, "nodule-0068": 2.0, "nodule-0284": 1.25, "nodule-0675": 1.25}
+"""Crops of `nodules_lidc` whose reading is among the 150, and the slice distance of their CT in mm."""
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", IN_COMMON)
+def test_the_outline_of_a_real_reading_is_the_mask_that_others_drew_from_it(real_readings, real_data, name):
+    """Their masks count the outline's own pixels, and run downward in z; the pixel size follows from the volume."""
+    row, step_mm = rows_of(real_data)[name], IN_COMMON[name]
+    asked = {key: int(row[key]) for key in RATINGS if key in row}
+    theirs = read_labels(real_data / "nodules_lidc" / "labels" / f"{name}.nii.gz").array[:, :, ::-1] > 0
+    found = {}
+    for mark in (mark for reading in real_readings for mark in reading.marks if not mark.is_small):
+        if all(mark.ratings[key] == value for key, value in asked.items()):
+            for contour_pixels in (True, False):
+                voxels = draw_mark(mark, lambda part: round(part.z_mm / step_mm), contour_pixels)
+                pixel_mm = (float(row["volume_mm3"]) / (max(len(voxels), 1) * step_mm)) ** 0.5
+                if 0.5 < pixel_mm < 0.95:  # of chest CTs
+                    found[contour_pixels, mark.name] = centred_dice(voxels, (pixel_mm, pixel_mm, step_mm), theirs)
+    best = max(found, key=found.__getitem__)
+    assert found[best] > 0.95
+    assert best[0] is True
+
+
+def rows_of(real_data):
+    with (real_data / "nodules_lidc" / "nodules.csv").open() as stream:
+        return {row["id"]: row for row in csv.DictReader(stream)}
+
+
+def centred_dice(voxels, spacing_mm, mask) -> float:
+    """Voxels drawn on a grid of 1 mm, their centre of mass on that of the mask."""
+    low = voxels.min(axis=0) - 2
+    drawn = np.zeros(voxels.max(axis=0) - low + 3)
+    drawn[tuple((voxels - low).T)] = 1
+    places = (np.indices(mask.shape).reshape(3, -1).T - np.argwhere(mask).mean(axis=0)) / spacing_mm
+    ours = map_coordinates(drawn, (places + (voxels - low).mean(axis=0)).T, order=1).reshape(mask.shape) > 0.5
+    return 2 * (ours & mask).sum() / (ours.sum() + mask.sum())
 
 
 def pairwise_dice(nodule, on_slice, contour_pixels):
