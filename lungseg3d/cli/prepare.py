@@ -58,13 +58,14 @@ def _ready(name: str, source: Path, download: bool = False) -> None:
             fetch_dataset(DATASETS[name], source, on_progress)
     elif not source.is_dir():
         raise LungSegError("E_NO_CASES", f"{source}: there is no such folder.", DATASETS[name].how_to_get)
+    complain(f"{name}: looking through {source}")
 
 
-def _run(found: FoundDataset, source: Path, out: Path, folds: int | None) -> int:
+def _run(found: FoundDataset, source: Path, out: Path, folds: int | None, reading: ReadOptions) -> int:
     from lungseg3d.workflows.prepare import prepare as prepare_dataset
 
     with progress() as on_progress:
-        done = prepare_dataset(found, source, out, folds=folds, on_progress=on_progress)
+        done = prepare_dataset(found, source, out, folds=folds, read=reading, on_progress=on_progress)
     for case in done.content.get("refused", ()):
         complain(f"{case['code']}: {case['case_id']}: {case['reason'].removeprefix(case['case_id'] + ': ')}")
     say(_summary(done.manifest, done.content))
@@ -94,7 +95,7 @@ def folder(source: Source, out: Out, folds: Folds = None, *, reading: ReadOption
     from lungseg3d.workflows.prepare_folder import find_folder
 
     _ready("folder", source)
-    return _run(find_folder(source, reading), source, out, folds)
+    return _run(find_folder(source, reading), source, out, folds, reading)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -123,7 +124,7 @@ def lidc(
 
     _ready("lidc", source, download)
     rule = ConsensusRule(min_readers, min_votes, contour_pixels)
-    return _run(find_lidc(source, rule, reading, out), source, out, folds)
+    return _run(find_lidc(source, rule, reading, out), source, out, folds, reading)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -145,7 +146,7 @@ def luna16(
     from lungseg3d.workflows.prepare_luna16 import find_luna16
 
     _ready("luna16", source, download)
-    return _run(find_luna16(source, spheres, reading), source, out, folds)
+    return _run(find_luna16(source, spheres, reading), source, out, folds, reading)
 
 
 @app.command(name="msd-lung", epilog=EXIT_CODES)
@@ -163,7 +164,7 @@ def msd_lung(
     from lungseg3d.workflows.prepare_folder import find_msd_lung
 
     _ready("msd-lung", source, download)
-    return _run(find_msd_lung(source, reading), source, out, folds)
+    return _run(find_msd_lung(source, reading), source, out, folds, reading)
 
 
 @app.command(name="lung-pet-ct-dx", epilog=EXIT_CODES)
@@ -176,7 +177,7 @@ def lung_pet_ct_dx(
     from lungseg3d.workflows.prepare_pet_ct import find_lung_pet_ct_dx
 
     _ready("lung-pet-ct-dx", source, download)
-    return _run(find_lung_pet_ct_dx(source, reading, out), source, out, folds)
+    return _run(find_lung_pet_ct_dx(source, reading, out), source, out, folds, reading)
 
 
 @app.command(name="nsclc-radiomics", epilog=EXIT_CODES)
@@ -189,7 +190,7 @@ def nsclc_radiomics(
     from lungseg3d.workflows.prepare_radiomics import find_nsclc_radiomics
 
     _ready("nsclc-radiomics", source, download)
-    return _run(find_nsclc_radiomics(source, reading, out), source, out, folds)
+    return _run(find_nsclc_radiomics(source, reading, out), source, out, folds, reading)
 
 
 @app.command(epilog=EXIT_CODES)

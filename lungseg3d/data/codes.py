@@ -22,6 +22,7 @@ DATA_CODES: Mapping[str, str] = MappingProxyType(
         "E_NO_DOWNLOAD": "The dataset is not at one address; its publisher gives it out otherwise.",
         "E_NO_LABEL": "An image without its label, or a label without its image.",
         "E_NO_STRUCTURE": "The structures of a case lack the one that is wanted.",
+        "E_SERIES_MIXED": "A folder holds several CT series, and training would read another one than was labelled.",
         "E_SPLIT_LEAK": "One patient is on both sides of a split.",
         "E_TABLE": "A CSV or JSON table of a dataset is not as it must be.",
         "E_TRAINING_RECORD": "A bundle's record of its training cases cannot be read.",

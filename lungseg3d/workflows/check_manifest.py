@@ -16,7 +16,7 @@ from scipy import ndimage
 from lungseg3d.analysis import segment_lungs_by_rules
 from lungseg3d.core import Grid, LungSegError, QualityIssue, Volume
 from lungseg3d.data import check_split, read_manifest
-from lungseg3d.io import open_ct, read_labels, sha256_of
+from lungseg3d.io import ReadOptions, open_ct, read_labels, sha256_of
 from lungseg3d.workflows.prepare import Progress
 
 _GRID_TOLERANCE_MM = 0.1
@@ -87,7 +87,7 @@ def _check_case(
     if "image" not in paths:
         return
     try:
-        reading = open_ct(paths["image"])
+        reading = open_ct(paths["image"], ReadOptions(**(content.get("reading") or {})))
     except LungSegError as error:
         yield _issue_of(error)
         return

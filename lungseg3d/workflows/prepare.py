@@ -16,7 +16,8 @@ from typing import Any
 import lungseg3d
 from lungseg3d.core import LungSegError, OutputError, QualityIssue, to_json
 from lungseg3d.data import MANIFEST_NAME, Dataset, assign_folds, check_split, manifest_text
-from lungseg3d.io import case_id_of, sha256_of, write_text
+from lungseg3d.io import ReadOptions, case_id_of, sha256_of, write_text
+from lungseg3d.workflows.prepare_reading import read_options_facts
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,13 @@ class Prepared:
 
 
 def prepare(
-    found: FoundDataset, source: Path, out: Path, *, folds: int | None = None, on_progress: Progress | None = None
+    found: FoundDataset,
+    source: Path,
+    out: Path,
+    *,
+    folds: int | None = None,
+    read: ReadOptions = ReadOptions(),  # noqa: B008 - frozen
+    on_progress: Progress | None = None,
 ) -> Prepared:
     """Make every case and write the manifest. The same source gives the same bytes.
 
@@ -88,7 +95,8 @@ def prepare(
         source: the dataset's folder; nothing is written there.
         out: folder to write; made when absent. It is the `dataset_dir` of the manifest.
         folds: number of folds to deal patients into; None keeps those of the dataset, and gives none where it has none.
-        on_progress: called with (case, step, fraction done).
+        read: how the CTs are read; what is not as by default stands in the manifest.
+        on_progress: called with (dataset, case, fraction done).
 
     Raises:
         LungSegError: E_NO_CASES; E_SPLIT_LEAK when the dataset's own folds tear a patient apart.
@@ -130,6 +138,7 @@ def prepare(
         "licence": dataset.licence,
         "prepared_by": f"lungseg3d {lungseg3d.__version__}",
         "conventions": {**found.conventions, "sha256": SHA256_RULE, **_fold_rule(folds)},
+        **({"reading": changed} if (changed := read_options_facts(read)) else {}),
         "cases": cases,
         **({"refused": refused} if refused else {}),
     }

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from lungseg3d.core import LungSegError, Volume
+from lungseg3d.core import LungSegError
 from lungseg3d.data import FOLDER, MSD_LUNG, Pair, list_pairs
 from lungseg3d.io import ReadOptions, open_ct, read_labels
 from lungseg3d.workflows.prepare import FoundCase, FoundDataset, MadeCase
+from lungseg3d.workflows.prepare_reading import grid_facts
 
 _GRIDS_APART = "Resample the label onto its image, or export both again."
 
@@ -85,8 +86,3 @@ def _make(pair: Pair, source: Path, read: ReadOptions, labels: Path, case_id: st
     ml = mask.voxel_volume_mm3 / 1000
     facts["label_ml"] = {str(v): round(float(n * ml), 3) for v, n in zip(values, counts, strict=True) if v}
     return MadeCase({"image": image, "label": label}, facts, reading.issues)
-
-
-def grid_facts(volume: Volume) -> dict[str, Any]:
-    """Shape and spacing of a CT, for the facts of its case."""
-    return {"shape": list(volume.shape), "spacing_mm": [round(mm, 4) for mm in volume.spacing_mm]}

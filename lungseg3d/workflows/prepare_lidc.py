@@ -6,7 +6,6 @@ In: a folder with DICOM series and reading files anywhere below. Out: `FoundData
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,9 @@ from lungseg3d.data import (
     find_lidc_nodules,
     read_lidc_xml,
 )
-from lungseg3d.io import Reading, ReadOptions, SeriesFiles, find_series, instance_uids, open_ct, write_labels
+from lungseg3d.io import Reading, ReadOptions, SeriesFiles, find_series, instance_uids, write_labels
 from lungseg3d.workflows.prepare import FoundCase, FoundDataset, MadeCase
-from lungseg3d.workflows.prepare_folder import grid_facts
+from lungseg3d.workflows.prepare_reading import grid_facts, read_series, rounded_mm
 
 
 def find_lidc(
@@ -100,7 +99,7 @@ def _make(
         names = ", ".join(name for name, _ in readings) or "none"
         text = f"{case_id}: reading files of series ...{scan.series_uid[-12:]}: {names}; expected one."
         raise LungSegError("E_NO_LABEL", text, "Add the missing file, or take one out.")
-    (_, marked), ct = readings[0], open_ct(scan.folder, replace(read, series=scan.series_uid))
+    (_, marked), ct = readings[0], read_series(scan, read, case_id)
     slices = _Slices(ct)
     lost = sum(slices(contour) is None for mark in marked.marks for contour in mark.contours)
     if lost and lost == sum(len(mark.contours) for mark in marked.marks):
@@ -161,7 +160,7 @@ def _nodule_facts(nodule: LidcNodule, volume: Volume) -> dict[str, Any]:
         "readers": nodule.readers,
         "marked_by": [mark.reader for mark in nodule.marks],
         "names": [mark.name for mark in nodule.marks],
-        "centre_ras_mm": _rounded(volume.grid.to_world(voxels.mean(axis=0))),
+        "centre_ras_mm": rounded_mm(volume.grid.to_world(voxels.mean(axis=0))),
         "volume_mm3": round(volume_mm3, 2),
         "diameter_mm": round((6 * volume_mm3 / np.pi) ** (1 / 3), 2),
         "ratings": nodule.ratings(),
@@ -175,9 +174,5 @@ def _points_mm(marks: Sequence[LidcMark], slices: _Slices, volume: Volume) -> li
         for contour in mark.contours:
             if (k := slices(contour)) is not None:
                 place = volume.grid.to_world(np.array([*contour.points[0], k]))
-                found.append({"reader": mark.reader, "centre_ras_mm": _rounded(place)})
+                found.append({"reader": mark.reader, "centre_ras_mm": rounded_mm(place)})
     return found
-
-
-def _rounded(place_mm: np.ndarray) -> list[float]:
-    return [round(float(mm), 2) for mm in place_mm]

@@ -19,7 +19,7 @@ from lungseg3d.core.labels import LEFT_LUNG, LUNA16_SEG_LUNGS, RIGHT_LUNG
 from lungseg3d.data import LUNA16, LunaFinding, read_luna_findings
 from lungseg3d.io import ReadOptions, open_ct, read_labels, to_ras_mm, write_labels
 from lungseg3d.workflows.prepare import FoundCase, FoundDataset, MadeCase
-from lungseg3d.workflows.prepare_folder import grid_facts
+from lungseg3d.workflows.prepare_reading import grid_facts
 
 _SUBSET = re.compile(r"subset(\d)")
 _LUNG_VALUES = tuple(value for value, ours in LUNA16_SEG_LUNGS.items() if ours is not None)

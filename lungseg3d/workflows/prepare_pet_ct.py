@@ -5,8 +5,7 @@ In: a folder with DICOM series and box files anywhere below. Out: `FoundDataset`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ import numpy as np
 
 from lungseg3d.core import LungSegError, QualityIssue, Volume
 from lungseg3d.data import LUNG_PET_CT_DX, SliceBox, read_box_xml
-from lungseg3d.io import ReadOptions, SeriesFiles, find_series, instance_uids, open_ct
+from lungseg3d.io import ReadOptions, SeriesFiles, find_series, instance_uids
 from lungseg3d.workflows.prepare import FoundCase, FoundDataset, MadeCase
-from lungseg3d.workflows.prepare_folder import grid_facts
+from lungseg3d.workflows.prepare_reading import grid_facts, read_series, rounded_mm
 
 _CONVENTIONS = {
     "image": "CT of a PET-CT or a diagnostic CT",
@@ -53,7 +52,7 @@ def find_lung_pet_ct_dx(
 
 
 def _make(series: SeriesFiles, files: Mapping[str, Path], read: ReadOptions, labels: Path, case_id: str) -> MadeCase:
-    ct = open_ct(series.folder, replace(read, series=series.series_uid))
+    ct = read_series(series, read, case_id)
     slices = {uid: k for k, uid in enumerate(instance_uids(ct.files))} if len(ct.files) == ct.volume.shape[2] else {}
     lost = [uid for uid in files if uid not in slices]
     placed = sorted((slices[uid], read_box_xml(path)) for uid, path in files.items() if uid in slices)
@@ -73,10 +72,6 @@ def _box_facts(box: SliceBox, k: int, volume: Volume) -> dict[str, Any]:
     return {
         "class": box.name,
         "slice": k,
-        "low_ras_mm": _rounded(corners.min(axis=0)),
-        "high_ras_mm": _rounded(corners.max(axis=0)),
+        "low_ras_mm": rounded_mm(corners.min(axis=0)),
+        "high_ras_mm": rounded_mm(corners.max(axis=0)),
     }
-
-
-def _rounded(place_mm: Sequence[float] | np.ndarray) -> list[float]:
-    return [round(float(mm), 2) for mm in place_mm]

@@ -6,7 +6,7 @@ In: a folder. Out: `FoundDataset`; label files when its cases are made. A patien
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from lungseg3d.core import LungSegError, QualityIssue, Volume
 from lungseg3d.core.labels import LEFT_LUNG, RIGHT_LUNG
 from lungseg3d.data import NSCLC_RADIOMICS
 from lungseg3d.io import (
+    Reading,
     ReadOptions,
     SeriesFiles,
     StructureMask,
@@ -28,7 +29,7 @@ from lungseg3d.io import (
     write_labels,
 )
 from lungseg3d.workflows.prepare import FoundCase, FoundDataset, MadeCase
-from lungseg3d.workflows.prepare_folder import grid_facts
+from lungseg3d.workflows.prepare_reading import grid_facts, read_series
 
 PATTERNS = {
     "left": r"(lungs?[-_ ]*(left|l|lt|li)|(left|l|lt)[-_ ]*lungs?)",
@@ -101,8 +102,7 @@ def _make(patient: _Patient, read: ReadOptions, labels: Path, case_id: str) -> M
             "Take one out.",
         )
     structures = read_structures(patient.structures[0])
-    image, options, issues = _ct_of(patient, structures, read, case_id)
-    reading = open_ct(image, options)
+    image, reading, issues = _read_ct(patient, structures, read, case_id)
     issues += reading.issues
     right, left = (_drawn(structures, side, reading.volume, case_id) for side in ("right", "left"))
     if right is None or left is None:
@@ -135,19 +135,19 @@ def _make(patient: _Patient, read: ReadOptions, labels: Path, case_id: str) -> M
     return MadeCase(files, facts, tuple(dict.fromkeys(issues)))
 
 
-def _ct_of(
+def _read_ct(
     patient: _Patient, structures: StructureSet, read: ReadOptions, case_id: str
-) -> tuple[Path, ReadOptions, tuple[QualityIssue, ...]]:
-    """The CT that the structures refer to, how to read it, and what cannot be proved."""
+) -> tuple[Path, Reading, tuple[QualityIssue, ...]]:
+    """The CT that the structures refer to, and what cannot be proved."""
     if patient.image is not None:
         text = f"{patient.image.name} does not say which series it is; the structures were drawn on its grid unproved."
-        return patient.image, read, (QualityIssue("W_CT_NOT_IDENTIFIED", text),)
+        return patient.image, open_ct(patient.image, read), (QualityIssue("W_CT_NOT_IDENTIFIED", text),)
     if not patient.series:
         raise LungSegError("E_MISSING_DATA", f"{case_id}: an RTSTRUCT, but no CT.", "Download the CT series, too.")
     referred = [s for s in patient.series if s.series_uid in structures.series_uids]
     series = (referred or list(patient.series))[0]
     check_reference(structures, series.series_uid, series.frame_uid, case_id)
-    return series.folder, replace(read, series=series.series_uid), ()
+    return series.folder, read_series(series, read, case_id), ()
 
 
 def _drawn(structures: StructureSet, what: str, volume: Volume, case_id: str) -> StructureMask | None:

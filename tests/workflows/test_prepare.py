@@ -8,7 +8,8 @@ import pytest
 
 from lungseg3d.core import LungSegError, OutputError, Volume
 from lungseg3d.data import load_datalist
-from lungseg3d.io import read_labels, write_dicom_series, write_labels, write_volume
+from lungseg3d.io import ReadOptions, read_labels, write_dicom_series, write_labels, write_volume
+from lungseg3d.workflows.check_manifest import check_manifest
 from lungseg3d.workflows.prepare import prepare
 from lungseg3d.workflows.prepare_folder import find_folder, find_msd_lung
 from lungseg3d.workflows.prepare_luna16 import find_luna16
@@ -61,6 +62,16 @@ def test_the_same_source_gives_the_same_bytes_wherever_it_lies(folder, tmp_path)
     first = run(folder, tmp_path / "out", folds=2).manifest.read_bytes()
     moved = shutil.copytree(folder, tmp_path / "elsewhere" / "deeper")
     assert run(moved, tmp_path / "other" / "out", folds=2).manifest.read_bytes() == first
+
+
+def test_how_the_cts_were_read_stands_in_the_manifest_and_check_reads_them_so(folder, tmp_path):
+    stored = Volume(make_ct(1).array + np.int16(1024), AFFINE)
+    write_volume(folder / "images" / "case_0001.nii.gz", stored)
+    assert run(folder, tmp_path / "a").statuses.count("refused") == 1
+    read = ReadOptions(fix_offset=True)
+    done = prepare(find_folder(folder, read), folder, tmp_path / "b", read=read)
+    assert (done.statuses, done.content["reading"]) == (("done",) * 3, {"fix_offset": True})
+    assert check_manifest(done.manifest, tmp_path / "b") == (3, [])
 
 
 def test_a_bad_case_is_listed_with_its_reason_and_the_others_go_on(folder, tmp_path):

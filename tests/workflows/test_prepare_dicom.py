@@ -9,7 +9,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from lungseg3d.core import LungSegError, Volume
 from lungseg3d.data import ConsensusRule
 from lungseg3d.data.lidc_xml import RATINGS
-from lungseg3d.io import open_ct, read_labels, write_dicom_series
+from lungseg3d.io import SeriesSpec, open_ct, read_labels, write_dicom_series
 from lungseg3d.workflows.prepare import prepare
 from lungseg3d.workflows.prepare_lidc import find_lidc
 from lungseg3d.workflows.prepare_pet_ct import find_lung_pet_ct_dx
@@ -183,6 +183,16 @@ def test_structures_without_lungs_or_of_another_ct_are_refused(tmp_path, ct):
     assert "Heart" in refused["reason"]
     (refused,) = radiomics(tmp_path, ct, {"Lung-Left": LEFT, "Lung-Right": RIGHT}, frame="1.9").content["refused"]
     assert refused["code"] == "E_OTHER_REFERENCE"
+
+
+def test_a_folder_of_two_series_is_refused_when_the_other_one_would_be_read(tmp_path, ct):
+    thin = np.repeat(ct.volume.array, 2, axis=2)
+    affine = ct.volume.affine @ np.diag([1, 1, 0.5, 1])
+    for path in write_dicom_series(tmp_path / "thin", Volume(thin, affine), spec=SeriesSpec(number=2)):
+        path.rename(tmp_path / "data" / "p1" / "ct" / f"thin-{path.name}")
+    done = lidc(tmp_path, ct, [[(7, 5, 8)]] * 3)
+    assert "E_SERIES_MIXED" in {refused["code"] for refused in done.content["refused"]}
+    assert done.content["cases"] == []
 
 
 def box_xml(x0, y0, x1, y1):
