@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from lungseg3d.cli import app
 from lungseg3d.core import Volume
-from lungseg3d.data import DATASETS
+from lungseg3d.data import DATASETS, label_structures, read_manifest
 from lungseg3d.io import write_labels, write_volume
 
 SHAPE = (16, 14, 22)
@@ -40,6 +40,21 @@ def test_a_prepared_folder_is_summed_up_with_its_licence(dataset, tmp_path):
     assert "2 cases of 2 patients, 2 folds" in shown.stdout
     assert "Licence" in shown.stdout
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["name"] == "folder"
+
+
+def test_what_the_values_mean_and_whose_they_are_stands_in_the_manifest(dataset, tmp_path):
+    options = ("--label", "1=nodule", "--name", "ours", "--licence", "CC0")
+    assert run("folder", dataset, tmp_path / "out", *options).exit_code == 0
+    content = read_manifest(tmp_path / "out" / "manifest.json")
+    assert (content["name"], content["licence"]) == ("ours", "CC0")
+    assert {value: label.name for value, label in label_structures(content).items()} == {1: "nodule"}
+
+
+@pytest.mark.parametrize("label", ["1", "nodule", "0=nodule", "1=spleen", "x=nodule"])
+def test_a_value_without_a_known_name_is_wrong_usage(dataset, tmp_path, label):
+    shown = run("folder", dataset, tmp_path / "out", "--label", label)
+    assert shown.exit_code == 2
+    assert "1=nodule" in shown.stderr
 
 
 def test_a_refused_case_is_one_line_and_exit_code_8(dataset, tmp_path):

@@ -41,8 +41,7 @@ _READING = ("allow_gaps", "assume_hu", "fix_offset")
 def prepare() -> None:
     """Turn a public dataset as it was downloaded into a manifest, with label files where they must be made.
 
-    Train on it with --set dataset_dir=OUT. Every case has its checksums; a bad case is listed with its reason, the
-    others go on.
+    OUT is the folder that the manifest's paths start from. A bad case is listed with its reason, the others go on.
     """
 
 
@@ -87,15 +86,44 @@ def _summary(manifest: Path, content: Any) -> str:
 @app.command(epilog=EXIT_CODES)
 @reporting_errors
 @with_reading_options_of(*_READING)
-def folder(source: Source, out: Out, folds: Folds = None, *, reading: ReadOptions) -> int:
+def folder(
+    source: Source,
+    out: Out,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="VALUE=NAME", help="What a value means: right_lung, left_lung or nodule."),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Name of the dataset.")] = "folder",
+    licence: Annotated[str | None, typer.Option("--licence", metavar="TEXT", help="Licence of the data.")] = None,
+    folds: Folds = None,
+    *,
+    reading: ReadOptions,
+) -> int:
     """Any folder: images/ and labels/ with the same names, nnU-Net's imagesTr and labelsTr, or a CSV.
 
     The CSV has the columns image, label and, if wanted, patient, fold. Without a patient, each image is its own.
     """
+    from dataclasses import replace
+
+    from lungseg3d.data import FOLDER
     from lungseg3d.workflows.prepare_folder import find_folder
 
+    structures = dict(_value_and_name(text) for text in labels or [])
     _ready("folder", source)
-    return _run(find_folder(source, reading), source, out, folds, reading)
+    about = replace(FOLDER, name=name, licence=licence or FOLDER.licence)
+    return _run(find_folder(source, reading, about, structures), source, out, folds, reading)
+
+
+def _value_and_name(text: str) -> tuple[int, str]:
+    """`1=nodule` as value and name."""
+    from lungseg3d.core.labels import LABELS
+
+    value, _, name = text.partition("=")
+    known = [label.name for label in LABELS]
+    if not value.isdecimal() or value == "0" or name not in known:
+        message = f"{text!r} is not VALUE=NAME, such as 1=nodule; names: {', '.join(known)}"
+        raise typer.BadParameter(message, param_hint="--label")
+    return int(value), name
 
 
 @app.command(epilog=EXIT_CODES)

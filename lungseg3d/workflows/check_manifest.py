@@ -65,6 +65,21 @@ def check_manifest(
     return len(content["cases"]), faults
 
 
+def _reading(content: Mapping[str, Any]) -> ReadOptions:
+    """How the cases were read when they were prepared."""
+    asked = content.get("reading") or {}
+    if not isinstance(asked, Mapping) or not set(asked) <= set(ReadOptions.__dataclass_fields__):
+        known = ", ".join(ReadOptions.__dataclass_fields__)
+        raise LungSegError("E_MANIFEST", f"reading is {asked}; expected a table of {known}.", "Mend the manifest.")
+    return ReadOptions(**asked)
+
+
+def _nodules(case: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    """The nodules of a case's facts; None where they list none at all."""
+    listed = (case.get("facts") or {}).get("nodules")
+    return [nodule for nodule in listed if isinstance(nodule, Mapping)] if isinstance(listed, list) else None
+
+
 def _fault(case_id: str, error: LungSegError) -> Fault:
     return Fault(case_id, _issue_of(error))
 
@@ -87,18 +102,18 @@ def _check_case(
     if "image" not in paths:
         return
     try:
-        reading = open_ct(paths["image"], ReadOptions(**(content.get("reading") or {})))
+        reading = open_ct(paths["image"], _reading(content))
     except LungSegError as error:
         yield _issue_of(error)
         return
     yield from (i for i in reading.issues if i.code == "W_NONFINITE_REPLACED")
-    conventions = content.get("conventions") or {}
+    named = {**(content.get("conventions") or {}), **({"label": s} if (s := content.get("structures")) else {})}
     nodules: dict[str, np.ndarray] = {}
     for role, path in paths.items():
         if role != "image":
-            yield from _check_label(role, path, case, conventions.get(role), reading.volume, nodules)
+            yield from _check_label(role, path, case, named.get(role), reading.volume, nodules)
     if lungs:
-        listed = [] if nodules else (case.get("facts") or {}).get("nodules", ())
+        listed = [] if nodules else _nodules(case) or []
         yield from _outside_lungs(nodules, [n["centre_ras_mm"] for n in listed if "centre_ras_mm" in n], reading.volume)
 
 
@@ -131,7 +146,7 @@ def _check_label(
     known = {int(value) for value in names if str(value).isdecimal()} if isinstance(names, Mapping) else None
     if known is not None and values - known:
         text = f"the {role} holds {_listed(values - known)}; the manifest knows {_listed(known)}."
-        yield QualityIssue("E_LABEL_VALUES", text, "Mend the label, or name the value in the manifest's conventions.")
+        yield QualityIssue("E_LABEL_VALUES", text, "Mend the label, or name the value in the manifest's structures.")
     if not values and role == "label" and not _may_be_empty(case):
         yield QualityIssue("E_EMPTY_LABEL", "the label is empty.", "Draw it, or take the case out.")
     if role in _NODULE_ROLES and isinstance(names, Mapping):
@@ -142,7 +157,7 @@ def _check_label(
 
 def _may_be_empty(case: Mapping[str, Any]) -> bool:
     """A CT whose readers agreed on no nodule has an empty label and says so."""
-    nodules = (case.get("facts") or {}).get("nodules")
+    nodules = _nodules(case)
     return nodules is not None and not any(nodule.get("accepted", True) for nodule in nodules)
 
 

@@ -63,11 +63,21 @@ class FoundCase:
 
 @dataclass(frozen=True)
 class FoundDataset:
-    """A dataset as it lies in the source: its row, conventions for the manifest, its cases in order."""
+    """A dataset as it lies in the source.
+
+    Attributes:
+        dataset: its row.
+        conventions: for people, as the manifest states them.
+        cases: in the order of the manifest.
+        structures: value in the label files -> name in `core.labels`; empty where nobody knows.
+        ignore_margin_voxels: by how much an evaluation widens the regions to be ignored.
+    """
 
     dataset: Dataset
     conventions: Mapping[str, Any]
     cases: Sequence[FoundCase]
+    structures: Mapping[int, str] = field(default_factory=dict)
+    ignore_margin_voxels: int = 0
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,8 @@ def prepare(
         "licence": dataset.licence,
         "prepared_by": f"lungseg3d {lungseg3d.__version__}",
         "conventions": {**found.conventions, "sha256": SHA256_RULE, **_fold_rule(folds)},
+        **({"structures": {str(v): name for v, name in found.structures.items()}} if found.structures else {}),
+        **({"ignore_margin_voxels": found.ignore_margin_voxels} if found.ignore_margin_voxels else {}),
         **({"reading": changed} if (changed := read_options_facts(read)) else {}),
         "cases": cases,
         **({"refused": refused} if refused else {}),

@@ -6,6 +6,7 @@ In: a folder. Out: `FoundDataset`; each case is read once to see that image and 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from lungseg3d.core import LungSegError
-from lungseg3d.data import FOLDER, MSD_LUNG, Pair, list_pairs
+from lungseg3d.core.labels import NODULE
+from lungseg3d.data import FOLDER, MSD_LUNG, Dataset, Pair, list_pairs
 from lungseg3d.io import ReadOptions, open_ct, read_labels
 from lungseg3d.workflows.prepare import FoundCase, FoundDataset, MadeCase
 from lungseg3d.workflows.prepare_reading import grid_facts
@@ -21,14 +23,25 @@ from lungseg3d.workflows.prepare_reading import grid_facts
 _GRIDS_APART = "Resample the label onto its image, or export both again."
 
 
-def find_folder(source: Path, read: ReadOptions = ReadOptions()) -> FoundDataset:  # noqa: B008 - frozen
+def find_folder(
+    source: Path,
+    read: ReadOptions = ReadOptions(),  # noqa: B008 - frozen
+    about: Dataset = FOLDER,
+    structures: Mapping[int, str] | None = None,
+) -> FoundDataset:
     """The images and labels of any folder; see `lungseg3d.data.list_pairs` for its forms.
+
+    Args:
+        source: the folder.
+        read: how its CTs are read.
+        about: name, source and licence for the manifest.
+        structures: value in the labels -> name in `core.labels`, where it is known.
 
     Raises:
         LungSegError: E_NO_CASES, E_TABLE.
     """
     conventions = {"image": "CT in HU", "label": "as found; the values of a case are in its facts"}
-    return FoundDataset(FOLDER, conventions, [_case(pair, source, read) for pair in list_pairs(source)])
+    return FoundDataset(about, conventions, [_case(p, source, read) for p in list_pairs(source)], structures or {})
 
 
 def find_msd_lung(source: Path, read: ReadOptions = ReadOptions()) -> FoundDataset:  # noqa: B008 - frozen
@@ -56,7 +69,8 @@ def find_msd_lung(source: Path, read: ReadOptions = ReadOptions()) -> FoundDatas
         "label": {"1": "tumour"},
         "patient": "one case per patient, as the Decathlon states no patients",
     }
-    return FoundDataset(MSD_LUNG, conventions, [_case(pair, source, read, split="training") for pair in pairs])
+    cases = [_case(pair, source, read, split="training") for pair in pairs]
+    return FoundDataset(MSD_LUNG, conventions, cases, {1: NODULE.name})
 
 
 def _msd_pair(image: str, label: str, root: Path, source: Path) -> Pair:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lungseg3d.core import IntakeError, LungSegError, QualityIssue, Volume
+from lungseg3d.core.labels import NODULE
 from lungseg3d.data import (
     LIDC,
     ConsensusRule,
@@ -63,7 +64,7 @@ def find_lidc(
         name = f"{scan.patient_id}_{scan.series_uid[-6:]}" if scan.patient_id in repeated else scan.patient_id
         make = partial(_make, scan, readings.get(scan.series_uid, []), rule, read)
         cases.append(FoundCase(name or scan.series_uid, scan.patient_id or scan.series_uid, make))
-    return FoundDataset(LIDC, _conventions(rule), cases + broken)
+    return FoundDataset(LIDC, _conventions(rule), cases + broken, {1: NODULE.name})
 
 
 def _conventions(rule: ConsensusRule) -> dict[str, Any]:

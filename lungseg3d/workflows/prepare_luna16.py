@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lungseg3d.core import Grid, LungSegError, QualityIssue, Volume
-from lungseg3d.core.labels import LEFT_LUNG, LUNA16_SEG_LUNGS, RIGHT_LUNG
+from lungseg3d.core.labels import LEFT_LUNG, LUNA16_SEG_LUNGS, LUNGS, RIGHT_LUNG
 from lungseg3d.data import LUNA16, LunaFinding, read_luna_findings
 from lungseg3d.io import ReadOptions, open_ct, read_labels, to_ras_mm, write_labels
 from lungseg3d.workflows.prepare import FoundCase, FoundDataset, MadeCase
@@ -62,7 +62,8 @@ def find_luna16(source: Path, spheres: bool = False, read: ReadOptions = ReadOpt
         scan = _Scan(image, lungs, nodules.get(uid, ()), excluded.get(uid, ()))
         fold = int(_SUBSET.fullmatch(image.parent.name)[1])  # type: ignore[index]
         cases.append(FoundCase(uid, uid, partial(_make, scan, spheres, read), fold))
-    return FoundDataset(LUNA16, _conventions(folder is not None, spheres), cases)
+    structures = {label.value: label.name for label in LUNGS} if folder else {}
+    return FoundDataset(LUNA16, _conventions(folder is not None, spheres), cases, structures)
 
 
 def _first(source: Path, name: str) -> Path | None:

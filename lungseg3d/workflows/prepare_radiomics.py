@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lungseg3d.core import LungSegError, QualityIssue, Volume
-from lungseg3d.core.labels import LEFT_LUNG, RIGHT_LUNG
+from lungseg3d.core.labels import LEFT_LUNG, LUNGS, RIGHT_LUNG
 from lungseg3d.data import NSCLC_RADIOMICS
 from lungseg3d.io import (
     Reading,
@@ -39,6 +39,7 @@ PATTERNS = {
 """Names of structures as planning systems write them: `Lung-Left`, `Lung_L`, `L_Lung`; `GTV-1`, `GTV1`, not `GTVn`."""
 _IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha")
 _FIRST = ("ct", "image")
+_IGNORE_MARGIN_VOXELS = 2
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,11 @@ def find_nsclc_radiomics(
         "label": {str(RIGHT_LUNG.value): "right lung", str(LEFT_LUNG.value): "left lung"},
         "tumour": {"1": "gross tumour volume, the union of all GTV contours but those of lymph nodes"},
         "contours": "a pixel counts when its centre lies inside; nested contours are holes (even-odd)",
-        "note": "the lungs' contours leave most of the tumour out",
+        "ignore": "the tumour, which the lungs' contours leave mostly out, and 2 voxels around it",
     }
     cases = [FoundCase(p.name, p.name, partial(_make, p, read)) for p in _patients(source, out)]
-    return FoundDataset(NSCLC_RADIOMICS, conventions, cases)
+    structures = {label.value: label.name for label in LUNGS}
+    return FoundDataset(NSCLC_RADIOMICS, conventions, cases, structures, _IGNORE_MARGIN_VOXELS)
 
 
 def _patients(source: Path, out: Path | None) -> Iterator[_Patient]:
@@ -128,6 +130,7 @@ def _make(patient: _Patient, read: ReadOptions, labels: Path, case_id: str) -> M
     if tumour := _drawn(structures, "tumour", reading.volume, case_id):
         files["tumour"] = labels / f"{case_id}_tumour.nii.gz"
         write_labels(files["tumour"], reading.volume.with_array(tumour.mask))
+        files["ignore"] = files["tumour"]
         facts["tumour_ml"] = _ml(tumour, reading.volume)
         issues += _remarks("tumour", tumour)
     else:

@@ -34,7 +34,7 @@ def dataset(tmp_path):
         write_volume(root / "images" / f"c{n}.nii.gz", make_ct(n))
         write_labels(root / "labels" / f"c{n}.nii.gz", Volume(mask, AFFINE))
     manifest = prepare(find_folder(root), root, tmp_path / "out").manifest
-    change(manifest, lambda content: content["conventions"].update(label={"1": "nodule"}))
+    change(manifest, lambda content: content.update(structures={"1": "nodule"}))
     return manifest
 
 
@@ -126,6 +126,13 @@ def test_a_missing_file_is_found_and_the_rest_is_still_checked(dataset):
 def test_a_patient_in_two_folds_is_found(dataset):
     change(dataset, lambda content: [c.update(patient="p", fold=n) for n, c in enumerate(content["cases"])])
     assert faults(dataset) == [("", "E_SPLIT_LEAK")]
+
+
+@pytest.mark.parametrize("reading", [{"no_such_option": 1}, ["x"]])
+def test_reading_options_that_are_none_are_named(dataset, reading):
+    change(dataset, lambda content: content.update(reading=reading))
+    _, found = check_manifest(dataset, dataset.parent)
+    assert {fault.issue.code for fault in found} == {"E_MANIFEST"}
 
 
 @pytest.fixture(scope="module")

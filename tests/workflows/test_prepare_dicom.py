@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from lungseg3d.core import LungSegError, Volume
-from lungseg3d.data import ConsensusRule
+from lungseg3d.data import ConsensusRule, label_structures
 from lungseg3d.data.lidc_xml import RATINGS
 from lungseg3d.io import SeriesSpec, open_ct, read_labels, write_dicom_series
 from lungseg3d.workflows.prepare import prepare
@@ -158,7 +158,12 @@ def radiomics(tmp_path, ct, squares, **options):
 
 def test_structures_become_lungs_and_a_tumour_on_the_ct_they_refer_to(tmp_path, ct):
     names = {"Lung_R": RIGHT, "Lung-Left": LEFT, "GTV-1": TUMOUR, "GTV-2": [(8, (5, 5), (5, 5))], "GTVn": LEFT}
-    (case,) = radiomics(tmp_path, ct, names).content["cases"]
+    content = radiomics(tmp_path, ct, names).content
+    (case,) = content["cases"]
+    assert {value: label.name for value, label in label_structures(content).items()} == {
+        1: "right_lung",
+        2: "left_lung",
+    }
     assert "issues" not in case or "W_CT_NOT_IDENTIFIED" not in " ".join(case["issues"])
     lungs = read_labels(tmp_path / "out" / case["files"]["label"])
     assert lungs.grid.matches(ct.volume.grid)
