@@ -245,7 +245,8 @@ def check(
         message = issue.message.removeprefix(f"{fault.case_id}: ")
         say(f"{issue.code}: {fault.case_id + ': ' if fault.case_id else ''}{message} {issue.remedy}".rstrip())
     bad = {fault.case_id for fault in faults if fault.issue.code.startswith("E_")}
-    say(f"{manifest}: {cases} cases, {len(faults)} faults in {len({fault.case_id for fault in faults})} of them")
+    found = f"{len(faults)} faults in {len({fault.case_id for fault in faults})} of them" if faults else "no fault"
+    say(f"{manifest}: {cases} cases, {found}")
     if "" in bad:
         return Outcome.NONE_DONE
     return outcome_of(["refused"] * len(bad) + ["done"] * (cases - len(bad)))
