@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,11 +63,20 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results th
 
 def with_reading_options(verb: Callable[..., Any]) -> Callable[..., Any]:
     """A verb whose parameter `reading` (an `io.ReadOptions`) is filled from `--series`, `--allow-gaps` and so on."""
+    return with_reading_options_of(*_READING)(verb)
+
+
+def with_reading_options_of(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """As `with_reading_options`, with some of the options: those that fit a whole dataset."""
+    return functools.partial(_with_options, {name: _READING[name] for name in names})
+
+
+def _with_options(options: Mapping[str, tuple[Any, Any]], verb: Callable[..., Any]) -> Callable[..., Any]:
     # ReadOptions is a name for type checkers only: its package would load NumPy and more before --help.
     own = inspect.signature(verb, eval_str=True, locals={"ReadOptions": Any}).parameters
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, (annotation, default) in _READING.items()
+        for name, (annotation, default) in options.items()
     ]
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.items() if name != "reading"]
 
@@ -75,7 +84,7 @@ def with_reading_options(verb: Callable[..., Any]) -> Callable[..., Any]:
     def verb_with_options(**given: Any) -> Any:
         from lungseg3d.io import ReadOptions
 
-        reading = ReadOptions(**{name: given.pop(name) for name in _READING})
+        reading = ReadOptions(**{name: given.pop(name) for name in options})
         return verb(reading=reading, **given)
 
     # typer reads signature and annotations; functools.wraps would show it those of the bare verb.

@@ -16,6 +16,7 @@ from lungseg3d.cli.demo import demo
 from lungseg3d.cli.evaluate import evaluate
 from lungseg3d.cli.froc import froc
 from lungseg3d.cli.outcome import DEBUG, EXIT_CODES, with_debug_first
+from lungseg3d.cli.prepare import app as prepare_app
 from lungseg3d.cli.replay import replay
 from lungseg3d.cli.segment import segment
 from lungseg3d.cli.train import train
@@ -53,6 +54,7 @@ app.command(epilog=EXIT_CODES)(segment)
 app.command(epilog=EXIT_CODES)(check)
 app.command()(convert)
 app.command()(demo)
+app.add_typer(prepare_app, name="prepare")
 app.command(epilog=EXIT_CODES)(train)
 app.command(epilog=EXIT_CODES)(compare)
 app.command(epilog=EXIT_CODES)(evaluate)

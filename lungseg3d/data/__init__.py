@@ -1,13 +1,42 @@
 """Floor 2: datasets, the thorax phantom, synthetic nodules. NumPy and SciPy, never torch."""
 
+from lungseg3d.data.box_xml import SliceBox, read_box_xml
+from lungseg3d.data.codes import DATA_CODES
+from lungseg3d.data.datasets import (
+    DATASETS,
+    FOLDER,
+    LIDC,
+    LUNA16,
+    LUNG_PET_CT_DX,
+    MSD_LUNG,
+    NSCLC_RADIOMICS,
+    Archive,
+    Dataset,
+)
+from lungseg3d.data.folds import assign_folds, check_split
 from lungseg3d.data.implants import Donor, free_places, implant, random_turn
+from lungseg3d.data.leakage import (
+    TRAINING_CASES,
+    SeenCase,
+    read_training_record,
+    trained_on,
+    trained_on_issue,
+    training_record,
+    training_text,
+)
+from lungseg3d.data.lidc_nodules import ConsensusRule, LidcNodule, draw_mark, find_lidc_nodules, group_marks
+from lungseg3d.data.lidc_xml import LidcContour, LidcMark, LidcReading, read_lidc_xml
+from lungseg3d.data.luna16 import LunaFinding, read_luna_findings
 from lungseg3d.data.manifests import (
+    MANIFEST_NAME,
     label_structures,
     load_datalist,
     make_nodules_lidc_manifest,
+    manifest_text,
     phantom_datalist,
     read_manifest,
 )
+from lungseg3d.data.pairs import Pair, list_pairs
 from lungseg3d.data.phantom import Phantom, PhantomNodule, PhantomSpec, make_phantom
 from lungseg3d.data.phantom_nodules import (
     NoduleSpec,
@@ -19,23 +48,59 @@ from lungseg3d.data.phantom_nodules import (
 )
 
 __all__ = [
+    "DATASETS",
+    "DATA_CODES",
+    "FOLDER",
+    "LIDC",
+    "LUNA16",
+    "LUNG_PET_CT_DX",
+    "MANIFEST_NAME",
+    "MSD_LUNG",
+    "NSCLC_RADIOMICS",
+    "TRAINING_CASES",
+    "Archive",
+    "ConsensusRule",
+    "Dataset",
     "Donor",
+    "LidcContour",
+    "LidcMark",
+    "LidcNodule",
+    "LidcReading",
+    "LunaFinding",
     "NoduleSpec",
+    "Pair",
     "Phantom",
     "PhantomNodule",
     "PhantomSpec",
+    "SeenCase",
+    "SliceBox",
     "Texture",
+    "assign_folds",
+    "check_split",
+    "draw_mark",
+    "find_lidc_nodules",
     "free_places",
+    "group_marks",
     "implant",
     "label_structures",
+    "list_pairs",
     "load_datalist",
     "make_nodule_specs",
     "make_nodules_lidc_manifest",
     "make_phantom",
+    "manifest_text",
     "nodule_box",
     "nodule_hu",
     "nodule_occupancy",
     "phantom_datalist",
     "random_turn",
+    "read_box_xml",
+    "read_lidc_xml",
+    "read_luna_findings",
     "read_manifest",
+    "read_training_record",
+    "trained_on",
+    "trained_on_issue",
+    "training_record",
+    "training_text",
 ]

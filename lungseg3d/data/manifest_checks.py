@@ -19,7 +19,7 @@ def parse_manifest(text: bytes, name: str) -> dict[str, Any]:
 
     Args:
         text: UTF-8 JSON: `name`, `source`, `cases`; each case with `case_id`, `files` (key -> relative path), and
-            where it has them `patient`, `split` (text), `fold` (number), `facts` (table).
+            where it has them `patient` and `split` (text), `fold` (number), `facts` and `sha256` (tables).
         name: of the file, for messages.
 
     Raises:
@@ -44,7 +44,7 @@ def parse_manifest(text: bytes, name: str) -> dict[str, Any]:
 def _check_case(case: Any, title: str, name: str) -> None:
     _need(case, dict, name, title)
     _need_text(case.get("case_id"), name, f"{title}, case_id")
-    for key, kind in (("patient", str), ("split", str), ("fold", int), ("facts", dict)):
+    for key, kind in (("patient", str), ("fold", int), ("split", str), ("facts", dict), ("sha256", dict)):
         if case.get(key) is not None:
             _need(case[key], kind, name, f"{title}, {key}")
     files = case.get("files")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from lungseg3d.core import LungSegError
 from lungseg3d.core.labels import LABELS, Label
 from lungseg3d.data.manifest_checks import parse_manifest, refuse_manifest
 
+MANIFEST_NAME = "manifest.json"
 _KEPT_KEYS = ("case_id", "patient", "fold", "split", "facts")
 
 
@@ -91,6 +93,22 @@ def load_datalist(
             entry[key] = str(path)
         entries.append(entry)
     return entries
+
+
+def manifest_text(content: Mapping[str, Any]) -> str:
+    """A manifest as it is written, one case a line: the same content gives the same bytes."""
+
+    def line(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+    parts = []
+    for key, value in content.items():
+        if isinstance(value, Sequence) and not isinstance(value, str) and value:
+            parts.append(f"  {line(key)}: [\n" + ",\n".join(f"    {line(item)}" for item in value) + "\n  ]")
+        else:
+            text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+            parts.append(f"  {line(key)}: " + text.replace("\n", "\n  "))
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def _exists(path: Path) -> bool:

@@ -1,16 +1,23 @@
 """Floor 2: CTs and label maps in, results out. The one reader, and the one way onto the disk.
 
-In: DICOM series, NIfTI, NRRD, MetaImage. Out: `Volume`, `Reading`, `Inspection`; files written whole or not at all.
+In: DICOM series, NIfTI, NRRD, MetaImage, RTSTRUCT. Out: `Volume`, `Reading`, `Inspection`, masks; files written whole.
 What every code means is in `lungseg3d.io.codes`.
 """
 
 from lungseg3d.io.cases import list_cases, list_studies
 from lungseg3d.io.codes import CODES
 from lungseg3d.io.dicom_writer import SeriesSpec, write_dicom_series
+from lungseg3d.io.digests import sha256_of
+from lungseg3d.io.downloads import download
 from lungseg3d.io.files import placing, write_text, writing
+from lungseg3d.io.geometry import to_ras_mm
+from lungseg3d.io.instances import SeriesFiles, find_series, instance_uids
 from lungseg3d.io.names import case_id_of
 from lungseg3d.io.reader import inspect, open_ct, read_labels, read_volume
 from lungseg3d.io.reading import Inspection, Reading, ReadOptions, SeriesInfo
+from lungseg3d.io.rtstruct import Structure, StructureSet, read_structures
+from lungseg3d.io.rtstruct_masks import StructureMask, check_reference, draw_structures
+from lungseg3d.io.tars import unpack_tar
 from lungseg3d.io.writers import write_labels, write_volume
 
 __all__ = [
@@ -18,16 +25,29 @@ __all__ = [
     "Inspection",
     "ReadOptions",
     "Reading",
+    "SeriesFiles",
     "SeriesInfo",
     "SeriesSpec",
+    "Structure",
+    "StructureMask",
+    "StructureSet",
     "case_id_of",
+    "check_reference",
+    "download",
+    "draw_structures",
+    "find_series",
     "inspect",
+    "instance_uids",
     "list_cases",
     "list_studies",
     "open_ct",
     "placing",
     "read_labels",
+    "read_structures",
     "read_volume",
+    "sha256_of",
+    "to_ras_mm",
+    "unpack_tar",
     "write_dicom_series",
     "write_labels",
     "write_text",

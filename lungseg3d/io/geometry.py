@@ -20,6 +20,11 @@ _SPACING_TOLERANCE = 0.05
 _SPACING_LIMITS_MM = (0.02, 50.0)
 
 
+def to_ras_mm(lps_mm: np.ndarray) -> np.ndarray:
+    """Places (..., 3) as DICOM and ITK have them -> as everything outside this room has them."""
+    return np.asarray(lps_mm, dtype=np.float64) * LPS_TO_RAS.diagonal()[:3]
+
+
 @dataclass(frozen=True)
 class Stack:
     """Where the slices of one volume lie.

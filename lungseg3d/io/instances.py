@@ -1,0 +1,92 @@
+"""A folder -> which DICOM series lie in it and which file is which slice; headers only.
+
+In: a folder, or the files of one series. Out: `SeriesFiles`, instance UIDs. Judges nothing: see `dicom_series`.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+_TAGS = [
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
+    "PatientID",
+    "Modality",
+]
+
+
+@dataclass(frozen=True)
+class SeriesFiles:
+    """One series of one folder.
+
+    Attributes:
+        folder: that directly holds the files.
+        series_uid, study_uid, frame_uid, patient_id, modality: of its first file; "" where it does not say.
+        files: (SOPInstanceUID, path), by name.
+    """
+
+    folder: Path
+    series_uid: str
+    study_uid: str
+    frame_uid: str
+    patient_id: str
+    modality: str
+    files: tuple[tuple[str, Path], ...]
+
+
+def find_series(root: Path, skip: Iterable[Path] = ()) -> Iterator[SeriesFiles]:
+    """Every DICOM series under `root`, folder by folder in the order of names; links and hidden files are left out.
+
+    Args:
+        root: a folder.
+        skip: folders that are not looked into.
+    """
+    unwanted = {Path(path).resolve() for path in skip}
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and Path(folder, f).resolve() not in unwanted)
+        found: dict[str, list[tuple[dict[str, str], Path]]] = {}
+        for name in sorted(names):
+            path = Path(folder, name)
+            if not name.startswith(".") and not path.is_symlink() and (header := _header(path)):
+                found.setdefault(header["SeriesInstanceUID"], []).append((header, path))
+        for series_uid, items in sorted(found.items()):
+            first = items[0][0]
+            files = tuple((header["SOPInstanceUID"], path) for header, path in items)
+            yield SeriesFiles(
+                Path(folder),
+                series_uid,
+                first["StudyInstanceUID"],
+                first["FrameOfReferenceUID"],
+                first["PatientID"],
+                first["Modality"],
+                files,
+            )
+
+
+def instance_uids(files: Iterable[Path]) -> tuple[str, ...]:
+    """SOPInstanceUID of each file, "" for a file that is no DICOM: with `Reading.files`, that of each slice."""
+    return tuple((_header(path) or {}).get("SOPInstanceUID", "") for path in files)
+
+
+def _header(path: Path) -> dict[str, str] | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with open(path, "rb") as stream:
+                if stream.read(132)[128:] != b"DICM":
+                    return None
+            dataset: Any = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+            return {tag: str(dataset.get(tag, "") or "") for tag in _TAGS}
+        except (InvalidDicomError, OSError, ValueError, LookupError, EOFError, AttributeError, TypeError, struct.error):
+            return None
