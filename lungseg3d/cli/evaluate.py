@@ -28,6 +28,7 @@ def evaluate(
     split: Annotated[str | None, typer.Option("--split", metavar="NAME", help="Cases of this split only.")] = None,
     fold: Annotated[int | None, typer.Option("--fold", min=0, help="Cases of this fold only.")] = None,
     against: Annotated[Path | None, _folder("--against", "Other predictions, to test against.")] = None,
+    bundle: Annotated[Path | None, _folder("--bundle", "Whose weights predicted; warns of cases they saw.")] = None,
     least_iou: Annotated[
         float, typer.Option("--least-iou", min=0.001, max=1.0, help="Overlap from which a nodule is found.")
     ] = 0.1,
@@ -38,11 +39,13 @@ def evaluate(
     from lungseg3d.workflows.evaluate import EvaluateOptions
     from lungseg3d.workflows.evaluate import evaluate as evaluate_predictions
 
-    options = EvaluateOptions(data, split, fold, against, least_iou, pictures, track)
+    options = EvaluateOptions(data, split, fold, against, bundle, least_iou, pictures, track)
     with progress() as on_progress:
         done = evaluate_predictions(manifest, predictions, out, options, on_progress)
     for table in _tables(done.content):
         say_table(table)
+    for warning in done.content["warnings"]:
+        complain(f"{warning['code']}: {warning['message']}\n{warning['remedy']}")
     for failure in done.content["failed"]:
         complain(f"{failure['code']}: {failure['message']}\n{failure['remedy']}")
     say(f"Wrote {done.page}")

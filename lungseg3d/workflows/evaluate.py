@@ -6,6 +6,7 @@ In: a manifest, a split, one or two folders of predictions. Out: `cases.csv`, `n
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -16,14 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core import LungSegError, QualityIssue, UsageError
+from lungseg3d.core import BundleError, LungSegError, QualityIssue, UsageError, to_json
 from lungseg3d.core.labels import NODULE
-from lungseg3d.data import label_structures, load_datalist, read_manifest
+from lungseg3d.data import label_structures, load_datalist, read_manifest, trained_on, trained_on_issue
+from lungseg3d.engines.tracking_store import checksum
+from lungseg3d.inference import shipped_bundle
 from lungseg3d.io import read_volume, write_text
 from lungseg3d.metrics import LEAST_IOU
 from lungseg3d.report import WorstCase, disagreement_view, render_evaluation
 from lungseg3d.workflows.evaluate_cases import CaseScore, NoduleScore, score_case
-from lungseg3d.workflows.evaluate_inputs import Rules, read_pair
+from lungseg3d.workflows.evaluate_inputs import Rules, find_prediction, read_pair
 from lungseg3d.workflows.evaluate_summary import METRICS, paired_comparison, plain, summary_of
 
 logger = logging.getLogger(__name__)
@@ -41,6 +44,7 @@ class EvaluateOptions:
         split: name of a split; None for every case.
         fold: number of a fold; None for every case.
         against: another folder of predictions of the same cases.
+        bundle: whose weights made the predictions; None for the shipped ones that the results of `segment` name.
         least_iou: overlap from which a nodule is found.
         pictures: whether the worst cases are drawn, for which their CTs are read.
         track: whether means and files go to MLflow.
@@ -50,6 +54,7 @@ class EvaluateOptions:
     split: str | None = None
     fold: int | None = None
     against: Path | None = None
+    bundle: Path | None = None
     least_iou: float = LEAST_IOU
     pictures: bool = True
     track: bool = False
@@ -105,7 +110,7 @@ def evaluate(
         "least_iou": options.least_iou,
         "ignored": any(entry.get("ignore") for entry in entries),
         "ignore_margin_voxels": rules.ignore_margin_voxels,
-        "warnings": [],
+        "warnings": [to_json(issue) for issue in _seen_in_training(content, entries, predictions, options.bundle)],
         "comparison": None,
     }
     if options.against:
@@ -143,6 +148,33 @@ def _chosen(manifest: Path | str, content: Mapping[str, Any], options: EvaluateO
     if lone := next((entry["case_id"] for entry in entries if "label" not in entry), None):
         raise LungSegError("E_MANIFEST", f"{lone} has no label, so there is nothing to compare with", "Name its file.")
     return entries
+
+
+def _seen_in_training(
+    content: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], predictions: Path, bundle: Path | None
+) -> list[QualityIssue]:
+    """W_TRAINED_ON for cases that the weights have seen, as far as their bundle says."""
+    chosen = {entry["case_id"] for entry in entries}
+    cases = [case for case in content["cases"] if case["case_id"] in chosen]
+    bundles = [bundle] if bundle else _bundles_of(entries, predictions)
+    seen = {case.case_id: case for root in bundles for case in trained_on(root, cases, content.get("name", ""))}
+    issue = trained_on_issue(list(seen.values()), len(cases))
+    return [issue] if issue else []
+
+
+def _bundles_of(entries: Sequence[Mapping[str, Any]], predictions: Path) -> list[Path]:
+    """The shipped bundles whose weights the first result of `segment` names by their checksum."""
+    found_maps = (find_prediction(entry, predictions) for entry in entries)
+    results = (path.with_name("result.json") for path in found_maps if path is not None)
+    result = next((path for path in results if path.is_file()), None)
+    named = json.loads(result.read_text(encoding="utf-8")).get("provenance", {}).get("bundles", {}) if result else {}
+    found = []
+    for about in named.values():
+        with contextlib.suppress(BundleError):
+            root = shipped_bundle(about["name"])
+            if checksum(root / "models" / "model.pt") == about["weights_sha256"]:
+                found.append(root)
+    return found
 
 
 def _score_all(

@@ -70,7 +70,10 @@ def read_pair(entry: Mapping[str, Any], predictions: Path, rules: Rules) -> Pair
     """
     case_id = entry["case_id"]
     label = read_labels(entry["label"]).as_ras()
-    found = _prediction_of(entry, predictions)
+    found = find_prediction(entry, predictions)
+    if found is None:
+        text = f"{case_id}: {predictions.name} has neither {case_id}/labels.nii.gz nor {case_id}.nii.gz"
+        raise IntakeError("E_NO_PREDICTION", text, "Segment the case, or leave it out of the split.")
     is_result = found.name == "labels.nii.gz"
     ours = _on_grid_of(label, found, case_id, "prediction")
     ours_values = {label.value: label for label in (*LUNGS, NODULE)} if is_result else rules.structures
@@ -97,17 +100,11 @@ def read_pair(entry: Mapping[str, Any], predictions: Path, rules: Rules) -> Pair
     return Pair(reference, prediction, theirs, nodules, confidences, label.grid)
 
 
-def _prediction_of(entry: Mapping[str, Any], predictions: Path) -> Path:
+def find_prediction(entry: Mapping[str, Any], predictions: Path) -> Path | None:
+    """The label map of a case, as `read_pair` looks for it; None where there is none."""
     names = [entry["case_id"], *([case_id_of(Path(entry["image"]))] if entry.get("image") else [])]
     places = [place for name in names for place in (predictions / name / "labels.nii.gz", *_files(predictions, name))]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        raise IntakeError(
-            "E_NO_PREDICTION",
-            f"{entry['case_id']}: {predictions.name} has neither {names[0]}/labels.nii.gz nor {names[0]}.nii.gz",
-            "Segment the case, or leave it out of the split.",
-        )
-    return found
+    return next((place for place in places if place.is_file()), None)
 
 
 def _files(folder: Path, name: str) -> list[Path]:

@@ -1,6 +1,7 @@
 """A finished training -> a bundle of its own, which `segment` and `python -m monai.bundle run` take like a shipped one.
 
-In: the trained bundle's folder, its training configuration, the weights. Out: a folder with configs, weights, a card.
+In: the trained bundle's folder, its training configuration, the weights. Out: a folder with configs, weights, a card,
+and a record of the cases that the weights have seen.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
+
+from lungseg3d.workflows.training_checks import seen_in_training
+from lungseg3d.workflows.training_record import write_training_record
 
 SHARED_KEYS = ("network_def", "spacing_mm", "hu_range")
 """Keys that inference and training must agree on."""
@@ -56,6 +60,7 @@ def write_trained_bundle(root: Path, parser: ConfigParser, weights: Path, folder
     shutil.copyfile(weights, unfinished / "models" / "model.pt")
     card = _CARD.format(name=root.name, weights=f"`{weights.name}`", command=command)
     (unfinished / "docs" / "README.md").write_text(card, encoding="utf-8")
+    write_training_record(unfinished, seen_in_training(parser))
     shutil.rmtree(folder, ignore_errors=True)
     return unfinished.rename(folder)
 

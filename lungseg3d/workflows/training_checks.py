@@ -88,6 +88,21 @@ def held_out(parser: ConfigParser) -> list[str]:
     return [case["case_id"] for case in _data_list(parser, "validate#dataset#data")]
 
 
+def seen_in_training(parser: ConfigParser) -> list[tuple[str, int | None]]:
+    """(manifest, fold held out of it) of each data list that a training sees; None for none held out.
+
+    A training that is stopped early has seen the cases it validates on, too: they chose its weights.
+    """
+    chosen = parser.get("patience") is not None
+    used = []
+    for part in ("train", "validate") if chosen else ("train",):
+        for path, node in _nodes(parser.get(part), part):
+            if isinstance(node, Mapping) and node.get("_target_") == _DATA_LISTS:
+                fold = parser.get_parsed_content(f"{path}#fold") if "fold" in node and not chosen else None
+                used.append((parser.get_parsed_content(f"{path}#manifest"), fold))
+    return list(dict.fromkeys(used))
+
+
 def _data_list(parser: ConfigParser, path: str) -> list[dict[str, Any]]:
     """The data list at `path` of a configuration; what it refuses is raised as it was, not as MONAI wraps it."""
     try:

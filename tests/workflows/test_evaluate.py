@@ -12,9 +12,12 @@ from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
 from lungseg3d.core import LungSegError, UsageError, Volume
+from lungseg3d.engines.tracking_store import checksum
+from lungseg3d.inference import shipped_bundle
 from lungseg3d.io import write_labels, write_volume
 from lungseg3d.workflows.evaluate import EvaluateOptions, evaluate
 from lungseg3d.workflows.evaluate_cases import measure_mask
+from lungseg3d.workflows.training_record import write_training_record
 
 AFFINE = np.diag([2.0, 1.0, 1.0, 1.0])
 SHAPE = (24, 30, 20)
@@ -142,6 +145,34 @@ def test_a_tracking_server_that_is_down_is_a_warning(data, monkeypatch, caplog):
     assert "W_TRACKING_OFFLINE" in caplog.text
     assert "secret" not in caplog.text
     assert (data / "out" / "summary.json").is_file()
+
+
+def test_cases_that_the_weights_were_trained_on_are_named(data):
+    manifest = data / "data" / "boxes.json"
+    bundle = data / "bundle"
+    (bundle / "configs").mkdir(parents=True)
+    assert run(data, bundle=bundle)["warnings"] == []  # it does not say what it saw
+    write_training_record(bundle, [(manifest, 1)])
+    (warning,) = run(data, bundle=bundle)["warnings"]
+    assert warning["code"] == "W_TRAINED_ON"
+    assert "2 of the 3 cases: two (same patient), none (same patient)" in warning["message"]
+    assert run(data, bundle=bundle, fold=1)["warnings"] == []
+    words = ["evaluate", "-m", str(manifest), "--predictions", str(data / "results"), "--out", str(data / "out")]
+    assert "W_TRAINED_ON" in CliRunner().invoke(app, [*words, "--bundle", str(bundle)]).output
+    assert "W_TRAINED_ON" in (data / "out" / "evaluation.html").read_text()
+
+
+def test_results_of_shipped_weights_are_known_by_their_checksum(data):
+    bundle = shipped_bundle("lung_nodule_ct_segmentation")
+    about = {"name": bundle.name, "weights_sha256": checksum(bundle / "models" / "model.pt")}
+    case = json.loads((bundle / "configs" / "training_cases.json").read_text())["datasets"][0]["cases"][0]
+    manifest = json.loads((data / "data" / "boxes.json").read_text())
+    manifest["cases"][1]["sha256"] = {"image": case["sha256"]}
+    (data / "data" / "boxes.json").write_text(json.dumps(manifest))
+    for found, weights in (([], "0" * 64), (["W_TRAINED_ON"], about["weights_sha256"])):
+        named = {"nodules": about | {"weights_sha256": weights}}
+        (data / "results" / "one" / "result.json").write_text(json.dumps({"provenance": {"bundles": named}}))
+        assert [warning["code"] for warning in run(data)["warnings"]] == found
 
 
 def test_splits_and_folds_choose_cases(data):

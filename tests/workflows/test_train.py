@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from lungseg3d.core import BundleError, LungSegError, UsageError
+from lungseg3d.data import read_manifest
 from lungseg3d.workflows import train as module
 from lungseg3d.workflows import training_checks
 from lungseg3d.workflows.train import train, train_command
-from lungseg3d.workflows.training_checks import training_configuration
+from lungseg3d.workflows.training_checks import seen_in_training, training_configuration
 from tests.small_data import BUNDLES, LUNGS, NAMES, NODULES, overrides_for, small_data
 
 
@@ -113,6 +114,10 @@ def test_training_prints_the_line_that_it_runs_and_passes_its_exit_code_on(code,
         assert inference["spacing_mm"] == 1.5
         assert (out / "bundle" / "models" / "model.pt").read_bytes() == b"weights"
         assert line in (out / "bundle" / "docs" / "README.md").read_text()
+        seen = json.loads((out / "bundle" / "configs" / "training_cases.json").read_text())["datasets"]
+        assert [data["name"] for data in seen] == ["nodules_lidc", "lung_cts"]
+        folds = {case["case_id"]: case["fold"] for case in read_manifest("nodules_lidc")["cases"]}
+        assert {folds[case["case_id"]] for case in seen[0]["cases"]} == {0, 1, 3, 4}
 
 
 @pytest.mark.parametrize(
@@ -143,6 +148,14 @@ def test_an_overlay_that_is_no_json_is_named(tmp_path):
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(BundleError, match=r"E_CONFIGURATION: .*bad\.json"):
         training_configuration([tmp_path / "bad.json"], tmp_path, {})
+
+
+def test_an_early_stop_has_seen_the_cases_that_chose_its_weights():
+    files, root = [BUNDLES / NODULES / "configs" / "train.json"], BUNDLES / NODULES
+    plain = training_configuration(files, root, {}, fold=2)
+    assert seen_in_training(plain) == [("nodules_lidc", 2), ("lung_cts", None)]
+    stopped = training_configuration(files, root, {"patience": "3"}, fold=2)
+    assert seen_in_training(stopped) == [("nodules_lidc", None), ("lung_cts", None)]
 
 
 @pytest.mark.parametrize("name", NAMES)
