@@ -3,7 +3,8 @@
 Every crop of `nodules_lidc` is segmented by `lungseg3d segment --roi full` with the weights of the fold that held it
 out, and its mask compared with the reader's. Prints mean 3D Dice with its 95 % bootstrap interval, by size and texture.
 
-    python benchmarks/nodule_folds.py --weights 'runs/fold-{fold}/model.pt' --data ../shared/data/nodules_lidc
+    python benchmarks/nodule_folds.py --weights 'runs/fold-{fold}/model.pt' \\
+        --outlines 'runs/outline-{fold}/model.pt' --data ../shared/data/nodules_lidc
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ RESULTS = Path(__file__).parent / "results"
 TEXTURES = {1: "ground glass", 2: "ground glass / part solid", 3: "part solid", 4: "part solid / solid", 5: "solid"}
 
 
-def segment_fold(fold: int, weights: Path, data: Path, scratch: Path) -> dict[str, float]:
+def segment_fold(fold: int, asked: argparse.Namespace, data: Path, scratch: Path) -> dict[str, float]:
     """Dice of each held-out nodule of one fold, by case id."""
     bundle = scratch / f"bundle-{fold}"
-    shutil.copytree(shipped_bundle("lung_nodule_ct_segmentation"), bundle)
+    shutil.copytree(shipped_bundle("lung_nodule_ct_segmentation"), bundle, ignore=shutil.ignore_patterns("*.pt"))
     (bundle / "models").mkdir(exist_ok=True)
-    shutil.copy(weights, bundle / "models" / "model.pt")
+    shutil.copy(asked.weights.format(fold=fold), bundle / "models" / "model.pt")
+    if asked.outlines:
+        shutil.copy(asked.outlines.format(fold=fold), bundle / "models" / "outline.pt")
     cases = load_datalist("nodules_lidc", data, fold=fold, held_out=True)
     options = SegmentOptions(roi="full", nodule_bundle=bundle)
     results = segment_cases([case["image"] for case in cases], scratch / f"fold-{fold}", options)
@@ -70,6 +73,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", required=True, help="path with {fold} in it")
+    parser.add_argument("--outlines", help="path with {fold} in it, of the network that outlines")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/nodules_lidc"))
     parser.add_argument("--folds", type=int, nargs="*", default=list(range(5)))
     arguments = parser.parse_args()
@@ -78,7 +82,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for fold in arguments.folds:
-            scores = segment_fold(fold, Path(arguments.weights.format(fold=fold)), arguments.data, Path(scratch))
+            scores = segment_fold(fold, arguments, arguments.data, Path(scratch))
             for case_id, score in scores.items():
                 fact = facts[case_id]
                 facts_of_case = {"diameter_mm": float(fact["diameter_mm"]), "texture": int(fact["texture"])}

@@ -29,6 +29,7 @@ class Bundle:
         root: its folder.
         name, version: from its metadata.
         weights_sha256: of `models/model.pt`, in hexadecimal.
+        outline_sha256: of `models/outline.pt`; empty where the bundle has no network for outlines.
         network: on its device, in `eval` mode, weights loaded.
         preprocessing, inferer, postprocessing: as `inference.json` says; saving is left out.
         network_input: keys of the data that the inferer takes besides the image, such as a mask of lung.
@@ -38,6 +39,7 @@ class Bundle:
     name: str
     version: str
     weights_sha256: str
+    outline_sha256: str
     network: torch.nn.Module
     preprocessing: Compose
     inferer: Any
@@ -71,7 +73,8 @@ def open_bundle(root: Path | str, *, skip: int = 0, **overrides: Any) -> Bundle:
     """Open the bundle at `root` for inference.
 
     Args:
-        root: folder with `configs/inference.json` and `models/model.pt`.
+        root: folder with `configs/inference.json` and `models/model.pt`; weights of a second network, the
+            configuration's `outline_network`, may lie in `models/outline.pt`.
         skip: leading preprocessing steps left out, for callers that have read the CT already.
         **overrides: top-level keys of `inference.json` to set, such as `device` and `precision`.
 
@@ -92,12 +95,17 @@ def open_bundle(root: Path | str, *, skip: int = 0, **overrides: Any) -> Bundle:
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     network = parser.get_parsed_content("network")
     load_weights(network, weights)
+    outline = root / "models" / "outline.pt"
+    has_outline = outline.is_file() and "outline_network" in parser
+    if has_outline:
+        load_weights(parser.get_parsed_content("outline_network"), outline)
     steps = parser.get_parsed_content("preprocessing").transforms
     return Bundle(
         root=root,
         name=metadata.get("name", root.name),
         version=metadata["version"],
         weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+        outline_sha256=hashlib.sha256(outline.read_bytes()).hexdigest() if has_outline else "",
         network=network.eval(),
         preprocessing=Compose(steps[skip:]),
         inferer=parser.get_parsed_content("inferer"),

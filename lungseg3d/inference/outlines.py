@@ -71,27 +71,32 @@ class OutlineCandidatesd(MapTransform):
     def _outlined(self, image: torch.Tensor, found: np.ndarray) -> np.ndarray:
         """(X, Y, Z) probabilities, 0 away from the outlines."""
         outlined = np.zeros_like(found)
-        for middle, side in self._places(found):
+        for middle, side, certainty in self._places(found):
+            if outlined[tuple(np.rint(middle).astype(int))] >= 0.5:
+                continue  # a piece of what has been outlined already
             corner = [round(m - (side - 1) / 2) for m in middle]
             part, inside = _window(image, corner, side)
             piece = self._middle_piece(self.views.mean(part))
+            if piece.any():  # its peak stays that of the search, by which the next step judges
+                piece[np.unravel_index(int(piece.argmax()), piece.shape)] = certainty
             place = tuple(slice(c + s.start, c + s.stop) for c, s in zip(corner, inside, strict=True))
             outlined[place] = np.maximum(outlined[place], piece[inside])
         return outlined
 
-    def _places(self, found: np.ndarray) -> list[tuple[np.ndarray, int]]:
-        """Middle and side of the window of each candidate."""
+    def _places(self, found: np.ndarray) -> list[tuple[np.ndarray, int, float]]:
+        """Middle and side of the window of each candidate, and how sure the search was of it."""
         places = []
         if self.seed_middle and max(found.shape) <= self.most_seeded_voxels:
-            places.append(((np.array(found.shape) - 1) / 2, self.roi_size))
+            places.append(((np.array(found.shape) - 1) / 2, self.roi_size, 1.0))
         pieces, _ = ndimage.label(found > 0.5)
         for number, place in enumerate(ndimage.find_objects(pieces), start=1):
             piece = pieces[place] == number
-            if found[place][piece].max() < self.peak:
+            certainty = float(found[place][piece].max())
+            if certainty < self.peak:
                 continue
             voxels = np.argwhere(piece)
             side = max(self.roi_size, int(np.ptp(voxels, axis=0).max()) + 1 + self.roi_size // 3)
-            places.append((voxels.mean(axis=0) + [s.start for s in place], side))
+            places.append((voxels.mean(axis=0) + [s.start for s in place], side, certainty))
         return places
 
     def _middle_piece(self, probability: np.ndarray) -> np.ndarray:

@@ -255,6 +255,7 @@ def _provenance(models: _Models, options: SegmentOptions) -> dict[str, Any]:
         | {"python": platform.python_version()},
         "bundles": {
             role: {"name": bundle.name, "version": bundle.version, "weights_sha256": bundle.weights_sha256}
+            | ({"outline_sha256": bundle.outline_sha256} if bundle.outline_sha256 else {})
             for role, bundle in bundles.items()
         },
         "options": {"roi": options.roi, "device": models.device.type, "precision": models.precision},

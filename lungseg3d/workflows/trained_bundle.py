@@ -16,8 +16,10 @@ from monai.bundle import ConfigParser
 from lungseg3d.workflows.training_checks import seen_in_training
 from lungseg3d.workflows.training_record import write_training_record
 
-SHARED_KEYS = ("network_def", "spacing_mm", "hu_range")
+SHARED_KEYS = ("spacing_mm", "hu_range")
 """Keys that inference and training must agree on."""
+WEIGHTS = {"network": "model.pt", "outline": "outline.pt"}
+"""What a training trains, its key `trains`, and where the weights of it lie in a bundle's `models`."""
 LUNG_BUNDLE = "lung_ct_segmentation"
 
 _CARD = """# {name}, trained anew
@@ -35,7 +37,8 @@ def write_trained_bundle(root: Path, parser: ConfigParser, weights: Path, folder
 
     Args:
         root: bundle that was trained; gives configuration, metadata and licence.
-        parser: configuration of the training; `SHARED_KEYS` go from it into `inference.json`.
+        parser: configuration of the training; the definition of the network and `SHARED_KEYS` go from it into
+            `inference.json`. One that trains the network for outlines leaves the other network as it is in `root`.
         weights: plain state dict of the network.
         folder: new bundle's root.
         command: what trained it, for its card.
@@ -46,6 +49,8 @@ def write_trained_bundle(root: Path, parser: ConfigParser, weights: Path, folder
         (unfinished / part).mkdir(parents=True)
     inference = _read(root / "configs" / "inference.json")
     inference |= {key: parser[key] for key in SHARED_KEYS if key in parser.get()}
+    trained = parser.get("trains", "network")
+    inference[f"{trained}_def"] = parser["network_def"]
     if "lung_bundle_root" in inference:  # no longer beside the lung bundle
         inference["lung_bundle_root"] = {"_target_": "lungseg3d.inference.shipped_bundle", "name": LUNG_BUNDLE}
     metadata = _read(root / "configs" / "metadata.json")
@@ -57,7 +62,9 @@ def write_trained_bundle(root: Path, parser: ConfigParser, weights: Path, folder
     for file in ("configs/logging.conf", "LICENSE"):
         if (root / file).is_file():
             shutil.copyfile(root / file, unfinished / file)
-    shutil.copyfile(weights, unfinished / "models" / "model.pt")
+    if trained != "network" and (root / "models" / WEIGHTS["network"]).is_file():
+        shutil.copyfile(root / "models" / WEIGHTS["network"], unfinished / "models" / WEIGHTS["network"])
+    shutil.copyfile(weights, unfinished / "models" / WEIGHTS[trained])
     card = _CARD.format(name=root.name, weights=f"`{weights.name}`", command=command)
     (unfinished / "docs" / "README.md").write_text(card, encoding="utf-8")
     write_training_record(unfinished, seen_in_training(parser))

@@ -100,6 +100,20 @@ def test_the_middle_of_a_crop_is_a_candidate_where_asked_and_the_crop_is_small()
     assert not outline(case, seed_middle=True, most_seeded_voxels=59).any()
 
 
+def test_the_peak_stays_that_of_the_search_by_which_the_next_step_judges():
+    found = outline(make_case(((20, 20, 20), 0.9), found=0.995))
+    assert found.max() == np.float32(0.995)
+    assert (found > 0.9005).sum() == 1
+
+
+def test_two_candidates_in_one_nodule_are_outlined_once():
+    network = Bright()
+    case = make_case(((30, 25, 20), 0.9))
+    case["pred"][0, 30] = 0  # cut in two
+    assert torch.equal(outline(case, network)[0] > 0.5, case["image"][0] > 0.5)
+    assert len(network.seen) == 1
+
+
 def test_a_second_nodule_of_a_crop_is_kept():
     case = make_case(((30, 25, 20), 0.9), ((10, 10, 10), 0.9))
     assert torch.equal(outline(case, seed_middle=True)[0] > 0.5, case["image"][0] > 0.5)

@@ -150,6 +150,23 @@ def test_an_overlay_that_is_no_json_is_named(tmp_path):
         training_configuration([tmp_path / "bad.json"], tmp_path, {})
 
 
+def test_a_training_of_outlines_leaves_a_bundle_with_the_finding_network_as_it_was(tmp_path, monkeypatch):
+    def run(words, check, env):
+        (Path(after(words, "--output_dir")) / "model.pt").write_bytes(b"outlines")
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(module.subprocess, "run", run)
+    monkeypatch.setattr(training_checks, "check_training", lambda configuration, root: None)
+    overrides = {"network_def::channels": "[4, 8]"}
+    assert train(BUNDLES / NODULES, training="outline", fold=2, overrides=overrides, out=tmp_path) == 0
+    made, shipped = tmp_path / "bundle", BUNDLES / NODULES
+    assert (made / "models" / "outline.pt").read_bytes() == b"outlines"
+    assert (made / "models" / "model.pt").read_bytes() == (shipped / "models" / "model.pt").read_bytes()
+    inference, before = (json.loads((root / "configs" / "inference.json").read_text()) for root in (made, shipped))
+    assert inference["outline_def"]["channels"] == [4, 8]
+    assert inference["network_def"] == before["network_def"]
+
+
 def test_an_early_stop_has_seen_the_cases_that_chose_its_weights():
     files, root = [BUNDLES / NODULES / "configs" / "train.json"], BUNDLES / NODULES
     plain = training_configuration(files, root, {}, fold=2)
