@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from lungseg3d.report.numbers import interval_text, number_text, p_text, value_or
 from lungseg3d.report.page import environment
-from lungseg3d.report.plot_parts import SERIES_COLOURS, Mark
+from lungseg3d.report.plot_parts import Mark
 from lungseg3d.report.plots import forest_plot, group_plot, scatter_plot
 
 METRICS = (
@@ -52,12 +52,13 @@ def render_comparison(content: Mapping[str, Any]) -> str:
             comparisons=sum(1 for row in rows if row["dice"]["test"] and row["dice"]["test"]["p"] is not None),
             tests=_tests(rows, content["reference"]),
             plots=_plots(content, ranked, colours, shown) if measured else {},
-            legend=[(name, SERIES_COLOURS[i % len(SERIES_COLOURS)]) for name, i in colours.items()],
+            legend=[Mark(name, i, 0.0, 0.0, 0.0) for name, i in colours.items()],
             failed=failed,
             done=len(content["members"]) - len(failed),
             cases=max((row["cases"] for row in rows), default=0),
             number=number_text,
             p_text=p_text,
+            p_value=lambda p: p_text(p).removeprefix("p = ").removeprefix("p "),
             interval=interval_text,
         )
     )
@@ -145,7 +146,7 @@ def _table(content: Mapping[str, Any], structure: str, colours: Mapping[str, int
     return [
         {
             "row": row,
-            "colour": SERIES_COLOURS[colours[row["network"]] % len(SERIES_COLOURS)],
+            "mark": Mark(row["network"], colours[row["network"]], 0.0, 0.0, 0.0),
             "best": {key: len(rows) > 1 and row[key]["mean"] == best[key] is not None for key in best},
         }
         for row in sorted(rows, key=lambda row: -value_or(row["dice"]["mean"], -1.0))

@@ -39,6 +39,11 @@ class Mark:
         """Its colour, as CSS has it."""
         return SERIES_COLOURS[self.colour % len(SERIES_COLOURS)]
 
+    @property
+    def is_hollow(self) -> bool:
+        """Whether its colour is another's too, so that it is drawn as a ring."""
+        return (self.colour // len(SERIES_COLOURS)) % 2 == 1
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -159,7 +164,10 @@ def svg_line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
 
 def svg_dot(x: float, y: float, radius: float, mark: Mark, said: str, extra: str = "") -> str:
     title = f"<title>{escape(said)}</title>" if said else ""
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{mark.hex_colour}"{extra}>{title}</circle>'
+    inside = "var(--paper)" if mark.is_hollow else mark.hex_colour
+    ring = f' stroke="{mark.hex_colour}" stroke-width="{0.4 * radius:.1f}"' if mark.is_hollow else ""
+    radius = round(0.8 * radius, 1) if mark.is_hollow else radius
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{inside}"{ring}{extra}>{title}</circle>'
 
 
 def svg_text(x: float, y: float, text: str, anchor: str, kind: str = "", extra: str = "") -> str:

@@ -85,6 +85,26 @@ def test_an_equal_time_is_said_and_the_steps_that_it_held(content):
     assert ">321<" in html
 
 
+def test_more_networks_than_colours_are_told_apart_by_rings(content):
+    names = [f"net-{i}" for i in range(10)]
+    content["networks"] = [row(name, 0.5 + i / 100) for i, name in enumerate(names)]
+    content["reference"] = "net-0"
+    means = content["size_groups"][0]["networks"]
+    content["size_groups"][0]["networks"] = [{**means[0], "network": name} for name in names]
+    html = render_comparison(content)
+    forest = html[html.index("Forest plot of mean Dice") :]
+    forest = forest[: forest.index("</svg>")]
+    assert forest.count('fill="var(--paper)"') == 2
+    assert forest.count("<circle") == 10
+
+
+def test_a_p_value_too_small_to_print_is_no_zero(content):
+    content["networks"][1] = row("b", 0.7, test=TEST | {"p": 1e-6, "p_holm": 1e-5})
+    html = render_comparison(content)
+    assert "< 0.001" in html.replace("&lt;", "<")
+    assert "0.0000" not in html
+
+
 def test_a_difference_that_chance_explains_is_no_difference(content):
     content["networks"][1] = row("b", 0.7, test=TEST | {"p_holm": 0.3})
     html = render_comparison(content)
