@@ -27,7 +27,8 @@ from lungseg3d.metrics import LEAST_IOU
 from lungseg3d.report import WorstCase, disagreement_view, render_evaluation
 from lungseg3d.workflows.evaluate_cases import CaseScore, NoduleScore, score_case
 from lungseg3d.workflows.evaluate_inputs import Rules, find_prediction, read_pair
-from lungseg3d.workflows.evaluate_summary import METRICS, paired_comparison, plain, summary_of
+from lungseg3d.workflows.evaluate_means import plain
+from lungseg3d.workflows.evaluate_summary import METRICS, paired_comparison, summary_of
 
 logger = logging.getLogger(__name__)
 
