@@ -81,6 +81,8 @@ _SHOWN = (("iou", 3), ("hd95_mm", 2), ("nsd_1mm", 3), ("volume_error", 3))
 def _interval(values: Mapping[str, Any]) -> str:
     if values["mean"] is None:
         return "–"
+    if values["low"] is None:
+        return _text(values["mean"], 3)
     return f"{_text(values['mean'], 3)} ({_text(values['low'], 3)}-{_text(values['high'], 3)})"
 
 

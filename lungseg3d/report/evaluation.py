@@ -106,7 +106,8 @@ def _plots(content: Mapping[str, Any]) -> dict[str, str]:
         for key, label in (("dice", "mean Dice of a nodule"), ("detection", "share of nodules found")):
             marks = []
             for name, colour, one in rows:
-                mean, low, high = (value_or(one[key][end]) for end in ("mean", "low", "high"))
+                mean = value_or(one[key]["mean"])
+                low, high = (value_or(one[key][end], mean) for end in ("low", "high"))
                 if one["nodules"]:
                     marks.append(Mark(name, colour, mean, low, high, f"n = {one['nodules']}"))
             plots[key] = forest_plot(

@@ -23,10 +23,12 @@ def number_text(value: float | None, digits: int = 0, sign: bool = False) -> str
 
 
 def interval_text(values: Mapping[str, Any], digits: int = 3) -> str:
-    """`mean (low–high)` of a table with these keys."""
+    """`mean (low–high)` of a table with these keys; the mean alone where there is no interval."""
     if values["mean"] is None:
         return "–"
     mean, low, high = (number_text(values[key], digits) for key in ("mean", "low", "high"))
+    if values["low"] is None:
+        return mean
     return f"{mean} ({low}–{high})"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,17 @@ from lungseg3d.metrics import Interval, bootstrap_ratio
 
 
 def mean_over_patients(values: Iterable[tuple[str, float]]) -> dict[str, float]:
-    """Mean of (patient, value), with its interval over patients."""
+    """Mean of (patient, value), with its interval over patients; one patient alone has none, so its bounds are nan."""
     by_patient: dict[str, list[float]] = {}
     for patient, value in values:
         by_patient.setdefault(patient, []).append(value)
     groups = list(by_patient.values())
-    return interval_of(bootstrap_ratio([sum(group) for group in groups], [len(group) for group in groups]))
+    interval = bootstrap_ratio([sum(group) for group in groups], [len(group) for group in groups])
+    return interval_of(interval if len(groups) > 1 else replace(interval, low=math.nan, high=math.nan))
 
 
 def interval_of(interval: Interval) -> dict[str, float]:
+    """As a table."""
     return {"mean": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
 
 

@@ -111,9 +111,8 @@ def grades_of(nodules: Mapping[str, Any]) -> list[dict[str, Any]]:
             value = nodules["all"][name]
             low, high = (value["low"], value["high"]) if more_is_better else (-value["high"], -value["low"])
             limit = bound if more_is_better else -bound
+            # Without an interval both are nan, and nothing is decided.
             verdicts.append("reached" if low > limit else "not reached" if high <= limit else "open")
-            if value["n"] == 0:
-                verdicts[-1] = "open"
             parts.append({"metric": name, "bound": bound, "more_is_better": more_is_better, **value})
         worst = next(verdict for verdict in ("not reached", "open", "reached") if verdict in verdicts)
         grades.append({"use": use, "verdict": worst, "parts": parts})

@@ -242,6 +242,17 @@ def test_what_is_ignored_is_in_neither_mask(data):
         assert run(data)["structures"]["nodule"]["dice"]["mean"] == pytest.approx(dice, abs=1e-6)
 
 
+def test_one_patient_has_no_interval(data):
+    words = ["evaluate", "-m", str(data / "data" / "boxes.json"), "--predictions", str(data / "results"), "--fold", "1"]
+    ran = CliRunner().invoke(app, [*words, "--out", str(data / "out")])
+    assert ran.exit_code == 0, ran.output
+    assert "0.667 (" not in ran.output
+    summary = json.loads((data / "out" / "summary.json").read_text())
+    assert summary["structures"]["nodule"]["dice"] == {"mean": 0.666667, "low": None, "high": None, "n": 1}
+    assert {grade["verdict"] for grade in summary["grades"]} == {"open"}
+    assert "0.667–0.667" not in (data / "out" / "evaluation.html").read_text()
+
+
 def test_lungs_are_judged_with_the_nodules_in_them(data):
     manifest = json.loads((data / "data" / "boxes.json").read_text())
     manifest |= {"structures": {"4": "right_lung", "3": "left_lung"}, "cases": manifest["cases"][:1]}
