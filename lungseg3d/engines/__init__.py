@@ -4,31 +4,42 @@ from lungseg3d.engines.artefacts import MetalStreaks, Occlusion
 from lungseg3d.engines.augmentation import GammaContrast, HuAugmentation, LowResolution
 from lungseg3d.engines.average import WeightAverage
 from lungseg3d.engines.checkpoints import RunCheckpoints
+from lungseg3d.engines.chronic_disease import Emphysema, Fibrosis
 from lungseg3d.engines.early_stop import EarlyStop
+from lungseg3d.engines.effusion import PleuralEffusion
 from lungseg3d.engines.ending import ExitCodes
 from lungseg3d.engines.geometry import PatchGeometry
 from lungseg3d.engines.hard_negatives import HardNegatives
 from lungseg3d.engines.insertion import NoduleInsertion, NoduleSynthesis
+from lungseg3d.engines.opacities import Collapse, Consolidation, GroundGlass
 from lungseg3d.engines.processes import share_network
 from lungseg3d.engines.sampling import RoiSampler
 from lungseg3d.engines.sources import LargeFirst, SourceGroup
 from lungseg3d.engines.step_plan import StepPlan
 from lungseg3d.engines.tracking import RunTracking, unique_run_name
 from lungseg3d.engines.trainer import RoiTrainer
+from lungseg3d.engines.tumours import LargeTumour
 
 __all__ = [
+    "Collapse",
+    "Consolidation",
     "EarlyStop",
+    "Emphysema",
     "ExitCodes",
+    "Fibrosis",
     "GammaContrast",
+    "GroundGlass",
     "HardNegatives",
     "HuAugmentation",
     "LargeFirst",
+    "LargeTumour",
     "LowResolution",
     "MetalStreaks",
     "NoduleInsertion",
     "NoduleSynthesis",
     "Occlusion",
     "PatchGeometry",
+    "PleuralEffusion",
     "RoiSampler",
     "RoiTrainer",
     "RunCheckpoints",
