@@ -21,10 +21,10 @@ from lungseg3d.data import load_datalist
 from lungseg3d.inference import shipped_bundle
 from lungseg3d.io import read_labels
 from lungseg3d.metrics import bootstrap_mean, dice
+from lungseg3d.workflows.evaluate_nodules import TEXTURES
 from lungseg3d.workflows.segment import SegmentOptions, segment_cases
 
 RESULTS = Path(__file__).parent / "results"
-TEXTURES = {1: "ground glass", 2: "ground glass / part solid", 3: "part solid", 4: "part solid / solid", 5: "solid"}
 
 
 def segment_fold(fold: int, asked: argparse.Namespace, data: Path, scratch: Path) -> dict[str, float]:

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from lungseg3d.analysis import segment_lungs_by_rules
 from lungseg3d.core import Volume
-from lungseg3d.data import Donor, free_places, implant, load_datalist, random_turn
+from lungseg3d.data import Donor, free_places, implant, load_datalist
 from lungseg3d.inference import shipped_bundle
 from lungseg3d.io import open_ct, read_labels, read_volume, write_labels, write_volume
 from lungseg3d.workflows.evaluate import EvaluateOptions, evaluate
@@ -45,7 +46,7 @@ def make_scans(fold: int, data: Path, folder: Path, seed: int) -> list[dict[str,
         label = np.zeros(ct.shape, np.uint8)
         for donor, place in zip(donors, places, strict=True):
             if place is not None:
-                ct, mask = implant(ct, donor, place, random_turn(rng))
+                ct, mask = implant(ct, donor, place, Rotation.random(None, rng).as_matrix())
                 label[mask] = 1
         name = f"{host}-fold-{fold}"
         write_volume(folder / f"{name}.nii.gz", ct)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lungseg3d.cli.console import complain, progress, say, say_table
+from lungseg3d.cli.console import complain, interval_text, number_text, progress, say, say_table
 from lungseg3d.cli.outcome import outcome_of, reporting_errors
 from lungseg3d.cli.train import key_and_value
 
@@ -112,22 +112,12 @@ def _table(content: Mapping[str, Any]) -> Any:
             row["network"],
             *([row["structure"]] if several else []),
             f"{row['members_done']}/{row['members']}",
-            _interval(dice),
-            _text(test.get("p_holm"), 3),
-            _text(row["iou"]["mean"], 3),
-            _text(row["hd95_mm"]["mean"], 1),
-            _text(row["parameters_m"], 2),
-            _text(row["gflop_96"], 0),
-            _text(row["inference_s"], 2),
+            interval_text(dice),
+            number_text(test.get("p_holm"), 3),
+            number_text(row["iou"]["mean"], 3),
+            number_text(row["hd95_mm"]["mean"], 1),
+            number_text(row["parameters_m"], 2),
+            number_text(row["gflop_96"], 0),
+            number_text(row["inference_s"], 2),
         )
     return table
-
-
-def _interval(values: Mapping[str, Any]) -> str:
-    if values["mean"] is None:
-        return "–"
-    return f"{_text(values['mean'], 3)} ({_text(values['low'], 3)}-{_text(values['high'], 3)})"
-
-
-def _text(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"

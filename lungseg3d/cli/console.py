@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -37,6 +37,17 @@ def say_table(table: Any) -> None:
     with console.capture() as captured:
         console.print(table)
     say(captured.get().rstrip("\n"))
+
+
+def interval_text(values: Mapping[str, float | None], digits: int = 3) -> str:
+    """`mean (low-high)` of a table with these keys; the mean alone where there is no interval."""
+    mean, low, high = (number_text(values[key], digits) for key in ("mean", "low", "high"))
+    return mean if values["low"] is None else f"{mean} ({low}-{high})"
+
+
+def number_text(value: float | None, digits: int) -> str:
+    """A number of a table; a dash for one that is not defined."""
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _write(stream: TextIO, text: str) -> None:

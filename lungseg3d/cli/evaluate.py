@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lungseg3d.cli.console import complain, progress, say, say_table
+from lungseg3d.cli.console import complain, interval_text, number_text, progress, say, say_table
 from lungseg3d.cli.outcome import outcome_of, reporting_errors
 
 
@@ -59,8 +59,8 @@ def _tables(content: Mapping[str, Any]) -> list[Any]:
     for title in ("structure", "n", "Dice (95 %)", "IoU", "HD95 mm", "NSD 1 mm", "volume error"):
         voxels.add_column(title, justify="left" if title == "structure" else "right")
     for name, values in content["structures"].items():
-        cells = (_text(values[key]["mean"], digits) for key, digits in _SHOWN)
-        voxels.add_row(name, str(values["dice"]["n"]), _interval(values["dice"]), *cells)
+        cells = (number_text(values[key]["mean"], digits) for key, digits in _SHOWN)
+        voxels.add_row(name, str(values["dice"]["n"]), interval_text(values["dice"]), *cells)
     tables = [voxels] if content["structures"] else []
     if content["nodules"]:
         nodules = Table(box=None, pad_edge=False)
@@ -69,22 +69,10 @@ def _tables(content: Mapping[str, Any]) -> list[Any]:
         strata = content["nodules"]
         for row in ({"name": "all", **strata["all"]}, *strata["by_size"], *strata["by_texture"]):
             false = str(row["marks"] - row["found"]) if row["marks"] else "–"
-            numbers = (_interval(row["detection"]), false, _interval(row["dice"]))
-            nodules.add_row(row["name"], str(row["nodules"]), *numbers, _text(row["dice_of_found"]["mean"], 3))
+            numbers = (interval_text(row["detection"]), false, interval_text(row["dice"]))
+            nodules.add_row(row["name"], str(row["nodules"]), *numbers, number_text(row["dice_of_found"]["mean"], 3))
         tables.append(nodules)
     return tables
 
 
 _SHOWN = (("iou", 3), ("hd95_mm", 2), ("nsd_1mm", 3), ("volume_error", 3))
-
-
-def _interval(values: Mapping[str, Any]) -> str:
-    if values["mean"] is None:
-        return "–"
-    if values["low"] is None:
-        return _text(values["mean"], 3)
-    return f"{_text(values['mean'], 3)} ({_text(values['low'], 3)}-{_text(values['high'], 3)})"
-
-
-def _text(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"

@@ -14,7 +14,7 @@ from lungseg3d.data.datasets import (
     Dataset,
 )
 from lungseg3d.data.folds import assign_folds, check_split
-from lungseg3d.data.implants import Donor, free_places, implant, random_turn
+from lungseg3d.data.implants import Donor, free_places, implant
 from lungseg3d.data.leakage import (
     TRAINING_CASES,
     SeenCase,
@@ -93,7 +93,6 @@ __all__ = [
     "nodule_hu",
     "nodule_occupancy",
     "phantom_datalist",
-    "random_turn",
     "read_box_xml",
     "read_lidc_xml",
     "read_luna_findings",

@@ -54,7 +54,7 @@ def implant(ct: Volume, donor: Donor, centre_ras_mm: Sequence[float], turn: np.n
         ct: HU, any grid.
         donor: the nodule.
         centre_ras_mm: where its centre goes.
-        turn: rotation (3, 3) of the donor, such as a random one; identity leaves it as it was.
+        turn: rotation (3, 3) of the donor, such as SciPy's `Rotation.random(...).as_matrix()`.
 
     Returns:
         CT, and the nodule as a bool mask on its grid.
@@ -108,13 +108,6 @@ def free_places(
                 found[i] = place
                 break
     return found
-
-
-def random_turn(rng: np.random.Generator) -> np.ndarray:
-    """A rotation (3, 3), all of them equally likely (Stewart 1980, SIAM J Numer Anal 17:403)."""
-    turn, upper = np.linalg.qr(rng.normal(size=(3, 3)))
-    turn = turn * np.sign(np.diag(upper))
-    return turn if np.linalg.det(turn) > 0 else turn[:, [1, 0, 2]]
 
 
 def _box_around(grid: Grid, centre_ras_mm: np.ndarray, reach_mm: float) -> Box:

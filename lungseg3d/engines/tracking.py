@@ -35,7 +35,8 @@ from lungseg3d.engines.tracking_journal import Journal
 from lungseg3d.engines.tracking_measures import EpochMeter, scalars
 from lungseg3d.engines.tracking_pictures import ValidationPictures
 from lungseg3d.engines.tracking_sender import Sender
-from lungseg3d.engines.tracking_store import checksum, own_store, without_password
+from lungseg3d.engines.tracking_store import own_store, without_password
+from lungseg3d.io import sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -284,7 +285,7 @@ class RunTracking:
     def _log_file(self, op: str, path: Path, **fields: Any) -> None:
         path = path.absolute()
         where = path.relative_to(self.folder) if path.is_relative_to(self.folder) else path
-        self._log(op, path=where.as_posix(), sha256=checksum(path), **fields)
+        self._log(op, path=where.as_posix(), sha256=sha256_of(path), **fields)
 
     def _log_content(self, name: str, text: str) -> None:
         path = self._own_folder() / name

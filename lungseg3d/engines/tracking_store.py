@@ -17,6 +17,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from monai.utils import path_to_sqlite_uri
 
+from lungseg3d.io import sha256_of
+
 RUN_KEY_TAG = "lungseg3d.run_key"
 """Tag that holds the key of the journal, by which a run is found again whose id was lost."""
 PARENT_TAG = "lungseg3d.parent"
@@ -140,7 +142,7 @@ class Store:
         path = self.folder / operation["path"]
         if not path.is_file():
             raise Refused("the file is gone")
-        if checksum(path) != operation["sha256"]:
+        if sha256_of(path) != operation["sha256"]:
             raise Refused("the file has changed since")
         return path
 
@@ -173,15 +175,6 @@ class Store:
         if oldest != run.info.run_id:
             self.client.delete_run(run.info.run_id)
         return oldest
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def turn_telemetry_off() -> None:

@@ -7,23 +7,20 @@ Knows no file and no label.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import MapTransform
 from scipy import ndimage
 
-from lungseg3d.inference.views import MirroredViews
+from lungseg3d.inference.views import LookAgaind, MirroredViews
 
 _NEAR_VOXELS = 8.0
 """Of several pieces in a window that one counts whose probability lies nearest to the middle, by this Gaussian's SD."""
 
 
-class OutlineCandidatesd(MapTransform):
+class OutlineCandidatesd(LookAgaind):
     """Replace the probabilities of each candidate by those of its outline.
 
     Args:
@@ -53,22 +50,13 @@ class OutlineCandidatesd(MapTransform):
         most_seeded_voxels: int = 80,
         precision: str = "auto",
     ) -> None:
-        super().__init__(keys)
+        super().__init__(keys, image_key)
         self.views = MirroredViews(network, flips, precision)
-        self.image_key, self.roi_size = image_key, roi_size
+        self.roi_size = roi_size
         self.peak, self.threshold = peak, threshold
         self.seed_middle, self.most_seeded_voxels = seed_middle, most_seeded_voxels
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        image = torch.as_tensor(d[self.image_key]).as_subclass(torch.Tensor)
-        for key in self.key_iterator(d):
-            found = torch.as_tensor(d[key]).as_subclass(torch.Tensor)[0].cpu().numpy()
-            outlined = torch.from_numpy(self._outlined(image, found))[None]
-            d[key] = MetaTensor(outlined).copy_meta_from(d[key]) if isinstance(d[key], MetaTensor) else outlined
-        return d
-
-    def _outlined(self, image: torch.Tensor, found: np.ndarray) -> np.ndarray:
+    def looked(self, image: torch.Tensor, found: np.ndarray) -> np.ndarray:
         """(X, Y, Z) probabilities, 0 away from the outlines."""
         outlined = np.zeros_like(found)
         for middle, side, certainty in self._places(found):

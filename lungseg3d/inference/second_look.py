@@ -7,23 +7,20 @@ Knows no file and no label.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import MapTransform
 from scipy import ndimage
 
 from lungseg3d.core import Box
-from lungseg3d.inference.views import MirroredViews
+from lungseg3d.inference.views import LookAgaind, MirroredViews
 
 _BORDER_VOXELS = 3  # how far the second look may move a candidate's border outwards
 
 
-class SecondLookd(MapTransform):
+class SecondLookd(LookAgaind):
     """Replace first-look probabilities by the mean over mirrored, centred views of each candidate.
 
     Args:
@@ -50,21 +47,12 @@ class SecondLookd(MapTransform):
         least_voxels: int = 5,
         precision: str = "auto",
     ) -> None:
-        super().__init__(keys)
+        super().__init__(keys, image_key)
         self.views = MirroredViews(network, flips, precision)
-        self.image_key, self.roi_size = image_key, roi_size
+        self.roi_size = roi_size
         self.threshold, self.peak, self.least_voxels = threshold, peak, least_voxels
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        image = torch.as_tensor(d[self.image_key]).as_subclass(torch.Tensor)
-        for key in self.key_iterator(d):
-            first = torch.as_tensor(d[key]).as_subclass(torch.Tensor)
-            second = torch.from_numpy(self._looked(image, first[0].cpu().numpy()))[None]
-            d[key] = MetaTensor(second).copy_meta_from(d[key]) if isinstance(d[key], MetaTensor) else second
-        return d
-
-    def _looked(self, image: torch.Tensor, first: np.ndarray) -> np.ndarray:
+    def looked(self, image: torch.Tensor, first: np.ndarray) -> np.ndarray:
         """(X, Y, Z) probabilities, 0 away from the candidates."""
         second = np.zeros_like(first)
         pieces, _ = ndimage.label(first > self.threshold)

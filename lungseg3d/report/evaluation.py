@@ -14,6 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from lungseg3d.core.labels import LABELS
+from lungseg3d.report.comparison import METRICS as COMPARED_METRICS
 from lungseg3d.report.curves import Curve, difference_plot, froc_plot, reliability_plot
 from lungseg3d.report.disagreement import DISAGREEMENT_COLOUR, PREDICTION_COLOUR, REFERENCE_COLOUR
 from lungseg3d.report.numbers import interval_text, number_text, p_text, value_or
@@ -22,11 +23,7 @@ from lungseg3d.report.plot_parts import Mark
 from lungseg3d.report.plots import forest_plot
 
 METRICS = (
-    ("dice", "Dice", 3),
-    ("iou", "IoU", 3),
-    ("sensitivity", "Sensitivity", 3),
-    ("ppv", "PPV", 3),
-    ("hd95_mm", "HD95 mm", 2),
+    *COMPARED_METRICS,
     ("mean_surface_distance_mm", "Mean surface distance mm", 2),
     ("nsd_1mm", "NSD 1 mm", 3),
     ("nsd_2mm", "NSD 2 mm", 3),

@@ -20,7 +20,7 @@ from typing import Any
 from lungseg3d.core import TrainingError, UsageError
 from lungseg3d.io.files import write_text
 from lungseg3d.workflows.child_processes import Children, reason_of, sigterm_as_interrupt
-from lungseg3d.workflows.compare_members import OnProgress
+from lungseg3d.workflows.compare_members import OnProgress, tail_of, task_of
 from lungseg3d.workflows.compare_plan import Member, Plan
 from lungseg3d.workflows.training_checks import training_configuration
 
@@ -104,25 +104,18 @@ def _timed(plan: Plan, member: Member, children: Children, on_progress: OnProgre
             return record["step_s"]
     except (OSError, ValueError, KeyError):
         pass  # not measured yet
-    on_progress(f"{member.network}", "timing a step", 0.0)
+    on_progress(member.network, "timing a step", 0.0)
     folder.mkdir(parents=True, exist_ok=True)
-    task = {
-        "bundle": str(Path(plan.choices.bundle).absolute()),
-        "configs": [str(path) for path in member.configs],
-        "overrides": dict(member.overrides),
-        "fold": member.fold,
-        "folder": str(folder),
-        "settings_sha256": member.settings_sha256,
-    }
+    task = task_of(plan, member, folder) | {"settings_sha256": member.settings_sha256}
     write_text(folder / "task.json", json.dumps(task, indent=1) + "\n")
     found.unlink(missing_ok=True)
     log = folder / "speed.log"
     words = [sys.executable, "-m", "lungseg3d.workflows.compare_budget", str(folder / "task.json")]
     code = children.run(words, log, lambda: None)
     if code != 0:
-        reason = reason_of(code, log.read_text(encoding="utf-8", errors="replace")[-20_000:])
+        reason = reason_of(code, tail_of(log))
         raise TrainingError("E_NOT_TIMED", f"{member.network}: {reason}", "Mend it, or leave the network out.")
-    on_progress(f"{member.network}", "timing a step", 1.0)
+    on_progress(member.network, "timing a step", 1.0)
     return json.loads(found.read_text(encoding="utf-8"))["step_s"]
 
 

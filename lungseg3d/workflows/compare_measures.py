@@ -21,8 +21,8 @@ import torch
 
 from lungseg3d.inference.bundle import load_weights
 from lungseg3d.io.files import write_text
-from lungseg3d.metrics import dice, hd95_mm, iou, ppv, sensitivity
 from lungseg3d.networks.cost import gflop_of
+from lungseg3d.workflows.evaluate_cases import measure_mask
 from lungseg3d.workflows.training_checks import training_configuration
 
 
@@ -76,8 +76,7 @@ def measure_masks(
         structures: names of the C channels.
 
     Returns:
-        `dice`, `iou`, `sensitivity`, `ppv`, `hd95_mm`, `reference_mm3`, `predicted_mm3` of each structure. None is a
-        number that is not defined: PPV of an empty prediction, sensitivity of an empty reference, HD95 of one of both.
+        Of each structure what `measure_mask` gives, as `evaluate` has it.
 
     Raises:
         RuntimeError: there are other channels than structures.
@@ -87,15 +86,8 @@ def measure_masks(
             f"the network gives {len(pred)} foreground classes and the label {len(label)}, "
             f"but the bundle's metadata names {len(structures)}: {', '.join(structures)}"
         )
-    voxel_mm3 = float(np.prod(spacing_mm))
-    found = {}
-    for name, prediction, reference in zip(structures, pred, label, strict=True):
-        values = {metric.__name__: metric(prediction, reference) for metric in (dice, iou, sensitivity, ppv)}
-        values["hd95_mm"] = hd95_mm(prediction, reference, spacing_mm)
-        values["reference_mm3"] = float(reference.sum() * voxel_mm3)
-        values["predicted_mm3"] = float(prediction.sum() * voxel_mm3)
-        found[name] = {key: float(value) if np.isfinite(value) else None for key, value in values.items()}
-    return found
+    pairs = zip(structures, pred, label, strict=True)
+    return {name: measure_mask(prediction, reference, spacing_mm) for name, prediction, reference in pairs}
 
 
 def _segment(inferer: Any, network: torch.nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, float]:

@@ -17,7 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.engines.tracking_store import checksum
+from lungseg3d.io import sha256_of
 from lungseg3d.io.files import write_text
 from lungseg3d.workflows.child_processes import Children, reason_of, sigterm_as_interrupt
 from lungseg3d.workflows.compare_plan import Member, Plan
@@ -72,7 +72,7 @@ def read_record(member: Member) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("settings_sha256") != member.settings_sha256:
         return {}
     weights = weights_of(member)
-    if record.get("weights_sha256") and (not weights.is_file() or checksum(weights) != record["weights_sha256"]):
+    if record.get("weights_sha256") and (not weights.is_file() or sha256_of(weights) != record["weights_sha256"]):
         return {}
     return record
 
@@ -85,6 +85,17 @@ def weights_of(member: Member) -> Path:
 def measure_command(task: Path) -> list[str]:
     """The command line that measures the member of a task file, as words."""
     return [sys.executable, "-m", "lungseg3d.workflows.compare_measures", str(task)]
+
+
+def task_of(plan: Plan, member: Member, folder: Path) -> dict[str, Any]:
+    """What a process must know to make the training configuration of a member, with `folder` for what it writes."""
+    return {
+        "bundle": str(Path(plan.choices.bundle).absolute()),
+        "configs": [str(path) for path in member.configs],
+        "overrides": dict(member.overrides),
+        "fold": member.fold,
+        "folder": str(folder),
+    }
 
 
 class _Failed(Exception):
@@ -110,7 +121,7 @@ def _run_member(plan: Plan, member: Member, children: Children, on_progress: OnP
     try:
         if not record.get("weights_sha256"):
             base |= {"training_s": _train(member, children, on_progress)}
-            base |= {"weights_sha256": checksum(weights_of(member))}
+            base |= {"weights_sha256": sha256_of(weights_of(member))}
             _write(member, base | {"status": "trained"})
         else:
             base |= {key: record[key] for key in ("training_s", "weights_sha256")}
@@ -132,11 +143,11 @@ def _train(member: Member, children: Children, on_progress: OnProgress) -> float
     start = time.monotonic()
 
     def watch() -> None:
-        on_progress(member.name, "training", 0.9 * _fraction(_tail(log, seen)))
+        on_progress(member.name, "training", 0.9 * _fraction(tail_of(log, seen)))
 
     code = children.run(member.command, log, watch)
     if code != 0:
-        raise _Failed(f"training: {reason_of(code, _tail(log, seen))}")
+        raise _Failed(f"training: {reason_of(code, tail_of(log, seen))}")
     if not weights_of(member).is_file():
         hint = " (no validation took place: lower val_interval)" if weights_of(member).stem == "best" else ""
         raise _Failed(f"training: it left no {weights_of(member).name}{hint}")
@@ -146,16 +157,8 @@ def _train(member: Member, children: Children, on_progress: OnProgress) -> float
 def _measure(plan: Plan, member: Member, base: Mapping[str, Any], children: Children, on_progress: OnProgress) -> None:
     """Run the measurement, which writes the record."""
     on_progress(member.name, "measuring", 0.9)
-    task = {
-        "bundle": str(Path(plan.choices.bundle).absolute()),
-        "configs": [str(path) for path in member.configs],
-        "overrides": dict(member.overrides),
-        "fold": member.fold,
-        "structures": list(member.structures),
-        "weights": str(weights_of(member)),
-        "folder": str(member.folder),
-        "record": dict(base),
-    }
+    task = task_of(plan, member, member.folder)
+    task |= {"structures": list(member.structures), "weights": str(weights_of(member)), "record": dict(base)}
     write_text(member.folder / "task.json", json.dumps(task, indent=1) + "\n")
     log = member.folder / "measure.log"
     seen = log.stat().st_size if log.is_file() else 0
@@ -163,7 +166,7 @@ def _measure(plan: Plan, member: Member, base: Mapping[str, Any], children: Chil
         measure_command(member.folder / "task.json"), log, lambda: on_progress(member.name, "measuring", 0.9)
     )
     if code != 0:
-        raise _Failed(f"measuring: {reason_of(code, _tail(log, seen))}")
+        raise _Failed(f"measuring: {reason_of(code, tail_of(log, seen))}")
     if read_record(member).get("status") != "done":
         raise _Failed("measuring: it left no record")
 
@@ -172,7 +175,7 @@ def _write(member: Member, record: Mapping[str, Any]) -> None:
     write_text(member.folder / "member.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
-def _tail(log: Path, start: int = 0, most: int = 20_000) -> str:
+def tail_of(log: Path, start: int = 0, most: int = 20_000) -> str:
     """The end of a log, at most `most` bytes, and nothing of what was there before byte `start`."""
     try:
         with log.open("rb") as file:

@@ -119,7 +119,7 @@ def make_plan(choices: Choices, out: Path | str, batches_per_epoch: Mapping[str,
         BundleError: E_NO_BUNDLE, E_CLASS_COUNT.
         LungSegError: E_MANIFEST, E_MISSING_DATA, E_SPLIT_LEAK as `lungseg3d.data.load_datalist` finds them.
     """
-    from lungseg3d.workflows.training_checks import check_training, held_out, training_configuration
+    from lungseg3d.workflows.training_checks import check_training, training_configuration
 
     out, root = Path(out).absolute(), Path(choices.bundle).absolute()
     set_by_us = _SET_BY_US | ({"batches_per_epoch": "--minutes"} if choices.minutes else {})
@@ -128,7 +128,6 @@ def make_plan(choices: Choices, out: Path | str, batches_per_epoch: Mapping[str,
             instead = set_by_us[key.replace("::", "#").split("#")[0]]
             raise UsageError("E_OVERRIDE", f"{key} is what {instead} says in a comparison", f"Use {instead}.")
     members: list[Member] = []
-    structures: tuple[str, ...] = ()
     experiment = root.name
     for network in choices.networks:
         configs = tuple(training_files(root, network, choices.training))
@@ -138,12 +137,10 @@ def make_plan(choices: Choices, out: Path | str, batches_per_epoch: Mapping[str,
         for fold in choices.folds or (None,):
             parser = training_configuration(configs, root, overrides, fold=fold)
             check_training(parser, root)
-            structures = structures_of(parser["_meta_"])
             experiment = _experiment(parser) or experiment
-            data = {"cases": held_out(parser), "manifests": _manifests(parser)}
-            for seed in choices.seeds:
-                members.append(_member(choices, network, fold, seed, out, configs, overrides, parser, data, structures))
-    return Plan(choices, out, tuple(members), structures, experiment)
+            trained = _Trained(network, fold, configs, overrides, parser)
+            members += [_member(choices, trained, seed, out) for seed in choices.seeds]
+    return Plan(choices, out, tuple(members), members[0].structures, experiment)
 
 
 def structures_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
@@ -182,32 +179,36 @@ def _experiment(parser: Any) -> str | None:
     return None
 
 
-def _member(
-    choices: Choices,
-    network: str,
-    fold: int | None,
-    seed: int,
-    out: Path,
-    configs: tuple[Path, ...],
-    overrides: Mapping[str, str],
-    parser: Any,
-    data: Mapping[str, Any],
-    structures: tuple[str, ...],
-) -> Member:
+@dataclass(frozen=True)
+class _Trained:
+    """What all seeds of one network without one fold have in common."""
+
+    network: str
+    fold: int | None
+    configs: tuple[Path, ...]
+    overrides: Mapping[str, str]
+    parser: Any
+
+
+def _member(choices: Choices, trained: _Trained, seed: int, out: Path) -> Member:
+    from lungseg3d.workflows.training_checks import held_out
+
+    network, fold, parser = trained.network, trained.fold, trained.parser
     settings = {
         "version": lungseg3d.__version__,
         "bundle": Path(choices.bundle).absolute().name,
-        "configs": {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in configs},
+        "configs": {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in trained.configs},
         "network": network,
         "fold": fold,
         "seed": seed,
-        "overrides": dict(overrides),
+        "overrides": dict(trained.overrides),
         "weights": choices.weights,
-        **data,
+        "cases": held_out(parser),
+        "manifests": _manifests(parser),
     }
     name = member_name(network, fold, seed)
     folder = out / "members" / f"{name}-{settings_sha256(settings)[:8]}"
-    overrides = dict(overrides) | {"seed": str(seed)}
+    overrides = dict(trained.overrides) | {"seed": str(seed)}
     if "cache_dir" in parser:
         overrides.setdefault("cache_dir", str(out / "cache"))  # what all members preprocess alike
     only_training = {"parent_run": parent_name(out)} if "parent_run" in parser else {}
@@ -223,4 +224,6 @@ def _member(
     )
     epochs, batches = parser.get("epochs"), parser.get("batches_per_epoch")
     steps = epochs * batches if epochs and batches else None
-    return Member(network, fold, seed, settings, folder, tuple(words), configs, overrides, structures, epochs, steps)
+    structures = structures_of(parser["_meta_"])
+    command, configs = tuple(words), trained.configs
+    return Member(network, fold, seed, settings, folder, command, configs, overrides, structures, epochs, steps)

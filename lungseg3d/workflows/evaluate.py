@@ -20,9 +20,8 @@ from typing import Any
 from lungseg3d.core import BundleError, LungSegError, QualityIssue, UsageError, to_json
 from lungseg3d.core.labels import NODULE
 from lungseg3d.data import label_structures, load_datalist, read_manifest, trained_on, trained_on_issue
-from lungseg3d.engines.tracking_store import checksum
 from lungseg3d.inference import shipped_bundle
-from lungseg3d.io import read_volume, write_text
+from lungseg3d.io import read_volume, sha256_of, write_text
 from lungseg3d.metrics import LEAST_IOU
 from lungseg3d.report import WorstCase, disagreement_view, render_evaluation
 from lungseg3d.workflows.evaluate_cases import CaseScore, NoduleScore, score_case
@@ -168,12 +167,15 @@ def _bundles_of(entries: Sequence[Mapping[str, Any]], predictions: Path) -> list
     found_maps = (find_prediction(entry, predictions) for entry in entries)
     results = (path.with_name("result.json") for path in found_maps if path is not None)
     result = next((path for path in results if path.is_file()), None)
-    named = json.loads(result.read_text(encoding="utf-8")).get("provenance", {}).get("bundles", {}) if result else {}
-    found = []
-    for about in named.values():
-        with contextlib.suppress(BundleError):
+    found: list[Path] = []
+    if result is None:
+        return found
+    # A record that says it in another way, or of weights that did not ship, names no bundle that is known here.
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, BundleError):
+        named = json.loads(result.read_text(encoding="utf-8"))["provenance"]["bundles"]
+        for about in named.values():
             root = shipped_bundle(about["name"])
-            if checksum(root / "models" / "model.pt") == about["weights_sha256"]:
+            if sha256_of(root / "models" / "model.pt") == about["weights_sha256"]:
                 found.append(root)
     return found
 
@@ -186,10 +188,17 @@ def _score_all(
         on_progress(f"evaluating {predictions.name}", entry["case_id"], number / len(entries))
         try:
             scores.append(score_case(entry, read_pair(entry, predictions, rules), least_iou))
-        except LungSegError as error:
-            issue = QualityIssue(error.code, error.message, error.remedy)
+        except Exception as error:  # one case, whatever is wrong with it, never stops the others
+            issue = _issue_of(error, entry["case_id"])
             scores.append(CaseScore(entry["case_id"], entry.get("patient") or entry["case_id"], issue=issue))
     return scores
+
+
+def _issue_of(error: Exception, case_id: str) -> QualityIssue:
+    if isinstance(error, LungSegError):
+        return QualityIssue(error.code, error.message, error.remedy)
+    logger.debug("%s failed", case_id, exc_info=True)
+    return QualityIssue("E_UNEXPECTED", f"{case_id}: {type(error).__name__}: {error}", "Please report this.")
 
 
 def _worst(

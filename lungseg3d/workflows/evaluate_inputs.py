@@ -145,9 +145,10 @@ def _masks(
 
 
 def _confidences(path: Path) -> dict[int, float]:
-    """Of each nodule of a `result.json`; empty where it says none."""
+    """Of each nodule of a `result.json`; empty where it says none, or says it in another way."""
     try:
         nodules = json.loads(path.read_text(encoding="utf-8"))["nodules"]
-    except (OSError, ValueError, KeyError):
+        found = {int(nodule["id"]): nodule["confidence"] for nodule in nodules}
+        return {number: float(sure) for number, sure in found.items() if sure is not None and 0 <= float(sure) <= 1}
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return {nodule["id"]: nodule["confidence"] for nodule in nodules if nodule.get("confidence") is not None}

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,7 @@ def _rows(path: Path, last: str) -> Rows:
     if missing := [name for name in ("seriesuid", *columns) if name not in (reader.fieldnames or ())]:
         raise LungSegError("E_TABLE", f"{path} has no column {missing[0]}, but {first.strip()[:100]!r}", _REMEDY)
     found: Rows = {}
-    for row in reader:
+    for row in _records(reader, path):
         try:
             numbers = [float(row[name]) for name in columns]
         except (TypeError, ValueError):
@@ -120,8 +120,15 @@ def _rows(path: Path, last: str) -> Rows:
         if not all(map(math.isfinite, numbers)):
             values = ", ".join(str(row[name]) for name in columns)
             raise LungSegError("E_TABLE", f"{path}, line {reader.line_num}: {values} are no four numbers", _REMEDY)
-        found.setdefault(_plain(row["seriesuid"].strip()), []).append(numbers)
+        found.setdefault(_plain((row["seriesuid"] or "").strip()), []).append(numbers)
     return found
+
+
+def _records(reader: csv.DictReader, path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise LungSegError("E_TABLE", f"{path}, line {reader.line_num}: {error}", _REMEDY) from error
 
 
 def _columns(rows: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:

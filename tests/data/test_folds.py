@@ -29,4 +29,7 @@ def test_one_patient_on_two_sides_is_named(key):
 
 
 def test_cases_without_a_patient_or_on_one_side_pass():
-    check_split([{"case_id": "a"}, {"case_id": "b", "patient": "p", "fold": 1}, {"case_id": "c", "fold": 2}], "set")
+    alone = [{"case_id": "a"}, {"case_id": "b", "patient": "p", "fold": 1}, {"case_id": "c", "fold": 2}]
+    assert check_split(alone, "set") is None
+    with pytest.raises(LungSegError, match="E_SPLIT_LEAK"):
+        check_split([*alone, {"case_id": "d", "patient": "p", "fold": 2}], "set")

@@ -89,6 +89,22 @@ def test_the_curve_is_scikit_learns_with_its_axes_scaled():
     assert froc_curve(matches).sensitivity_at() == pytest.approx(expected, abs=1e-12)
 
 
+def test_the_curve_is_monais_where_monai_has_it():
+    from monai.metrics import compute_froc_curve_data
+
+    random = np.random.default_rng(4)
+    matches = [ScanMatches(random.random(3), random.random(5), 8) for _ in range(10)]
+    hits = np.concatenate([match.found for match in matches])
+    false = np.concatenate([match.false_positives for match in matches])
+    rates, shares = compute_froc_curve_data(false, hits, 30, 10)
+    curve = froc_curve(matches)
+    ours = set(zip(curve.rate.round(9).tolist(), curve.sensitivity.round(9).tolist(), strict=True))
+    # MONAI leaves out the lowest score and begins with none at all.
+    theirs = set(zip(np.round(rates, 9).tolist(), np.round(shares, 9).tolist(), strict=True))
+    assert len(theirs) > 70
+    assert theirs <= ours
+
+
 def test_the_interval_holds_the_value_and_is_the_same_every_time():
     random = np.random.default_rng(5)
     matches = [ScanMatches(random.random(2), random.random(3), 5) for _ in range(40)]

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
 from lungseg3d.core import LungSegError, UsageError, Volume
-from lungseg3d.engines.tracking_store import checksum
 from lungseg3d.inference import shipped_bundle
-from lungseg3d.io import write_labels, write_volume
+from lungseg3d.io import sha256_of, write_labels, write_volume
+from lungseg3d.workflows import evaluate as evaluate_module
 from lungseg3d.workflows.evaluate import EvaluateOptions, evaluate
-from lungseg3d.workflows.evaluate_cases import measure_mask
+from lungseg3d.workflows.evaluate_cases import measure_mask, score_case
 from lungseg3d.workflows.training_record import write_training_record
 
 AFFINE = np.diag([2.0, 1.0, 1.0, 1.0])
@@ -164,7 +164,7 @@ def test_cases_that_the_weights_were_trained_on_are_named(data):
 
 def test_results_of_shipped_weights_are_known_by_their_checksum(data):
     bundle = shipped_bundle("lung_nodule_ct_segmentation")
-    about = {"name": bundle.name, "weights_sha256": checksum(bundle / "models" / "model.pt")}
+    about = {"name": bundle.name, "weights_sha256": sha256_of(bundle / "models" / "model.pt")}
     case = json.loads((bundle / "configs" / "training_cases.json").read_text())["datasets"][0]["cases"][0]
     manifest = json.loads((data / "data" / "boxes.json").read_text())
     manifest["cases"][1]["sha256"] = {"image": case["sha256"]}
@@ -213,6 +213,31 @@ def test_a_case_without_a_prediction_or_on_another_grid_is_named_and_the_others_
     assert [failure["case_id"] for failure in summary["failed"]] == ["one", "two"]
     rows = list(csv.DictReader((data / "out" / "cases.csv").open()))
     assert [row["issue"] for row in rows] == ["E_NO_PREDICTION", "E_GRID_MISMATCH", ""]
+
+
+@pytest.mark.parametrize(
+    "record", ["{", "[]", '{"nodules": [{"confidence": 1}]}', '{"nodules": [{"id": 1, "confidence": 7}]}']
+)
+def test_a_record_of_another_form_costs_the_confidence_and_nothing_else(data, record):
+    for name in CONFIDENCE:
+        (data / "results" / name / "result.json").write_text(record)
+    found = run(data)
+    assert (found["evaluated"], found["nodules"]["all"]["found"]) == (3, 2)
+    assert found["froc"] is None
+    assert found["warnings"] == []
+
+
+def test_a_case_that_fails_for_a_reason_nobody_thought_of_leaves_the_others_alone(data, monkeypatch):
+    def failing(entry, *_):
+        if entry["case_id"] == "two":
+            raise ZeroDivisionError("nobody thought of it")
+        return score_case(entry, *_)
+
+    monkeypatch.setattr(evaluate_module, "score_case", failing)
+    found = run(data)
+    assert found["evaluated"] == 2
+    assert found["failed"][0]["code"] == "E_UNEXPECTED"
+    assert "two: ZeroDivisionError: nobody thought of it" in found["failed"][0]["message"]
 
 
 def test_nothing_to_evaluate_ends_with_3(data):

@@ -63,6 +63,7 @@ def test_the_program_prints_the_score_and_writes_it_alike_twice(tables, tmp_path
         ("annotations", HEAD + "diameter_mm\nzz,0,0,0,8\n", "has no nodule in a scan that"),
         ("annotations", HEAD + "diameter_mm\n7,0,0\n", "are no four numbers"),
         ("scans", "\n", "lists no scan"),
+        ("candidates", HEAD + "probability\n7,1,0,0," + "9" * 200_000 + "\n", "field larger than field limit"),
         ("candidates", "\xff\xfe", "E_TABLE"),
     ],
 )
