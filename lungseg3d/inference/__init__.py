@@ -1,12 +1,13 @@
 """Floor 4: a trained bundle at work: open it, run windows that hold lung, bring the result back onto the CT's grid."""
 
-from lungseg3d.inference.bundle import Bundle, open_bundle, shipped_bundle
+from lungseg3d.inference.bundle import Bundle, open_bundle
 from lungseg3d.inference.lungs import LungsOnSourced, SegmentLungsd
 from lungseg3d.inference.nodules import NodulesOnSourced
 from lungseg3d.inference.outlines import OutlineCandidatesd
 from lungseg3d.inference.saving import SaveLabelMapsd
 from lungseg3d.inference.second_look import SecondLookd
 from lungseg3d.inference.windows import WindowInferer
+from lungseg3d.io import shipped_bundle
 
 __all__ = [
     "Bundle",

@@ -17,7 +17,6 @@ import torch
 from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
-import lungseg3d
 from lungseg3d.core import BundleError
 
 
@@ -54,19 +53,6 @@ class Bundle:
         with torch.no_grad():
             d["pred"] = self.inferer(image[None], self.network, **extra)[0]
         return d
-
-
-def shipped_bundle(name: str) -> Path:
-    """The folder of a bundle that came with this package.
-
-    Raises:
-        BundleError: E_NO_BUNDLE when there is none of that name.
-    """
-    package = Path(lungseg3d.__file__).parent
-    for folder in (package / "bundles" / name, package.parent / "bundles" / name):
-        if (folder / "configs" / "metadata.json").is_file():
-            return folder
-    raise BundleError("E_NO_BUNDLE", f"no bundle named {name} came with this installation", "Install lungseg3d again.")
 
 
 def open_bundle(root: Path | str, *, skip: int = 0, **overrides: Any) -> Bundle:

@@ -4,6 +4,7 @@ In: DICOM series, NIfTI, NRRD, MetaImage, RTSTRUCT. Out: `Volume`, `Reading`, `I
 What every code means is in `lungseg3d.io.codes`.
 """
 
+from lungseg3d.io.bundle_folders import shipped_bundle
 from lungseg3d.io.cases import list_cases, list_studies
 from lungseg3d.io.codes import CODES
 from lungseg3d.io.dicom_writer import SeriesSpec, write_dicom_series
@@ -46,6 +47,7 @@ __all__ = [
     "read_structures",
     "read_volume",
     "sha256_of",
+    "shipped_bundle",
     "to_ras_mm",
     "unpack_tar",
     "write_dicom_series",

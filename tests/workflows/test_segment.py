@@ -274,7 +274,7 @@ def test_equal_names_get_folders_of_their_own(small, options, tmp_path):
 
 
 def test_a_bug_in_one_case_is_a_failure_that_stops_no_other(small, options, tmp_path, monkeypatch):
-    from lungseg3d.workflows import segment
+    from lungseg3d.workflows import segment_case
 
     calls = []
 
@@ -284,7 +284,7 @@ def test_a_bug_in_one_case_is_a_failure_that_stops_no_other(small, options, tmp_
             raise RuntimeError("this is a bug")
         return []
 
-    monkeypatch.setattr(segment, "measure_nodules", broken_once)
+    monkeypatch.setattr(segment_case, "measure_nodules", broken_once)
     results = segment_cases([small, small], tmp_path / "out", full_roi(options))
     assert [r.status for r in results] == ["failed", "done"]
     (issue,) = results[0].issues
@@ -292,15 +292,29 @@ def test_a_bug_in_one_case_is_a_failure_that_stops_no_other(small, options, tmp_
     assert "this is a bug" in issue.message
 
 
-def test_memory_that_runs_out_is_said_in_words(small, options, tmp_path, monkeypatch):
-    from lungseg3d.workflows import segment
+@pytest.mark.parametrize(
+    "fault",
+    [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")],
+)
+def test_memory_that_runs_out_is_said_in_words(small, options, tmp_path, monkeypatch, fault):
+    from lungseg3d.workflows import segment_case
 
     def greedy(*arguments, **more):
-        raise MemoryError
+        raise fault
 
-    monkeypatch.setattr(segment, "measure_nodules", greedy)
+    monkeypatch.setattr(segment_case, "measure_nodules", greedy)
     (result,) = segment_cases([small], tmp_path / "out", full_roi(options))
     assert (result.status, result.issues[0].code) == ("failed", "E_OUT_OF_MEMORY")
+
+
+def test_without_timings_two_runs_write_the_same_bytes(small, options, tmp_path):
+    contents = []
+    for out in ("one", "two"):
+        (result,) = segment_cases([small], tmp_path / out, full_roi(options, write_timings=False))
+        assert result.timings_s["nodules"] > 0
+        contents.append({path.name: path.read_bytes() for path in (tmp_path / out / "small").iterdir()})
+    assert sorted(contents[0]) == FILES
+    assert contents[0] == contents[1]
 
 
 def test_models_that_cannot_be_opened_stop_everything_before_a_case_is_written(small, options, tmp_path):
@@ -344,8 +358,8 @@ def test_a_folder_of_two_studies_is_two_cases_when_asked_and_refused_when_not(mo
             return CaseResult(case_id, "refused", issues=(QualityIssue(error.code, error.message),))
         return CaseResult(case_id, "done", source={"study": options.read.study})
 
-    monkeypatch.setattr("lungseg3d.workflows.segment._open_models", lambda options: None)
-    monkeypatch.setattr("lungseg3d.workflows.segment._segment_one", only_read)
+    monkeypatch.setattr("lungseg3d.workflows.segment.open_models", lambda options: None)
+    monkeypatch.setattr("lungseg3d.workflows.segment.segment_case", only_read)
     (refused,) = segment_cases([tmp_path / "both"], tmp_path / "out")
     assert [issue.code for issue in refused.issues] == ["E_MIXED_STUDIES"]
     first, second = segment_cases([tmp_path / "both"], tmp_path / "out", SegmentOptions(recursive=True))

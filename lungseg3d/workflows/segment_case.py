@@ -1,0 +1,187 @@
+"""One CT through the whole house: read, segmented, measured, checked, reported, written.
+
+In: a path, opened models, a folder. Out: the files of one case and its `CaseResult`. Both `segment` and `batch` come
+through here.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.transforms import Compose
+
+from lungseg3d.analysis import check_lungs, compare_lungs, measure_lungs, measure_nodules, segment_lungs_by_rules
+from lungseg3d.core import CaseResult, IntakeError, LungSegError, OutputError, QualityIssue, Volume
+from lungseg3d.inference import SegmentLungsd
+from lungseg3d.io import open_ct, write_labels, write_text
+from lungseg3d.report import nodules_csv, render_html, render_refusal, result_json
+from lungseg3d.tensors import orthogonalise, resample, to_meta_tensor, to_volume
+from lungseg3d.workflows.segment_models import Models, provenance_of
+from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.stopwatch import Stopwatch
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, str, float], None]
+QUALITY_SPACING_MM = 2.5
+_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|cannot allocate memory|bad_alloc", re.IGNORECASE)
+_STEPS = {
+    "read": 0.0,
+    "lungs": 0.1,
+    "prepare": 0.3,
+    "nodules": 0.4,
+    "measure": 0.78,
+    "check": 0.82,
+    "report": 0.85,
+    "write": 0.95,
+}
+
+
+@dataclass(frozen=True)
+class _Segmented:
+    """What the networks made of one CT, on its own grid."""
+
+    lungs: Volume
+    labels: Volume
+    nodules: Volume
+    confidence: tuple[float, ...]
+
+
+def segment_case(
+    source: Path, case_id: str, folder: Path, models: Models, options: SegmentOptions, on_progress: Progress | None
+) -> CaseResult:
+    """Segment one CT and write its results into `folder`; whatever happens to it is in the record, and not raised.
+
+    Returns:
+        Its record: `done`, `refused` (the input) or `failed` (the program); always with timings and memory.
+    """
+    watch = Stopwatch(lambda step: on_progress and on_progress(case_id, step, _STEPS[step]))
+    try:
+        if folder.exists() and any(folder.iterdir()) and not options.overwrite:
+            raise OutputError(
+                "E_OUTPUT_EXISTS", f"{case_id}: results are there already.", "Pass --overwrite, or another --out."
+            )
+        result = _done(source, case_id, folder, models, options, watch)
+    except OutputError as error:
+        # Where results cannot be written, or must not, a report cannot either.
+        return CaseResult(case_id, "failed", issues=(_issue(error),))
+    except IntakeError as error:
+        result = _stopped(case_id, "refused", _issue(error), folder)
+    except LungSegError as error:
+        result = _stopped(case_id, "failed", _issue(error), folder)
+    except Exception as error:
+        logger.debug("%s failed", case_id, exc_info=True)
+        result = _stopped(case_id, "failed", _issue_of_fault(case_id, error), folder)
+    if on_progress:
+        on_progress(case_id, result.status, 1.0)
+    return result
+
+
+def _done(
+    source: Path, case_id: str, folder: Path, models: Models, options: SegmentOptions, watch: Stopwatch
+) -> CaseResult:
+    with watch.step("read"):
+        reading = open_ct(source, options.read)
+    ct = reading.volume
+    found = _run_networks(ct, models, watch)
+    with watch.step("measure"):
+        in_lungs = found.lungs if options.roi == "lungs" else None
+        nodules = measure_nodules(ct, found.nodules, lungs=in_lungs, confidence=found.confidence)
+        lungs = measure_lungs(found.labels) if in_lungs is not None else ()
+    with watch.step("check"):
+        lung_issues = _lung_issues(ct, found.labels, options)
+    files = ("labels.nii.gz", "nodules.nii.gz", "nodules.csv", "result.json", "report.html")
+    result = CaseResult(
+        case_id=case_id,
+        status="done",
+        source=reading.source,
+        grid={"shape": ct.shape, "spacing_mm": ct.spacing_mm, "affine_ras": ct.affine},
+        lungs=tuple(lungs),
+        nodules=tuple(nodules),
+        issues=(*reading.issues, *lung_issues),
+        provenance=provenance_of(models, options),
+        timings_s=watch.seconds,
+        peak_memory_mib=_peak_memory_mib(),
+        files=files,
+    )
+    shown = result if options.write_timings else replace(result, timings_s={}, peak_memory_mib=None)
+    with watch.step("report"):
+        page = render_html(shown, ct, found.labels, found.nodules)
+    with watch.step("write"):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_labels(folder / "labels.nii.gz", found.labels)
+        write_labels(folder / "nodules.nii.gz", found.nodules)
+        write_text(folder / "nodules.csv", nodules_csv(result))
+        write_text(folder / "report.html", page)
+        # Last, so that a folder with a record is a complete one.
+        write_text(folder / "result.json", result_json(shown))
+    return result
+
+
+def _run_networks(ct: Volume, models: Models, watch: Stopwatch) -> _Segmented:
+    """The bundle's own steps, each timed."""
+    data: dict[str, Any] = {"image": to_meta_tensor(ct)}
+    name = "lungs"
+    for step in models.nodules.preprocessing.transforms:
+        with watch.step(name):
+            data = Compose([step])(data)  # Compose maps over lists and names the step that fails
+        # What comes before the lungs counts to them, so that progress never goes back.
+        name = "prepare" if isinstance(step, SegmentLungsd) else name
+    with watch.step("nodules"):
+        data = models.nodules.postprocessing(models.nodules.infer(data))
+    nodules = to_volume(data["nodules"])
+    return _Segmented(
+        lungs=to_volume(data["lungs"]),
+        labels=to_volume(data["labels"]),
+        nodules=nodules.with_array(nodules.array.astype(np.uint16)),
+        confidence=tuple(data["nodules"].meta["confidence"]),
+    )
+
+
+def _lung_issues(ct: Volume, labels: Volume, options: SegmentOptions) -> list[QualityIssue]:
+    """What is odd about the lungs; nothing for a crop, which shows no whole lung."""
+    if options.roi == "full":
+        return []
+    coarse_ct = resample(orthogonalise(ct), QUALITY_SPACING_MM)
+    coarse_labels = resample(orthogonalise(labels, order=0, fill=0), QUALITY_SPACING_MM, labels=True)
+    by_rules = segment_lungs_by_rules(coarse_ct)
+    return [*check_lungs(labels), *compare_lungs(coarse_labels, by_rules)]
+
+
+def _stopped(case_id: str, status: str, issue: QualityIssue, folder: Path) -> CaseResult:
+    """The record of a case that came to nothing, written where its results would be."""
+    result = CaseResult(case_id, status, issues=(issue,), files=("result.json", "report.html"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in ("labels.nii.gz", "nodules.nii.gz", "nodules.csv"):
+            (folder / stale).unlink(missing_ok=True)
+        write_text(folder / "report.html", render_refusal(result))
+        write_text(folder / "result.json", result_json(result))
+    except (OutputError, OSError):
+        logger.warning("%s: its record could not be written", case_id)
+    return result
+
+
+def _issue(error: LungSegError) -> QualityIssue:
+    return QualityIssue(error.code, error.message, error.remedy)
+
+
+def _issue_of_fault(case_id: str, error: Exception) -> QualityIssue:
+    # PyTorch says a want of memory by RuntimeErrors: of the CPU's allocator, of oneDNN, of CUDA.
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+        return QualityIssue("E_OUT_OF_MEMORY", f"{case_id}: memory ran out.", "Crop the CT, or use a larger machine.")
+    text = f"{case_id}: {type(error).__name__}: {error}".splitlines()[0]
+    return QualityIssue("E_UNEXPECTED", text, "Please report this.")
+
+
+def _peak_memory_mib() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

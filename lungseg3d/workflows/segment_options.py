@@ -1,0 +1,37 @@
+"""What may be asked of `segment` and of `batch`, in one noun.
+
+In: nothing. Out: `SegmentOptions`. Loads no torch, so that who only plans the work starts at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lungseg3d.io import ReadOptions
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """What may be asked of `segment`.
+
+    Attributes:
+        roi: `lungs` finds the lungs first; `full` takes the whole volume, for crops.
+        device: `auto`, `cpu` or `cuda`.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        lung_bundle, nodule_bundle: bundle folders; None takes the shipped ones.
+        overwrite: replace the results of an earlier run.
+        recursive: a folder that holds several studies is several cases.
+        read: how CTs are read.
+        write_timings: write seconds and memory into record and report; without, two runs write the same bytes.
+    """
+
+    roi: str = "lungs"
+    device: str = "auto"
+    precision: str = "auto"
+    lung_bundle: Path | None = None
+    nodule_bundle: Path | None = None
+    overwrite: bool = False
+    recursive: bool = False
+    read: ReadOptions = field(default_factory=ReadOptions)
+    write_timings: bool = True
