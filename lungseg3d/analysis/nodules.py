@@ -6,13 +6,17 @@ Knows no network and no file format. Each nodule is measured in a box of its own
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
 from lungseg3d.analysis.diameters import axial_diameters_mm
 from lungseg3d.analysis.morphology import ANY_NEIGHBOUR
+from lungseg3d.analysis.size_classes import NoduleSize, fleischner, lung_rads
+from lungseg3d.analysis.surroundings import lung_heights_mm, third_of, vessel_distance_mm
+from lungseg3d.analysis.volume_interval import volume_interval_mm3
 from lungseg3d.core import Box, GeometryError, Lung, Nodule, Volume
 from lungseg3d.core.labels import LEFT_LUNG, LUNGS, NODULE, RIGHT_LUNG
 
@@ -22,8 +26,24 @@ _SOLID_FROM = 0.30
 _SIDE_NAMES = {RIGHT_LUNG.value: "right", LEFT_LUNG.value: "left"}
 
 
+@dataclass(frozen=True)
+class _Scene:
+    """What nodules are measured in: one grid, with or without lungs."""
+
+    ct: Volume
+    nodules: Volume
+    lungs: Volume | None
+    heights_mm: Mapping[int, tuple[float, float]]
+    blur_mm: tuple[float, float, float]
+
+
 def measure_nodules(
-    ct: Volume, nodules: Volume, *, lungs: Volume | None = None, confidence: Sequence[float] | None = None
+    ct: Volume,
+    nodules: Volume,
+    *,
+    lungs: Volume | None = None,
+    confidence: Sequence[float] | None = None,
+    slice_thickness_mm: float | None = None,
 ) -> list[Nodule]:
     """Measure every nodule of an integer map.
 
@@ -32,6 +52,7 @@ def measure_nodules(
         nodules: integer map on the CT's grid, 0 = none; each value becomes the `id` of its nodule.
         lungs: label map on the CT's grid, 1 right, 2 left (`core.labels`); None leaves side and pleura unknown.
         confidence: mean probability of each nodule, `confidence[id - 1]`; None for a reference mask.
+        slice_thickness_mm: widens the interval of the volume where slices are thicker than their distance.
 
     Returns:
         Nodules by volume, largest first; equal volumes by id. An empty map gives an empty list.
@@ -43,6 +64,7 @@ def measure_nodules(
     for name, other in (("nodule map", nodules), ("lung map", lungs)):
         if other is not None and not ct.grid.matches(other.grid):
             raise GeometryError("E_GRID_MISMATCH", f"the {name} {other.shape} does not lie on the CT's grid {ct.shape}")
+    scene = _scene(ct, nodules, lungs, slice_thickness_mm)
     measured = []
     for number, place in enumerate(ndimage.find_objects(nodules.array), start=1):
         if place is None:
@@ -51,22 +73,30 @@ def measure_nodules(
             raise ValueError(f"nodule {number} has no confidence: {len(confidence)} are given")
         box = Box(tuple(s.start for s in place), tuple(s.stop for s in place))
         certainty = None if confidence is None else float(confidence[number - 1])
-        measured.append(_measured(number, box, ct, nodules, lungs, certainty))
+        measured.append(_measured(number, box, scene, certainty))
     return sorted(measured, key=lambda nodule: (-nodule.volume_mm3, nodule.id))
 
 
-def _measured(
-    number: int, box: Box, ct: Volume, nodules: Volume, lungs: Volume | None, confidence: float | None
-) -> Nodule:
-    mask = nodules.array[box.slices] == number
+def _scene(ct: Volume, nodules: Volume, lungs: Volume | None, slice_thickness_mm: float | None) -> _Scene:
+    blur_mm = list(ct.spacing_mm)
+    slice_axis = ct.grid.ras_axes[0][2]
+    blur_mm[slice_axis] = max(blur_mm[slice_axis], slice_thickness_mm or 0.0)
+    heights_mm = {} if lungs is None else lung_heights_mm(lungs)
+    return _Scene(ct, nodules, lungs, heights_mm, tuple(blur_mm))  # type: ignore[arg-type]
+
+
+def _measured(number: int, box: Box, scene: _Scene, confidence: float | None) -> Nodule:
+    ct, lungs = scene.ct, scene.lungs
+    mask = scene.nodules.array[box.slices] == number
     hu = ct.array[box.slices][mask].astype(np.float64)
     volume_mm3 = float(mask.sum()) * ct.voxel_volume_mm3
+    low_mm3, high_mm3 = volume_interval_mm3(mask, ct.spacing_mm, ct.voxel_volume_mm3, scene.blur_mm)
     long_axis_mm, perpendicular_mm = axial_diameters_mm(mask, ct.grid.cropped(box))
     centroid_voxel = np.argwhere(mask).mean(axis=0) + np.array(box.start)
     ras_mm = ct.grid.to_world(centroid_voxel)
     solid_fraction = float((hu > SOLID_HU).mean())
     side = 0 if lungs is None else _side(mask, box, lungs)
-    return Nodule(
+    nodule = Nodule(
         id=number,
         volume_mm3=volume_mm3,
         equivalent_diameter_mm=float(np.cbrt(6 * volume_mm3 / np.pi)),
@@ -82,6 +112,43 @@ def _measured(
         side=_SIDE_NAMES.get(side, "unknown"),
         pleura_distance_mm=_pleura_distance_mm(mask, box, lungs, side) if lungs is not None and side else None,
         confidence=confidence,
+        volume_low_mm3=low_mm3,
+        volume_high_mm3=high_mm3,
+        mean_diameter_mm=(long_axis_mm + perpendicular_mm) / 2,
+        third=third_of(float(ras_mm[2]), scene.heights_mm[side]) if side in scene.heights_mm else "unknown",
+        vessel_distance_mm=vessel_distance_mm(mask, box, ct, lungs) if lungs is not None and side else None,
+    )
+    return classed(_with_solid_part(nodule, mask, box, ct))
+
+
+def _with_solid_part(nodule: Nodule, mask: np.ndarray, box: Box, ct: Volume) -> Nodule:
+    """The nodule with the size of its solid part, if it is part-solid."""
+    if nodule.kind != "part-solid":
+        return nodule
+    solid = mask & (ct.array[box.slices] > SOLID_HU)
+    parts, _ = ndimage.label(solid, structure=ANY_NEIGHBOUR)
+    largest = parts == int(np.bincount(parts[solid]).argmax())
+    long_axis_mm, perpendicular_mm = axial_diameters_mm(largest, ct.grid.cropped(box))
+    return replace(
+        nodule,
+        solid_long_axis_mm=long_axis_mm,
+        solid_perpendicular_mm=perpendicular_mm,
+        solid_volume_mm3=float(solid.sum()) * ct.voxel_volume_mm3,
+    )
+
+
+def classed(nodule: Nodule) -> Nodule:
+    """The nodule with the size classes of Lung-RADS 2022 and Fleischner 2017; see `analysis.size_classes`."""
+    solid_mm = ((nodule.solid_long_axis_mm or 0.0) + (nodule.solid_perpendicular_mm or 0.0)) / 2
+    mean_mm = (nodule.long_axis_mm + nodule.perpendicular_mm) / 2
+    size = NoduleSize(nodule.kind, mean_mm, nodule.volume_mm3, solid_mm, nodule.solid_volume_mm3 or 0.0)
+    (rads_mm, rads_mm3), (fleischner_mm, fleischner_mm3) = lung_rads(size), fleischner(size)
+    return replace(
+        nodule,
+        lung_rads_by_diameter=rads_mm,
+        lung_rads_by_volume=rads_mm3,
+        fleischner_by_diameter=fleischner_mm,
+        fleischner_by_volume=fleischner_mm3,
     )
 
 

@@ -59,6 +59,20 @@ class Nodule:
         side: `right`, `left` or `unknown` (no lung mask).
         pleura_distance_mm: shortest distance from the nodule's surface to the border of its lung; None when unknown.
         confidence: mean network probability inside the mask, 0 to 1; None for a reference mask.
+        volume_low_mm3, volume_high_mm3: 95 % interval of the volume of this outline, from partial volume and slice
+            thickness (module `analysis.volume_interval`); what another reader or network would outline is not in it.
+        mean_diameter_mm: mean of long axis and perpendicular, as Fleischner 2017 and Lung-RADS 2022 take it.
+        solid_long_axis_mm, solid_perpendicular_mm: of the largest solid part of a part-solid nodule, in the slice where
+            it is longest; None for the other kinds.
+        solid_volume_mm3: of everything solid in a part-solid nodule; None for the other kinds.
+        third: `upper`, `middle` or `lower` third of its lung's height; `unknown` without a lung mask. Lobes are not
+            told: that takes the fissures.
+        vessel_distance_mm: shortest way to dense tissue inside the lung that is no nodule, most often a vessel; None
+            where none lies within 15 mm, or without a lung mask.
+        lung_rads_by_diameter, lung_rads_by_volume: Lung-RADS 2022 category of the size and kind alone, as at a first
+            screening; not a diagnosis. Empty where the record does not say.
+        fleischner_by_diameter, fleischner_by_volume: size class of the Fleischner 2017 guideline, such as
+            `solid, 6-8 mm`; not a diagnosis. Empty where the record does not say.
     """
 
     id: int
@@ -76,6 +90,18 @@ class Nodule:
     side: str
     pleura_distance_mm: float | None
     confidence: float | None
+    volume_low_mm3: float | None = None
+    volume_high_mm3: float | None = None
+    mean_diameter_mm: float | None = None
+    solid_long_axis_mm: float | None = None
+    solid_perpendicular_mm: float | None = None
+    solid_volume_mm3: float | None = None
+    third: str = "unknown"
+    vessel_distance_mm: float | None = None
+    lung_rads_by_diameter: str = ""
+    lung_rads_by_volume: str = ""
+    fleischner_by_diameter: str = ""
+    fleischner_by_volume: str = ""
 
 
 @dataclass(frozen=True)

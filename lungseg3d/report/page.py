@@ -18,6 +18,7 @@ from lungseg3d.core.labels import LUNGS, NODULE
 from lungseg3d.report.facts import Fact, list_facts
 from lungseg3d.report.figures import axial_view, coronal_overview, nodule_panels
 from lungseg3d.report.scene import Scene
+from lungseg3d.report.sizes import size_row
 
 MAX_BYTES = 5_000_000
 MAX_PANELS = 20
@@ -111,6 +112,7 @@ def _row(nodule: Nodule, scene: Scene, ct: Volume) -> dict[str, Any]:
         "confidence": _number(nodule.confidence, 2),
         "slice": slice_number,
         "position": ", ".join(_number(value, 1) for value in nodule.centroid_lps_mm),
+        **size_row(nodule),
     }
 
 

@@ -35,6 +35,21 @@ _POINTS: tuple[tuple[str, str], ...] = (
     ("centroid_lps", "_mm"),
     ("centroid_voxel", ""),
 )
+# Behind the places, so that programs that count columns go on as they were.
+_SIZES: tuple[tuple[str, str], ...] = (
+    ("volume_low_mm3", ".2f"),
+    ("volume_high_mm3", ".2f"),
+    ("mean_diameter_mm", ".2f"),
+    ("solid_long_axis_mm", ".2f"),
+    ("solid_perpendicular_mm", ".2f"),
+    ("solid_volume_mm3", ".2f"),
+    ("third", "s"),
+    ("vessel_distance_mm", ".2f"),
+    ("lung_rads_by_diameter", "s"),
+    ("lung_rads_by_volume", "s"),
+    ("fleischner_by_diameter", "s"),
+    ("fleischner_by_volume", "s"),
+)
 
 
 def nodules_csv(result: CaseResult) -> str:
@@ -46,7 +61,8 @@ def nodules_csv(result: CaseResult) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [name for name, _ in _COLUMNS]
-    writer.writerow(names + [f"{point}_{axis}{unit}" for point, unit in _POINTS for axis in "xyz"])
+    places = [f"{point}_{axis}{unit}" for point, unit in _POINTS for axis in "xyz"]
+    writer.writerow(names + places + [name for name, _ in _SIZES])
     writer.writerows(_row(nodule) for nodule in result.nodules)
     return text.getvalue()
 
@@ -69,7 +85,8 @@ def result_json(result: CaseResult) -> str:
 def _row(nodule: Nodule) -> list[str]:
     cells = [_cell(getattr(nodule, name), digits) for name, digits in _COLUMNS]
     points = (getattr(nodule, f"{point}_mm" if unit else point) for point, unit in _POINTS)
-    return cells + [_cell(value, ".2f") for point in points for value in point]
+    places = [_cell(value, ".2f") for point in points for value in point]
+    return cells + places + [_cell(getattr(nodule, name), digits) for name, digits in _SIZES]
 
 
 def _cell(value: Any, digits: str) -> str:

@@ -94,7 +94,10 @@ def _done(
     found = _run_networks(ct, models, watch)
     with watch.step("measure"):
         in_lungs = found.lungs if options.roi == "lungs" else None
-        nodules = measure_nodules(ct, found.nodules, lungs=in_lungs, confidence=found.confidence)
+        thickness_mm = reading.source.get("slice_thickness_mm")
+        nodules = measure_nodules(
+            ct, found.nodules, lungs=in_lungs, confidence=found.confidence, slice_thickness_mm=thickness_mm
+        )
         lungs = measure_lungs(found.labels) if in_lungs is not None else ()
     with watch.step("check"):
         lung_issues = _lung_issues(ct, found.labels, options)

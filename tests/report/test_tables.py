@@ -27,6 +27,15 @@ NODULE = Nodule(
     side="left",
     pleura_distance_mm=None,
     confidence=0.91,
+    volume_low_mm3=400.0,
+    volume_high_mm3=680.0,
+    mean_diameter_mm=10.02,
+    third="upper",
+    vessel_distance_mm=3.2,
+    lung_rads_by_diameter="4A",
+    lung_rads_by_volume="4A",
+    fleischner_by_diameter="solid, >8 mm",
+    fleischner_by_volume="solid, >250 mm3",
 )
 
 
@@ -35,7 +44,8 @@ def test_a_nodule_is_one_csv_row_with_fixed_digits():
     header, row = list(csv.DictReader(io.StringIO(text))), text.splitlines()[1]
     assert row == (
         "1,523.60,10.00,10.25,9.80,-12.3,20.0,0.988,solid,left,,0.910,"
-        "-50.00,20.00,1.50,50.00,-20.00,1.50,100.00,120.50,33.25"
+        "-50.00,20.00,1.50,50.00,-20.00,1.50,100.00,120.50,33.25,"
+        '400.00,680.00,10.02,,,,upper,3.20,4A,4A,"solid, >8 mm","solid, >250 mm3"'
     )
     assert header[0]["centroid_lps_y_mm"] == "-20.00"
     assert header[0]["centroid_voxel_z"] == "33.25"
