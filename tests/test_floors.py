@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import lungseg3d
+from tests.writes import writes_in
 
 ROOT = Path(lungseg3d.__file__).parent
 FLOORS = {
@@ -65,6 +66,21 @@ def _imports(module: str, tree: ast.AST, at_load: bool) -> set[str]:
 def _room(module: str) -> str:
     parts = module.split(".")
     return parts[1] if parts[0] == "lungseg3d" and len(parts) > 1 else ""
+
+
+# Who may write by itself, and why. Everything else goes through these modules of lungseg3d.io.
+WRITERS = {"lungseg3d.io.files", "lungseg3d.io.folders", "lungseg3d.io.growing"}
+EXCEPTIONS = {
+    ("lungseg3d.cli.console", "_write"): "the null device takes what is printed after the reader of a pipe has gone",
+}
+HOW_TO_WRITE = """writes by itself: {call}
+Everything that leaves the program goes through lungseg3d.io, so that it is complete under its name or not at all:
+  write_text(path, text), write_bytes(path, data), copy_file(source, target)
+  with writing(path) as file: torch.save(content, file)        an open binary file for any library
+  with placing(path) as temporary: library.write(str(temporary))   for libraries that take nothing but a path
+  make_folder(path), check_writable(path), placing_folder(path), placing_together(folder, last="result.json")
+  open_to_append(path) for a journal or a log, scratch_file(folder, size) for a memory map
+A database, or whatever must write by itself, needs its reason in EXCEPTIONS of tests/test_floors.py."""
 
 
 def test_every_package_has_a_floor():
@@ -133,6 +149,18 @@ def test_a_module_opens_with_a_header_that_says_what_it_is(module):
     header = ast.get_docstring(TREES[module])
     assert header, f"{module} has no header"
     assert len(header) >= 30
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if name not in WRITERS])
+def test_nothing_but_the_one_writer_writes(module):
+    found = [(name, line, call) for name, line, call in writes_in(TREES[module]) if (module, name) not in EXCEPTIONS]
+    for _, line, call in found:
+        pytest.fail(f"{SOURCES[module]}:{line} " + HOW_TO_WRITE.format(call=call))
+
+
+def test_every_exception_from_the_one_writer_is_needed():
+    found = {(module, name) for module, tree in TREES.items() for name, _, _ in writes_in(tree)}
+    assert set(EXCEPTIONS) <= found
 
 
 def test_no_module_is_a_drawer_for_odds_and_ends():

@@ -8,7 +8,6 @@ keeps no state of random numbers, and leaves the disk to write when it likes.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from torch import nn
 from lungseg3d.core import BundleError
 from lungseg3d.engines.identity import bare, differences, training_identity
 from lungseg3d.engines.randomness import random_state, set_random_state
+from lungseg3d.io import make_folder, remove_unfinished, writing
 
 _FORMAT = 1
 
@@ -29,20 +29,13 @@ _FORMAT = 1
 def write_whole(content: Any, path: Path) -> None:
     """`torch.save` to `path` so that a kill at any moment leaves the file of before or the new one, never a part.
 
-    What was being written when the process died stays as `.<name>.partial`, and the next call overwrites it.
+    What was being written when the process died stays as `.writing-...`, and the next training here removes it.
+
+    Raises:
+        OutputError: E_NO_SPACE, E_WRITE.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
+    with writing(path) as file:
         torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    if os.name == "posix":  # the new name is on the disk only when the folder is
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 class RunCheckpoints:
@@ -85,16 +78,21 @@ class RunCheckpoints:
         for thing in self.objects.values():
             if hasattr(thing, "attach"):
                 thing.attach(engine)
+        engine.add_event_handler(Events.STARTED, self.prepare)
         engine.add_event_handler(Events.STARTED, self.load)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
         engine.add_event_handler(Events.COMPLETED, self.save_model)
+
+    def prepare(self, engine: Any) -> None:
+        """Make the folder, and remove what a killed training left half-written in it."""
+        if idist.get_rank() == 0:
+            remove_unfinished(make_folder(self.directory))
 
     def save(self, engine: Any) -> None:
         """Write `best.pt` where this epoch is the best one yet, then `last.pt`. Every process takes part."""
         ranks = _gathered({"random": random_state(), "sampler": _state(engine.data_loader)})
         if idist.get_rank() > 0:
             return
-        self.directory.mkdir(parents=True, exist_ok=True)
         best = {key: getattr(self.validator.state, key) for key in _BEST} if self.validator else {}
         if best.get("best_metric_epoch") == engine.state.epoch:
             write_whole(bare(self.weights).state_dict(), self.directory / "best.pt")
@@ -153,7 +151,6 @@ class RunCheckpoints:
     def save_model(self, engine: Any) -> None:
         """Write `model.pt`: the weights after the last epoch."""
         if idist.get_rank() == 0:
-            self.directory.mkdir(parents=True, exist_ok=True)
             write_whole(bare(self.weights).state_dict(), self.directory / "model.pt")
 
     @staticmethod

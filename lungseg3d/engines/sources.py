@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import operator
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from lungseg3d.io import make_folder, scratch_file
 
 _COMPARISONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
@@ -128,10 +129,9 @@ class SourceGroup:
 
 def _mapped(voxels: torch.Tensor, folder: Path) -> torch.Tensor:
     """The same voxels in a file without a name, which the system keeps as long as they are in use."""
-    folder.mkdir(parents=True, exist_ok=True)
     array = voxels.cpu().numpy()
-    with tempfile.TemporaryFile(dir=folder) as file:
-        mapped = np.memmap(file, dtype=array.dtype, mode="w+", shape=array.shape)
+    with scratch_file(make_folder(folder), array.nbytes) as file:
+        mapped = np.memmap(file, dtype=array.dtype, mode="r+", shape=array.shape)
         mapped[...] = array
         mapped.flush()
     return torch.from_numpy(mapped)

@@ -36,7 +36,7 @@ from lungseg3d.engines.tracking_measures import EpochMeter, scalars
 from lungseg3d.engines.tracking_pictures import ValidationPictures
 from lungseg3d.engines.tracking_sender import Sender
 from lungseg3d.engines.tracking_store import own_store, without_password
-from lungseg3d.io import sha256_of
+from lungseg3d.io import make_folder, sha256_of, write_bytes, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -208,8 +208,8 @@ class RunTracking:
         step = self.trainer.state.epoch
         for case_id, png in self.pictures.drawn(engine.state.batch, engine.state.output):
             path = self._own_folder() / "pictures" / f"{case_id}-{step:05d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(png)
+            make_folder(path.parent)
+            write_bytes(path, png)
             self._log_file("picture", path, name=f"val/{case_id}", step=step)
 
     @_never_in_the_way
@@ -289,8 +289,8 @@ class RunTracking:
 
     def _log_content(self, name: str, text: str) -> None:
         path = self._own_folder() / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        make_folder(path.parent)
+        write_text(path, text)
         self._log_file("artifact", path, under="")
 
     def _warn(self, code: str, text: str) -> None:

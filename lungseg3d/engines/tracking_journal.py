@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lungseg3d.io import make_folder, open_to_append
+
 try:
     import fcntl
 except ImportError:  # Windows: two processes in one folder are not told apart there
@@ -40,8 +42,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Unbuffered: a line is one write, so a kill leaves whole lines and at most one torn one.
-        self._file = path.open("a+b", buffering=0)
+        self._file = open_to_append(path)
         try:
             if fcntl is not None:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -59,7 +60,7 @@ class Journal:
     @staticmethod
     def open_in(folder: Path) -> Journal:
         """The first journal of `folder` that no living process holds: `tracking.jsonl`, `tracking-2.jsonl`, ..."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for number in range(1, _MOST_PROCESSES):
             try:
                 return Journal(folder / _NAME.format(f"-{number}" if number > 1 else ""))

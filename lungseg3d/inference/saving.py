@@ -13,7 +13,7 @@ import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from lungseg3d.io import write_labels
+from lungseg3d.io import make_folder, write_labels
 from lungseg3d.tensors import to_volume
 
 _TYPES = {"nodules": np.uint16}
@@ -37,7 +37,7 @@ class SaveLabelMapsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         folder = self.output_dir / str(d[self.case_key])
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for key in self.key_iterator(d):
             volume = to_volume(d[key])
             volume = volume.with_array(volume.array.astype(_TYPES.get(str(key), np.uint8)))

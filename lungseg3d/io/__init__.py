@@ -10,8 +10,17 @@ from lungseg3d.io.codes import CODES
 from lungseg3d.io.dicom_writer import SeriesSpec, write_dicom_series
 from lungseg3d.io.digests import sha256_of
 from lungseg3d.io.downloads import download
-from lungseg3d.io.files import placing, write_text, writing
+from lungseg3d.io.files import copy_file, placing, write_bytes, write_text, writing
+from lungseg3d.io.folders import (
+    check_writable,
+    link_to,
+    make_folder,
+    placing_folder,
+    placing_together,
+    remove_unfinished,
+)
 from lungseg3d.io.geometry import to_ras_mm
+from lungseg3d.io.growing import growing, open_to_append, scratch_file
 from lungseg3d.io.instances import SeriesFiles, find_series, instance_uids
 from lungseg3d.io.names import case_id_of
 from lungseg3d.io.reader import inspect, open_ct, read_labels, read_volume
@@ -34,22 +43,33 @@ __all__ = [
     "StructureSet",
     "case_id_of",
     "check_reference",
+    "check_writable",
+    "copy_file",
     "download",
     "draw_structures",
     "find_series",
+    "growing",
     "inspect",
     "instance_uids",
+    "link_to",
     "list_cases",
     "list_studies",
+    "make_folder",
     "open_ct",
+    "open_to_append",
     "placing",
+    "placing_folder",
+    "placing_together",
     "read_labels",
     "read_structures",
     "read_volume",
+    "remove_unfinished",
+    "scratch_file",
     "sha256_of",
     "shipped_bundle",
     "to_ras_mm",
     "unpack_tar",
+    "write_bytes",
     "write_dicom_series",
     "write_labels",
     "write_text",

@@ -15,6 +15,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from lungseg3d.core import OutputError, Volume
 from lungseg3d.io.files import writing
+from lungseg3d.io.folders import make_folder
 from lungseg3d.io.geometry import LPS_TO_RAS
 
 _INTERCEPT_HU = -1024
@@ -73,12 +74,7 @@ def write_dicom_series(
     directions = affine[:3, :2] / np.linalg.norm(affine[:3, :2], axis=0)
     if abs(directions[:, 0] @ directions[:, 1]) > 1e-4:
         raise OutputError("E_OUTPUT_TYPE", f"{folder}: DICOM slices have rows and columns at right angles.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        occupied = any(folder.iterdir())
-    except OSError as error:
-        raise OutputError("E_WRITE", f"{folder}: {error.strerror}.", "Choose another folder.") from error
-    if occupied:
+    if any(make_folder(folder).iterdir()):
         raise OutputError("E_OUTPUT_EXISTS", f"{folder}: the folder is not empty.", "Choose another folder.")
     common = _common(affine, directions, array, spec)
     paths = []

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import re
 import shutil
 import ssl
@@ -19,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lungseg3d.core import LungSegError, OutputError
+from lungseg3d.io.files import output_error
+from lungseg3d.io.growing import growing, name_finished
 
 _CHUNK = 2**20
 _TIMEOUT_S = 60.0
@@ -67,7 +68,7 @@ def download(
         part.unlink()
         text = f"{target.name}: MD5 {found}, expected {md5}; what came from {url} was removed."
         raise LungSegError("E_CHECKSUM", text, "Run the same line again; if it stays so, the file was changed there.")
-    os.replace(part, target)
+    name_finished(part, target)
 
 
 def md5_of(path: Path) -> str:
@@ -92,10 +93,7 @@ def _load(url: str, part: Path, most_bytes: int, on_bytes: OnBytes | None, wait_
         except _BROKEN as broken:
             error = broken
         except OSError as failed:
-            code = "E_NO_SPACE" if failed.errno == 28 else "E_WRITE"
-            raise OutputError(
-                code, f"{part}: {failed.strerror}.", "Free some space, or give another folder."
-            ) from failed
+            raise output_error(part, failed) from failed
         now = part.stat().st_size if part.is_file() else 0
         if now == before and tried == _TRIES:
             reason = getattr(error, "reason", error)
@@ -129,9 +127,7 @@ def _load_rest(url: str, part: Path, most_bytes: int, on_bytes: OnBytes | None) 
         if total - start > free:
             text = f"{part.parent}: {free / 2**30:.1f} GiB free, {(total - start) / 2**30:.1f} GiB to load."
             raise OutputError("E_NO_SPACE", text, "Free some space, or give another folder.")
-        with open(part, "r+b" if start else "wb") as file:
-            file.seek(start)
-            file.truncate()
+        with growing(part, start) as file:
             size = start
             while chunk := answer.read(_CHUNK):
                 size += len(chunk)
@@ -141,8 +137,6 @@ def _load_rest(url: str, part: Path, most_bytes: int, on_bytes: OnBytes | None) 
                 file.write(chunk)
                 if on_bytes:
                     on_bytes(size, total)
-            file.flush()
-            os.fsync(file.fileno())
     return not total or size >= total
 
 

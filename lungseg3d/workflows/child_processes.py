@@ -16,6 +16,7 @@ from typing import Any
 
 from lungseg3d.core.errors import one_line
 from lungseg3d.engines.tracking_facts import HIDDEN_PATH
+from lungseg3d.io import open_to_append
 
 _POLL_S = 0.2
 _PATIENCE_S = 15.0
@@ -36,9 +37,8 @@ class Children:
 
     def run(self, words: Sequence[str], log: Path, watch: Callable[[], None]) -> int:
         """Run a command, its output appended to `log`; `watch` is called every now and then. Returns its exit code."""
-        with log.open("ab") as output:
+        with open_to_append(log) as output:
             output.write(f"$ {shlex.join(['python', *words[1:]])}\n".encode())
-            output.flush()
             with self._lock:
                 if self._ended:
                     raise KeyboardInterrupt

@@ -16,7 +16,7 @@ from typing import Any
 
 from lungseg3d.core import LungSegError
 from lungseg3d.engines.tracking_facts import without_paths
-from lungseg3d.io.files import write_text
+from lungseg3d.io import check_writable, open_to_append, placing_together, write_text
 from lungseg3d.report import render_comparison
 from lungseg3d.workflows.compare_budget import batches_within
 from lungseg3d.workflows.compare_members import OnProgress, run_members
@@ -62,7 +62,7 @@ def compare(choices: Choices, out: Path | str, *, jobs: int = 1, on_progress: On
             writes to `out`.
     """
     plan = make_plan(choices, out)
-    plan.out.mkdir(parents=True, exist_ok=True)
+    check_writable(plan.out)
     with _held(plan.out) as lock:
         open_parent(plan)
         environment = os.environ | {
@@ -95,8 +95,9 @@ def compare(choices: Choices, out: Path | str, *, jobs: int = 1, on_progress: On
             "compare.json": lambda: json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
             "compare.html": lambda: render_comparison(content),
         }
-        for name, text in writers.items():
-            write_text(plan.out / name, text())
+        with placing_together(plan.out, last="compare.html") as stage:
+            for name, text in writers.items():
+                write_text(stage / name, text())
         track_comparison(plan, records, content, [plan.out / name for name in writers])
     return Compared(content, plan.out / "compare.html")
 
@@ -104,7 +105,7 @@ def compare(choices: Choices, out: Path | str, *, jobs: int = 1, on_progress: On
 @contextlib.contextmanager
 def _held(out: Path) -> Iterator[tuple[int, ...]]:
     """Hold `out` against another comparison; the processes started meanwhile hold it too, as long as they live."""
-    with (out / ".lock").open("ab") as file:
+    with open_to_append(out / ".lock") as file:
         if fcntl is None:
             yield ()
             return

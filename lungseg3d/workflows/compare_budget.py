@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lungseg3d.core import TrainingError, UsageError
-from lungseg3d.io.files import write_text
+from lungseg3d.io import make_folder, write_text
 from lungseg3d.workflows.child_processes import Children, reason_of, sigterm_as_interrupt
 from lungseg3d.workflows.compare_members import OnProgress, tail_of, task_of
 from lungseg3d.workflows.compare_plan import Member, Plan
@@ -105,7 +105,7 @@ def _timed(plan: Plan, member: Member, children: Children, on_progress: OnProgre
     except (OSError, ValueError, KeyError):
         pass  # not measured yet
     on_progress(member.network, "timing a step", 0.0)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     task = task_of(plan, member, folder) | {"settings_sha256": member.settings_sha256}
     write_text(folder / "task.json", json.dumps(task, indent=1) + "\n")
     found.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from lungseg3d.inference.bundle import load_weights
-from lungseg3d.io.files import write_text
+from lungseg3d.io import write_text
 from lungseg3d.networks.cost import gflop_of
 from lungseg3d.workflows.evaluate_cases import measure_mask
 from lungseg3d.workflows.training_checks import training_configuration

@@ -17,8 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.io import sha256_of
-from lungseg3d.io.files import write_text
+from lungseg3d.io import make_folder, sha256_of, write_text
 from lungseg3d.workflows.child_processes import Children, reason_of, sigterm_as_interrupt
 from lungseg3d.workflows.compare_plan import Member, Plan
 
@@ -108,7 +107,7 @@ def _run_member(plan: Plan, member: Member, children: Children, on_progress: OnP
     if record.get("status") == "done":
         on_progress(member.name, "done before", 1.0)
         return record
-    member.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(member.folder)
     base: dict[str, Any] = {
         "network": member.network,
         "fold": member.fold,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from lungseg3d.core import CaseResult, Volume
 from lungseg3d.data import Phantom, PhantomSpec, make_phantom
-from lungseg3d.io import SeriesSpec, read_labels, write_dicom_series, write_text
+from lungseg3d.io import SeriesSpec, make_folder, placing_folder, read_labels, write_dicom_series, write_text
 from lungseg3d.workflows.segment import Progress, SegmentOptions, segment_cases
 
 LEAST_DIAMETER_MM = 5.0
@@ -54,10 +53,10 @@ def demo(out: Path | str, seed: int = 1, on_progress: Progress | None = None) ->
         on_progress(name, "make the phantom", 0.0)
     phantom = make_phantom(PhantomSpec(seed=seed))
     series = out / "dicom" / name
-    if series.exists():
-        shutil.rmtree(series)
+    make_folder(series.parent)
+    with placing_folder(series, replace=True) as stage:
+        write_dicom_series(stage, phantom.ct, spec=SeriesSpec(seed=name))
     (out / "planted.csv").unlink(missing_ok=True)
-    write_dicom_series(series, phantom.ct, spec=SeriesSpec(seed=name))
     (result,) = segment_cases([series], out / "results", SegmentOptions(overwrite=True), on_progress)
     folder = out / "results" / result.case_id
     hits: dict[int, float] = {}

@@ -21,7 +21,7 @@ from lungseg3d.core import BundleError, LungSegError, QualityIssue, UsageError, 
 from lungseg3d.core.labels import NODULE
 from lungseg3d.data import label_structures, load_datalist, read_manifest, trained_on, trained_on_issue
 from lungseg3d.inference import shipped_bundle
-from lungseg3d.io import read_volume, sha256_of, write_text
+from lungseg3d.io import check_writable, placing_together, read_volume, sha256_of, write_text
 from lungseg3d.metrics import LEAST_IOU
 from lungseg3d.report import WorstCase, disagreement_view, render_evaluation
 from lungseg3d.workflows.evaluate_cases import CaseScore, NoduleScore, score_case
@@ -101,6 +101,7 @@ def evaluate(
     entries = _chosen(manifest, content, options)
     rules = Rules(structures, content.get("ignore_margin_voxels", 0))
     told = on_progress or (lambda *_: None)
+    check_writable(out)
     scores = _score_all(entries, predictions, rules, options.least_iou, told)
     facts: dict[str, Any] = {
         "manifest": content.get("name", Path(manifest).stem),
@@ -118,14 +119,14 @@ def evaluate(
         facts["comparison"] = paired_comparison(scores, others)
     summary = summary_of(scores, **facts)
     worst = _worst(scores, entries, predictions, rules) if options.pictures else []
-    out.mkdir(parents=True, exist_ok=True)
     texts = {"cases.csv": _cases_csv(scores)}
     if any(NODULE.name in score.structures for score in scores):
         texts["nodules.csv"] = _nodules_csv(scores)
     texts["evaluation.html"] = render_evaluation(summary, worst)
     texts["summary.json"] = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    for name, text in texts.items():
-        write_text(out / name, text)
+    with placing_together(out, last="summary.json") as stage:
+        for name, text in texts.items():
+            write_text(stage / name, text)
     if options.track:
         from lungseg3d.workflows.evaluate_tracking import track_evaluation
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lungseg3d.core import OutputError, UsageError
+from lungseg3d.core import UsageError
 from lungseg3d.data import Dataset
-from lungseg3d.io import download, unpack_tar
+from lungseg3d.io import download, make_folder, unpack_tar
 from lungseg3d.workflows.prepare import Progress
 
 _UNPACKED_RATIO = 3
@@ -38,10 +38,7 @@ def fetch_dataset(dataset: Dataset, into: Path, on_progress: Progress | None = N
         raise UsageError("E_NO_DOWNLOAD", text, dataset.how_to_get)
     if (into / archive.folder).is_dir():
         return into / archive.folder
-    try:
-        into.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError("E_WRITE", f"{into}: cannot be made ({error.strerror}).", "Give another folder.") from error
+    make_folder(into)
     file = into / archive.url.rpartition("/")[2]
 
     def loaded(done: int, total: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lungseg3d.core import LungSegError
-from lungseg3d.io import write_text
+from lungseg3d.io import placing_together, write_text
 from lungseg3d.metrics import LUNA16_RATES, Froc, ScanMarks, froc_curve, froc_interval, match_marks
 from lungseg3d.report import render_froc
 
@@ -87,10 +87,10 @@ def score_files(
     }
     unlisted = tuple(sorted(set(marks) - set(listed)))
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "froc.csv", _curve_csv(curve))
-        write_text(out / "froc.html", render_froc(content, curve.rate.tolist(), curve.sensitivity.tolist()))
-        write_text(out / "froc.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+        with placing_together(out, last="froc.json") as stage:
+            write_text(stage / "froc.csv", _curve_csv(curve))
+            write_text(stage / "froc.html", render_froc(content, curve.rate.tolist(), curve.sensitivity.tolist()))
+            write_text(stage / "froc.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
     return Scored(content, curve, unlisted)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import lungseg3d
 from lungseg3d.core import LungSegError, OutputError, QualityIssue, to_json
 from lungseg3d.data import MANIFEST_NAME, Dataset, assign_folds, check_split, manifest_text
-from lungseg3d.io import ReadOptions, case_id_of, sha256_of, write_text
+from lungseg3d.io import ReadOptions, case_id_of, check_writable, link_to, sha256_of, write_text
 from lungseg3d.workflows.prepare_reading import read_options_facts
 
 logger = logging.getLogger(__name__)
@@ -161,12 +161,8 @@ def prepare(
 
 def _make_folders(source: Path, out: Path) -> None:
     link, target = out / "source", source.resolve()
-    try:
-        (out / "labels").mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink() and not link.exists():
-            link.symlink_to(target, target_is_directory=True)
-    except OSError as error:
-        raise OutputError("E_WRITE", f"{out}: cannot be written ({error.strerror}).", "Give another folder.") from error
+    check_writable(out / "labels")
+    link_to(target, link)
     if link.resolve() != target:
         raise OutputError(
             "E_OUTPUT_EXISTS", f"{link}: leads to {link.resolve()}, not to {target}.", "Give another OUT, or remove it."

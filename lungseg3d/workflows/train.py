@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from lungseg3d.core import BundleError, UsageError
+from lungseg3d.io import check_writable
 
 
 def train_command(
@@ -97,7 +98,7 @@ def train(
     check_training(configuration, root)
     command = "python " + shlex.join(words[1:])
     print(command, flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder)
     code = subprocess.run(words, check=False, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}).returncode
     weights, inference = folder / "model.pt", root / "configs" / "inference.json"
     if code == 0 and weights.is_file() and inference.is_file():

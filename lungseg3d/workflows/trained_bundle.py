@@ -7,12 +7,12 @@ and a record of the cases that the weights have seen.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
+from lungseg3d.io import copy_file, make_folder, placing_folder, write_text
 from lungseg3d.workflows.training_checks import seen_in_training
 from lungseg3d.workflows.training_record import write_training_record
 
@@ -42,11 +42,10 @@ def write_trained_bundle(root: Path, parser: ConfigParser, weights: Path, folder
         weights: plain state dict of the network.
         folder: new bundle's root.
         command: what trained it, for its card.
+
+    Raises:
+        OutputError: E_NO_SPACE, E_WRITE; what lay there before stays.
     """
-    unfinished = folder.with_name(folder.name + ".part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for part in ("configs", "models", "docs"):
-        (unfinished / part).mkdir(parents=True)
     inference = _read(root / "configs" / "inference.json")
     inference |= {key: parser[key] for key in SHARED_KEYS if key in parser.get()}
     trained = parser.get("trains", "network")
@@ -57,19 +56,20 @@ def write_trained_bundle(root: Path, parser: ConfigParser, weights: Path, folder
     version = f"{metadata['version']}+trained"
     metadata["changelog"] = {version: f"Weights of another training of {root.name}.", **metadata["changelog"]}
     metadata["version"] = version
-    for name, content in (("inference", inference), ("metadata", metadata)):
-        (unfinished / "configs" / f"{name}.json").write_text(json.dumps(content, indent=4), encoding="utf-8")
-    for file in ("configs/logging.conf", "LICENSE"):
-        if (root / file).is_file():
-            shutil.copyfile(root / file, unfinished / file)
-    if trained != "network" and (root / "models" / WEIGHTS["network"]).is_file():
-        shutil.copyfile(root / "models" / WEIGHTS["network"], unfinished / "models" / WEIGHTS["network"])
-    shutil.copyfile(weights, unfinished / "models" / WEIGHTS[trained])
+    copied = {f"models/{WEIGHTS[trained]}": weights}
+    others = ["configs/logging.conf", "LICENSE", *(["models/" + WEIGHTS["network"]] if trained != "network" else [])]
+    copied |= {name: root / name for name in others if (root / name).is_file()}
     card = _CARD.format(name=root.name, weights=f"`{weights.name}`", command=command)
-    (unfinished / "docs" / "README.md").write_text(card, encoding="utf-8")
-    write_training_record(unfinished, seen_in_training(parser))
-    shutil.rmtree(folder, ignore_errors=True)
-    return unfinished.rename(folder)
+    with placing_folder(folder, replace=True) as bundle:
+        for part in ("configs", "models", "docs"):
+            make_folder(bundle / part)
+        for name, content in (("inference", inference), ("metadata", metadata)):
+            write_text(bundle / "configs" / f"{name}.json", json.dumps(content, indent=4))
+        for name, source in copied.items():
+            copy_file(source, bundle / name)
+        write_text(bundle / "docs" / "README.md", card)
+        write_training_record(bundle, seen_in_training(parser))
+    return folder
 
 
 def _read(path: Path) -> dict[str, Any]:
