@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lungseg3d.core import CaseResult, OutputError
-from lungseg3d.io import case_id_of, list_studies
+from lungseg3d.core import CaseResult
+from lungseg3d.io import case_id_of, check_writable, list_studies
 from lungseg3d.workflows.segment_case import Progress, segment_case
 from lungseg3d.workflows.segment_models import open_models
 from lungseg3d.workflows.segment_options import SegmentOptions
@@ -38,13 +38,10 @@ def segment_cases(
 
     Raises:
         BundleError: the models cannot be opened; nothing was written.
-        OutputError: E_WRITE when `out` cannot be made.
+        OutputError: E_WRITE, E_NO_SPACE when no file can be made in `out`.
     """
     out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError("E_WRITE", f"{out}: {error.strerror}", "Choose another --out.") from error
+    check_writable(out)
     models = open_models(options)
     results: list[CaseResult] = []
     taken: list[str] = []

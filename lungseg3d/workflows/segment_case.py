@@ -21,7 +21,7 @@ from monai.transforms import Compose
 from lungseg3d.analysis import check_lungs, compare_lungs, measure_lungs, measure_nodules, segment_lungs_by_rules
 from lungseg3d.core import CaseResult, IntakeError, LungSegError, OutputError, QualityIssue, Volume
 from lungseg3d.inference import SegmentLungsd
-from lungseg3d.io import open_ct, write_labels, write_text
+from lungseg3d.io import open_ct, placing_together, remove_unfinished, write_labels, write_text
 from lungseg3d.report import nodules_csv, render_html, render_refusal, result_json
 from lungseg3d.tensors import orthogonalise, resample, to_meta_tensor, to_volume
 from lungseg3d.workflows.segment_models import Models, provenance_of
@@ -65,6 +65,7 @@ def segment_case(
     """
     watch = Stopwatch(lambda step: on_progress and on_progress(case_id, step, _STEPS[step]))
     try:
+        remove_unfinished(folder)
         if folder.exists() and any(folder.iterdir()) and not options.overwrite:
             raise OutputError(
                 "E_OUTPUT_EXISTS", f"{case_id}: results are there already.", "Pass --overwrite, or another --out."
@@ -118,14 +119,13 @@ def _done(
     shown = result if options.write_timings else replace(result, timings_s={}, peak_memory_mib=None)
     with watch.step("report"):
         page = render_html(shown, ct, found.labels, found.nodules)
-    with watch.step("write"):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_labels(folder / "labels.nii.gz", found.labels)
-        write_labels(folder / "nodules.nii.gz", found.nodules)
-        write_text(folder / "nodules.csv", nodules_csv(result))
-        write_text(folder / "report.html", page)
-        # Last, so that a folder with a record is a complete one.
-        write_text(folder / "result.json", result_json(shown))
+    # The record last, so that a folder with a record is a complete one.
+    with watch.step("write"), placing_together(folder, last="result.json") as stage:
+        write_labels(stage / "labels.nii.gz", found.labels)
+        write_labels(stage / "nodules.nii.gz", found.nodules)
+        write_text(stage / "nodules.csv", nodules_csv(result))
+        write_text(stage / "report.html", page)
+        write_text(stage / "result.json", result_json(shown))
     return result
 
 
@@ -163,12 +163,11 @@ def _stopped(case_id: str, status: str, issue: QualityIssue, folder: Path) -> Ca
     """The record of a case that came to nothing, written where its results would be."""
     result = CaseResult(case_id, status, issues=(issue,), files=("result.json", "report.html"))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for stale in ("labels.nii.gz", "nodules.nii.gz", "nodules.csv"):
-            (folder / stale).unlink(missing_ok=True)
-        write_text(folder / "report.html", render_refusal(result))
-        write_text(folder / "result.json", result_json(result))
-    except (OutputError, OSError):
+        stale = ("labels.nii.gz", "nodules.nii.gz", "nodules.csv")
+        with placing_together(folder, last="result.json", stale=stale) as stage:
+            write_text(stage / "report.html", render_refusal(result))
+            write_text(stage / "result.json", result_json(result))
+    except OutputError:
         logger.warning("%s: its record could not be written", case_id)
     return result
 
