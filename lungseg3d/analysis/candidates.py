@@ -56,6 +56,16 @@ class NoduleMap:
     labels: Volume
     confidence: tuple[float, ...]
 
+    def of_confidence(self, least: float) -> NoduleMap:
+        """Only the nodules of at least this confidence, in their order, with new values from 1 on."""
+        kept = [number for number, sure in enumerate(self.confidence, start=1) if sure >= least]
+        if len(kept) == len(self.confidence):
+            return self
+        values = np.zeros(len(self.confidence) + 1, self.labels.array.dtype)
+        values[kept] = np.arange(1, len(kept) + 1)
+        labels = self.labels.with_array(values[self.labels.array])
+        return NoduleMap(labels, tuple(self.confidence[number - 1] for number in kept))
+
 
 @dataclass(frozen=True)
 class _Candidate:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lungseg3d.cli.console import complain, interval_text, number_text, progress, say, say_table
 from lungseg3d.cli.outcome import outcome_of, reporting_errors
+
+if TYPE_CHECKING:
+    from lungseg3d.metrics import OperatingPoint
 
 
 def _folder(option: str, text: str) -> Any:
@@ -33,13 +36,18 @@ def evaluate(
         float, typer.Option("--least-iou", min=0.001, max=1.0, help="Overlap from which a nodule is found.")
     ] = 0.1,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the ten worst cases.")] = True,
+    operating_point: Annotated[
+        str | None,
+        typer.Option("--operating-point", metavar="fp=N", help="Find the cut for N false positives a scan."),
+    ] = None,
     track: Annotated[bool, typer.Option("--track", help="Log to MLFLOW_TRACKING_URI, else to OUT/mlruns.db.")] = False,
 ) -> int:
     """Measure predictions against the references of a manifest: voxels, nodules, confidence, volumes."""
     from lungseg3d.workflows.evaluate import EvaluateOptions
     from lungseg3d.workflows.evaluate import evaluate as evaluate_predictions
 
-    options = EvaluateOptions(data, split, fold, against, bundle, least_iou, pictures, track)
+    rate = _false_positives(operating_point)
+    options = EvaluateOptions(data, split, fold, against, bundle, least_iou, pictures, track, rate)
     with progress() as on_progress:
         done = evaluate_predictions(manifest, predictions, out, options, on_progress)
     for table in _tables(done.content):
@@ -49,7 +57,34 @@ def evaluate(
     for failure in done.content["failed"]:
         complain(f"{failure['code']}: {failure['message']}\n{failure['remedy']}")
     say(f"Wrote {done.page}")
+    if done.point is not None:
+        say(_point_text(done.point, out / "settings.json"))
     return outcome_of(done.statuses)
+
+
+def _false_positives(asked: str | None) -> float | None:
+    """`fp=1` -> 1.0."""
+    if asked is None:
+        return None
+    name, _, number = asked.partition("=")
+    try:
+        rate = float(number)
+        if name.strip() != "fp" or not 0 < rate < float("inf"):
+            raise ValueError
+    except ValueError:
+        found = f"{asked!r}: give fp= and the false positives a scan that you allow, such as fp=1"
+        raise typer.BadParameter(found, param_hint="--operating-point") from None
+    return rate
+
+
+def _point_text(point: OperatingPoint, path: Path) -> str:
+    def shown(interval: Any, digits: int) -> str:
+        return interval_text({"mean": interval.mean, "low": interval.low, "high": interval.high}, digits)
+
+    false, found = shown(point.false_positives_a_scan, 2), shown(point.sensitivity, 3)
+    cut = f"Cut at a confidence of {point.least_confidence:.4f}: {false} false positives a scan, sensitivity {found}"
+    cut += f", on these {point.scans} scans."
+    return f"{cut}\nFor segment --settings: {path}"
 
 
 def _tables(content: Mapping[str, Any]) -> list[Any]:

@@ -10,10 +10,12 @@ from typing import Annotated
 
 import typer
 
+from lungseg3d.cli.calibrate import calibrate
 from lungseg3d.cli.check import check, convert
 from lungseg3d.cli.compare import compare
 from lungseg3d.cli.demo import demo
 from lungseg3d.cli.evaluate import evaluate
+from lungseg3d.cli.explain import explain
 from lungseg3d.cli.froc import froc
 from lungseg3d.cli.outcome import DEBUG, EXIT_CODES, with_debug_first
 from lungseg3d.cli.prepare import app as prepare_app
@@ -51,6 +53,7 @@ def program(
 
 
 app.command(epilog=EXIT_CODES)(segment)
+app.command(epilog=EXIT_CODES)(explain)
 app.command(epilog=EXIT_CODES)(check)
 app.command()(convert)
 app.command()(demo)
@@ -58,6 +61,7 @@ app.add_typer(prepare_app, name="prepare")
 app.command(epilog=EXIT_CODES)(train)
 app.command(epilog=EXIT_CODES)(compare)
 app.command(epilog=EXIT_CODES)(evaluate)
+app.command(epilog=EXIT_CODES)(calibrate)
 app.command(epilog=EXIT_CODES)(froc)
 app.command()(replay)
 

@@ -73,6 +73,10 @@ class Nodule:
             screening; not a diagnosis. Empty where the record does not say.
         fleischner_by_diameter, fleischner_by_volume: size class of the Fleischner 2017 guideline, such as
             `solid, 6-8 mm`; not a diagnosis. Empty where the record does not say.
+        calibrated_confidence: share of findings of this confidence that were nodules on held-out cases, 0 to 1; None
+            where the bundle has no calibration.
+        uncertainty: mean entropy of the probability in and around the mask, 0 (sure) to 1 bit; None when not asked for.
+        view_agreement: mean Dice of the outline in each mirrored view with that of all of them, 0 to 1; None too.
     """
 
     id: int
@@ -102,6 +106,9 @@ class Nodule:
     lung_rads_by_volume: str = ""
     fleischner_by_diameter: str = ""
     fleischner_by_volume: str = ""
+    calibrated_confidence: float | None = None
+    uncertainty: float | None = None
+    view_agreement: float | None = None
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ from lungseg3d.metrics.agreement import (
 )
 from lungseg3d.metrics.calibration import Reliability, reliability
 from lungseg3d.metrics.comparison import PairedTest, holm, paired_test
+from lungseg3d.metrics.confidence_map import ConfidenceMap, fit_confidence_map, held_out_confidences
 from lungseg3d.metrics.detection import LEAST_IOU, NoduleMatches, NodulePair, match_nodules
 from lungseg3d.metrics.froc import LUNA16_RATES, Froc, ScanMarks, ScanMatches, froc_curve, froc_interval, match_marks
+from lungseg3d.metrics.operating_point import OperatingPoint, pick_operating_point
 from lungseg3d.metrics.overlap import accuracy, dice, iou, ppv, sensitivity, specificity, volume_error
 from lungseg3d.metrics.surfaces import (
     SurfaceDistances,
@@ -26,10 +28,12 @@ __all__ = [
     "LEAST_IOU",
     "LUNA16_RATES",
     "Agreement",
+    "ConfidenceMap",
     "Froc",
     "Interval",
     "NoduleMatches",
     "NodulePair",
+    "OperatingPoint",
     "PairedTest",
     "Reliability",
     "ScanMarks",
@@ -41,9 +45,11 @@ __all__ = [
     "bootstrap_ratio",
     "correlation",
     "dice",
+    "fit_confidence_map",
     "froc_curve",
     "froc_interval",
     "hd95_mm",
+    "held_out_confidences",
     "holm",
     "intraclass_correlation",
     "iou",
@@ -52,6 +58,7 @@ __all__ = [
     "mean_surface_distance_mm",
     "normalised_surface_dice",
     "paired_test",
+    "pick_operating_point",
     "ppv",
     "reliability",
     "sensitivity",

@@ -22,7 +22,8 @@ class Reliability:
         share: share of true findings in each bin, (B,).
         counts: findings in each bin, (B,).
         ece: expected calibration error, 0 to 1: the mean distance of the two, weighted by `counts`.
-        low, high: 95 % percentile bootstrap interval of `ece` over findings; it is an upward-biased number with few.
+        low, high: 95 % percentile bootstrap interval of `ece` over findings or their groups; with few it is biased
+            upwards.
     """
 
     edges: np.ndarray
@@ -38,6 +39,7 @@ def reliability(
     confidences: Sequence[float] | np.ndarray,
     is_true: Sequence[bool] | np.ndarray,
     *,
+    groups: Sequence[str] | None = None,
     bins: int = 10,
     resamples: int = 1000,
     seed: int = 0,
@@ -47,6 +49,7 @@ def reliability(
     Args:
         confidences: 0 to 1, shape (N,).
         is_true: whether each finding is one, shape (N,).
+        groups: whose finding each is, such as the patient, shape (N,); a group is resampled whole. None: each alone.
         bins: of equal width.
         resamples, seed: of the interval.
 
@@ -67,12 +70,17 @@ def reliability(
         means, shares = sums / counts, hits / counts
     if not sure.size:
         return Reliability(edges, means, shares, counts, math.nan, math.nan, math.nan)
+    _, of_group = np.unique(np.arange(sure.size) if groups is None else np.asarray(groups), return_inverse=True)
+    if of_group.shape != sure.shape:
+        raise ValueError(f"{sure.size} findings cannot be of {of_group.size} groups")
+    gaps = np.zeros((of_group.max() + 1, bins))
+    np.add.at(gaps, (of_group, places), sure - true)
+    sizes = np.bincount(of_group)
     random = np.random.default_rng(seed)
     errors = []
     for _ in range(resamples):
-        drawn = random.integers(0, sure.size, sure.size)
-        gap = np.bincount(places[drawn], weights=sure[drawn] - true[drawn], minlength=bins)
-        errors.append(np.abs(gap).sum() / sure.size)
+        drawn = random.integers(0, len(sizes), len(sizes))
+        errors.append(np.abs(gaps[drawn].sum(axis=0)).sum() / sizes[drawn].sum())
     low, high = np.percentile(errors, [2.5, 97.5])
     return Reliability(
         edges, means, shares, counts, float(np.abs(sums - hits).sum() / sure.size), float(low), float(high)

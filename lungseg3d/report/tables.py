@@ -36,7 +36,7 @@ _POINTS: tuple[tuple[str, str], ...] = (
     ("centroid_voxel", ""),
 )
 # Behind the places, so that programs that count columns go on as they were.
-_SIZES: tuple[tuple[str, str], ...] = (
+_LATER: tuple[tuple[str, str], ...] = (
     ("volume_low_mm3", ".2f"),
     ("volume_high_mm3", ".2f"),
     ("mean_diameter_mm", ".2f"),
@@ -49,6 +49,9 @@ _SIZES: tuple[tuple[str, str], ...] = (
     ("lung_rads_by_volume", "s"),
     ("fleischner_by_diameter", "s"),
     ("fleischner_by_volume", "s"),
+    ("calibrated_confidence", ".3f"),
+    ("uncertainty", ".3f"),
+    ("view_agreement", ".3f"),
 )
 
 
@@ -62,7 +65,7 @@ def nodules_csv(result: CaseResult) -> str:
     writer = csv.writer(text, lineterminator="\n")
     names = [name for name, _ in _COLUMNS]
     places = [f"{point}_{axis}{unit}" for point, unit in _POINTS for axis in "xyz"]
-    writer.writerow(names + places + [name for name, _ in _SIZES])
+    writer.writerow(names + places + [name for name, _ in _LATER])
     writer.writerows(_row(nodule) for nodule in result.nodules)
     return text.getvalue()
 
@@ -86,7 +89,7 @@ def _row(nodule: Nodule) -> list[str]:
     cells = [_cell(getattr(nodule, name), digits) for name, digits in _COLUMNS]
     points = (getattr(nodule, f"{point}_mm" if unit else point) for point, unit in _POINTS)
     places = [_cell(value, ".2f") for point in points for value in point]
-    return cells + places + [_cell(getattr(nodule, name), digits) for name, digits in _SIZES]
+    return cells + places + [_cell(getattr(nodule, name), digits) for name, digits in _LATER]
 
 
 def _cell(value: Any, digits: str) -> str:

@@ -22,12 +22,14 @@ from lungseg3d.core.labels import NODULE
 from lungseg3d.data import label_structures, load_datalist, read_manifest, trained_on, trained_on_issue
 from lungseg3d.inference import shipped_bundle
 from lungseg3d.io import check_writable, placing_together, read_volume, sha256_of, write_text
-from lungseg3d.metrics import LEAST_IOU
+from lungseg3d.metrics import LEAST_IOU, OperatingPoint, pick_operating_point
 from lungseg3d.report import WorstCase, disagreement_view, render_evaluation
 from lungseg3d.workflows.evaluate_cases import CaseScore, NoduleScore, score_case
 from lungseg3d.workflows.evaluate_inputs import Rules, find_prediction, read_pair
 from lungseg3d.workflows.evaluate_means import plain
+from lungseg3d.workflows.evaluate_nodules import scan_matches
 from lungseg3d.workflows.evaluate_summary import METRICS, paired_comparison, summary_of
+from lungseg3d.workflows.settings import SETTINGS_NAME, settings_text
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class EvaluateOptions:
         least_iou: overlap from which a nodule is found.
         pictures: whether the worst cases are drawn, for which their CTs are read.
         track: whether means and files go to MLflow.
+        operating_point: false positives a scan for which a confidence cut is wanted, as `settings.json`; None: no cut.
     """
 
     data: Path | None = None
@@ -58,6 +61,7 @@ class EvaluateOptions:
     least_iou: float = LEAST_IOU
     pictures: bool = True
     track: bool = False
+    operating_point: float | None = None
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,13 @@ class Evaluated:
         content: what `summary.json` holds.
         statuses: `done` or `failed` of each case.
         page: the HTML file.
+        point: the operating point, where one was asked for.
     """
 
     content: Mapping[str, Any]
     statuses: list[str]
     page: Path
+    point: OperatingPoint | None = None
 
 
 def evaluate(
@@ -94,7 +100,8 @@ def evaluate(
 
     Raises:
         LungSegError: E_MANIFEST, E_MISSING_DATA, before any work.
-        UsageError: E_NO_SPLIT for a split or fold that the manifest has not.
+        UsageError: E_NO_SPLIT for a split or fold that the manifest has not; E_OPERATING_POINT where no cut has the
+            wanted rate of false positives. Nothing was written then.
     """
     content = read_manifest(manifest)
     structures = label_structures(content)
@@ -118,10 +125,14 @@ def evaluate(
         others = _score_all(entries, options.against, rules, options.least_iou, told)
         facts["comparison"] = paired_comparison(scores, others)
     summary = summary_of(scores, **facts)
+    point = _operating_point(scores, options)
     worst = _worst(scores, entries, predictions, rules) if options.pictures else []
     texts = {"cases.csv": _cases_csv(scores)}
     if any(NODULE.name in score.structures for score in scores):
         texts["nodules.csv"] = _nodules_csv(scores)
+    if point is not None:
+        chosen_on = {key: facts[key] for key in ("manifest", "split")}
+        texts[SETTINGS_NAME] = settings_text(point, _weights_of(entries, predictions), chosen_on)
     texts["evaluation.html"] = render_evaluation(summary, worst)
     texts["summary.json"] = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with placing_together(out, last="summary.json") as stage:
@@ -132,7 +143,7 @@ def evaluate(
 
         track_evaluation(summary, out, [out / name for name in texts])
     statuses = ["done" if score.issue is None else "failed" for score in scores]
-    return Evaluated(summary, statuses, out / "evaluation.html")
+    return Evaluated(summary, statuses, out / "evaluation.html", point)
 
 
 def _chosen(manifest: Path | str, content: Mapping[str, Any], options: EvaluateOptions) -> list[dict[str, Any]]:
@@ -151,6 +162,19 @@ def _chosen(manifest: Path | str, content: Mapping[str, Any], options: EvaluateO
     return entries
 
 
+def _operating_point(scores: Sequence[CaseScore], options: EvaluateOptions) -> OperatingPoint | None:
+    if options.operating_point is None:
+        return None
+    matches = scan_matches([score for score in scores if score.issue is None])
+    try:
+        if not matches:
+            raise ValueError("the predictions have no confidences")
+        return pick_operating_point(matches, options.operating_point)
+    except ValueError as error:
+        way_out = "Allow more false positives, or give more cases with references and results of segment."
+        raise UsageError("E_OPERATING_POINT", f"{error}.", way_out) from error
+
+
 def _seen_in_training(
     content: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], predictions: Path, bundle: Path | None
 ) -> list[QualityIssue]:
@@ -165,20 +189,29 @@ def _seen_in_training(
 
 def _bundles_of(entries: Sequence[Mapping[str, Any]], predictions: Path) -> list[Path]:
     """The shipped bundles whose weights the first result of `segment` names by their checksum."""
-    found_maps = (find_prediction(entry, predictions) for entry in entries)
-    results = (path.with_name("result.json") for path in found_maps if path is not None)
-    result = next((path for path in results if path.is_file()), None)
     found: list[Path] = []
-    if result is None:
-        return found
     # A record that says it in another way, or of weights that did not ship, names no bundle that is known here.
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, BundleError):
-        named = json.loads(result.read_text(encoding="utf-8"))["provenance"]["bundles"]
-        for about in named.values():
+        for about in _named_bundles(entries, predictions).values():
             root = shipped_bundle(about["name"])
             if sha256_of(root / "models" / "model.pt") == about["weights_sha256"]:
                 found.append(root)
     return found
+
+
+def _weights_of(entries: Sequence[Mapping[str, Any]], predictions: Path) -> str:
+    """SHA-256 of the nodule network that made the predictions; empty where they do not say."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        return str(_named_bundles(entries, predictions)["nodules"]["weights_sha256"])
+    return ""
+
+
+def _named_bundles(entries: Sequence[Mapping[str, Any]], predictions: Path) -> dict[str, Any]:
+    """What the first result of `segment` says of its bundles; empty without a result."""
+    found_maps = (find_prediction(entry, predictions) for entry in entries)
+    results = (path.with_name("result.json") for path in found_maps if path is not None)
+    result = next((path for path in results if path.is_file()), None)
+    return json.loads(result.read_text(encoding="utf-8"))["provenance"]["bundles"] if result else {}
 
 
 def _score_all(

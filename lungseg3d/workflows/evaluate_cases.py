@@ -40,7 +40,7 @@ class NoduleScore:
         reference_mm3, predicted_mm3: volumes, or None.
         dice, iou: of the pair; 0 for a missed one, None for a false one.
         hd95_mm: of the pair, or None.
-        confidence: of the prediction, or None.
+        confidence, calibrated_confidence: of the prediction, or None.
         texture: LIDC texture of the reference, 1 ground glass to 5 solid, or None.
     """
 
@@ -55,6 +55,7 @@ class NoduleScore:
     iou: float | None = None
     hd95_mm: float | None = None
     confidence: float | None = None
+    calibrated_confidence: float | None = None
     texture: int | None = None
 
 
@@ -132,13 +133,17 @@ def _score_nodules(
         found: dict[str, Any] = {"dice": match.dice, "iou": match.iou, "prediction_id": match.prediction}
         found |= {"predicted_mm3": float(masks[0].sum() * pair.grid.voxel_volume_mm3)}
         found |= {"hd95_mm": SurfaceDistances.between(*masks, pair.grid.spacing_mm).hd95_mm}
-        found |= {"confidence": pair.confidences.get(match.prediction)}
+        found |= _confidences(pair, match.prediction)
         scores.append(replace(missed, outcome="found", **found))
     for value in matches.false:
         volume_mm3, centre = _measured(ours, value, boxes_of_ours[value], pair.grid)
         false = NoduleScore("false", _diameter_mm(volume_mm3), centre, prediction_id=value, predicted_mm3=volume_mm3)
-        scores.append(replace(false, confidence=pair.confidences.get(value)))
+        scores.append(replace(false, **_confidences(pair, value)))
     return tuple(scores)
+
+
+def _confidences(pair: Pair, value: int) -> dict[str, Any]:
+    return {"confidence": pair.confidences.get(value), "calibrated_confidence": pair.calibrated.get(value)}
 
 
 def _boxes(nodules: np.ndarray) -> dict[int, Box]:

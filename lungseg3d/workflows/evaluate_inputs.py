@@ -44,6 +44,7 @@ class Pair:
         reference, prediction: name of a structure -> bool mask (X, Y, Z).
         reference_nodules, predicted_nodules: one value a nodule, or None where nodules are not judged.
         confidences: id of a predicted nodule -> 0 to 1.
+        calibrated: the same, calibrated, where the results have it.
         grid: of all arrays.
     """
 
@@ -52,6 +53,7 @@ class Pair:
     reference_nodules: np.ndarray | None
     predicted_nodules: np.ndarray | None
     confidences: Mapping[int, float]
+    calibrated: Mapping[int, float]
     grid: Grid
 
 
@@ -87,17 +89,20 @@ def read_pair(entry: Mapping[str, Any], predictions: Path, rules: Rules) -> Pair
     reference = _masks(label.array, rules.structures, names, judged)
     prediction = _masks(ours.array, ours_values, names, judged)
     if NODULE.name not in names:
-        return Pair(reference, prediction, None, None, {}, label.grid)
+        return Pair(reference, prediction, None, None, {}, {}, label.grid)
     nodule_map = found.with_name("nodules.nii.gz")
     confidences: Mapping[int, float] = {}
+    calibrated: Mapping[int, float] = {}
     if is_result and nodule_map.is_file():
         nodules = _on_grid_of(label, nodule_map, case_id, "nodule map").array
         nodules = np.where(prediction[NODULE.name], nodules, 0)
-        confidences = _confidences(found.with_name("result.json"))
+        record = found.with_name("result.json")
+        confidences = _confidences(record, "confidence")
+        calibrated = _confidences(record, "calibrated_confidence")
     else:
         nodules, _ = ndimage.label(prediction[NODULE.name], structure=_ANY_NEIGHBOUR)
     theirs, _ = ndimage.label(reference[NODULE.name], structure=_ANY_NEIGHBOUR)
-    return Pair(reference, prediction, theirs, nodules, confidences, label.grid)
+    return Pair(reference, prediction, theirs, nodules, confidences, calibrated, label.grid)
 
 
 def find_prediction(entry: Mapping[str, Any], predictions: Path) -> Path | None:
@@ -144,11 +149,11 @@ def _masks(
     return masks if judged is None else {name: mask & judged for name, mask in masks.items()}
 
 
-def _confidences(path: Path) -> dict[int, float]:
-    """Of each nodule of a `result.json`; empty where it says none, or says it in another way."""
+def _confidences(path: Path, key: str) -> dict[int, float]:
+    """`key` of each nodule of a `result.json`; empty where it says none, or says it in another way."""
     try:
         nodules = json.loads(path.read_text(encoding="utf-8"))["nodules"]
-        found = {int(nodule["id"]): nodule["confidence"] for nodule in nodules}
+        found = {int(nodule["id"]): nodule.get(key) for nodule in nodules}
         return {number: float(sure) for number, sure in found.items() if sure is not None and 0 <= float(sure) <= 1}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -70,16 +70,9 @@ def _stratum(rows: Rows, with_false: bool = True) -> dict[str, Any]:
 
 def froc_of(scores: Sequence[CaseScore]) -> dict[str, Any] | None:
     """By overlap, not by centre: the same nodules are found as everywhere else here. None without confidences."""
-    marks = [nodule for score in scores for nodule in score.nodules if nodule.outcome != "missed"]
-    wanted = sum(nodule.outcome != "false" for score in scores for nodule in score.nodules)
-    if not marks or not wanted or any(nodule.confidence is None for nodule in marks):
+    matches = scan_matches(scores)
+    if not any(match.marks for match in matches) or not any(len(match.found) for match in matches):
         return None
-    matches = []
-    for score in scores:
-        found = [math.nan if n.outcome == "missed" else n.confidence for n in score.nodules if n.outcome != "false"]
-        false = [nodule.confidence for nodule in score.nodules if nodule.outcome == "false"]
-        count = sum(nodule.outcome != "missed" for nodule in score.nodules)
-        matches.append(ScanMatches(np.array(found, float), np.array(false, float), count))
     curve = froc_curve(matches)
     low, high = froc_interval(matches)
     return {
@@ -94,12 +87,34 @@ def froc_of(scores: Sequence[CaseScore]) -> dict[str, Any] | None:
     }
 
 
+def scan_matches(scores: Sequence[CaseScore]) -> list[ScanMatches]:
+    """Confidences of found nodules and of false ones, for each case; nothing where a mark has no confidence."""
+    marks = [nodule for score in scores for nodule in score.nodules if nodule.outcome != "missed"]
+    if any(nodule.confidence is None for nodule in marks):
+        return []
+    matches = []
+    for score in scores:
+        found = [math.nan if n.outcome == "missed" else n.confidence for n in score.nodules if n.outcome != "false"]
+        false = [nodule.confidence for nodule in score.nodules if nodule.outcome == "false"]
+        count = sum(nodule.outcome != "missed" for nodule in score.nodules)
+        matches.append(ScanMatches(np.array(found, float), np.array(false, float), count))
+    return matches
+
+
 def calibration_of(rows: Rows) -> dict[str, Any] | None:
-    marks = [nodule for _, nodule in rows if nodule.outcome != "missed" and nodule.confidence is not None]
+    """Of the calibrated confidence where every mark has one, else of the confidence; `of` says which."""
+    marks = [(patient, n) for patient, n in rows if n.outcome != "missed" and n.confidence is not None]
     if not marks:
         return None
-    found = reliability([float(n.confidence or 0) for n in marks], [n.outcome == "found" for n in marks])
-    return {key: getattr(found, key) for key in ("edges", "confidence", "share", "counts", "ece", "low", "high")}
+    is_calibrated = all(nodule.calibrated_confidence is not None for _, nodule in marks)
+    of = "calibrated_confidence" if is_calibrated else "confidence"
+    found = reliability(
+        [float(getattr(nodule, of) or 0) for _, nodule in marks],
+        [nodule.outcome == "found" for _, nodule in marks],
+        groups=[patient for patient, _ in marks],
+    )
+    curve = {key: getattr(found, key) for key in ("edges", "confidence", "share", "counts", "ece", "low", "high")}
+    return {"of": of, **curve}
 
 
 def grades_of(nodules: Mapping[str, Any]) -> list[dict[str, Any]]:

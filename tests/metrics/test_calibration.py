@@ -42,3 +42,11 @@ def test_what_is_no_confidence_is_refused():
         reliability([1.1], [True])
     with pytest.raises(ValueError, match="cannot be paired"):
         reliability([0.5], [True, False])
+
+
+def test_findings_of_one_patient_are_resampled_together():
+    # Ten patients with twenty equal findings each are ten findings, not two hundred.
+    sure, true = np.full(200, 0.5), np.repeat(np.arange(10) < 5, 20)
+    alone, together = reliability(sure, true), reliability(sure, true, groups=np.repeat(np.arange(10), 20).astype(str))
+    assert alone.ece == together.ece == 0
+    assert together.high > 2 * alone.high

@@ -325,3 +325,27 @@ def test_every_voxel_metric_of_two_boxes_by_hand():
     assert (empty["dice"], empty["hd95_mm"], empty["ppv"]) == (1.0, 0.0, None)
     missed = measure_mask(np.zeros_like(reference), reference, (1, 1, 1))
     assert (missed["dice"], missed["hd95_mm"], missed["nsd_2mm"]) == (0.0, None, 0.0)
+
+
+def test_an_operating_point_becomes_a_settings_file_and_an_impossible_one_is_refused(data):
+    arguments = ["evaluate", "-m", str(data / "data" / "boxes.json"), "--predictions", str(data / "results")]
+    asked = [*arguments, "--no-pictures", "--operating-point"]
+    shown = CliRunner().invoke(app, [*asked, "fp=0.2", "-o", str(data / "out")])
+    assert shown.exit_code == 0, shown.output
+    # Hits at 0.9 and 0.8, a false one at 0.3: nothing false is allowed on three scans.
+    assert "Cut at a confidence of 0.5500: 0.00" in shown.stdout
+    assert json.loads((data / "out" / "settings.json").read_text())["least_confidence"] == pytest.approx(0.55)
+    for wrong in ("1", "fp=", "fp=0", "tp=1", "fp=nan"):
+        shown = CliRunner().invoke(app, [*arguments, "-o", str(data / "no"), "--operating-point", wrong])
+        assert shown.exit_code == 2
+    (data / "results" / "one" / "result.json").unlink()
+    with pytest.raises(UsageError, match=r"E_OPERATING_POINT.*no confidences"):
+        run(data, operating_point=1.0)
+
+
+def test_the_calibrated_confidence_is_judged_where_there_is_one(data):
+    for name, sure in CONFIDENCE.items():
+        nodules = [{"id": 1, "confidence": sure, "calibrated_confidence": 1.0 if name != "none" else 0.0}]
+        (data / "results" / name / "result.json").write_text(json.dumps({"nodules": nodules}))
+    found = run(data)["calibration"]
+    assert (found["of"], found["ece"]) == ("calibrated_confidence", 0)
