@@ -62,6 +62,16 @@ def segment(
     recursive: Annotated[
         bool, typer.Option("--recursive", help="A folder of several studies is several cases, not an error.")
     ] = False,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Map where the network is unsure, and say it of each nodule.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Map what in the CT spoke for each nodule (Grad-CAM).")
+    ] = False,
+    settings: Annotated[
+        Path | None,
+        typer.Option("--settings", exists=True, dir_okay=False, metavar="FILE", help="Of evaluate --operating-point."),
+    ] = None,
     overwrite: Overwrite = False,
     *,
     reading: ReadOptions,
@@ -71,6 +81,7 @@ def segment(
     Each case gets DIR/<case_id>/ with labels.nii.gz, nodules.nii.gz, nodules.csv, result.json and report.html.
     """
     from lungseg3d.workflows.segment import SegmentOptions, segment_cases
+    from lungseg3d.workflows.settings import Settings, read_settings
 
     options = SegmentOptions(
         roi=roi.value,
@@ -80,6 +91,9 @@ def segment(
         nodule_bundle=nodule_bundle,
         overwrite=overwrite,
         recursive=recursive,
+        uncertainty=uncertainty,
+        explain=explain,
+        settings=read_settings(settings) if settings else Settings(),
         read=reading,
     )
     with progress() as on_progress:

@@ -9,6 +9,7 @@ from lungseg3d.core.errors import (
     TrainingError,
     UsageError,
 )
+from lungseg3d.core.local_map import LocalMap, joined_maps
 from lungseg3d.core.records import Case, CaseResult, Lung, Nodule, QualityIssue, Severity, to_json
 from lungseg3d.core.volume import Box, Grid, Volume
 
@@ -20,6 +21,7 @@ __all__ = [
     "GeometryError",
     "Grid",
     "IntakeError",
+    "LocalMap",
     "Lung",
     "LungSegError",
     "Nodule",
@@ -29,5 +31,6 @@ __all__ = [
     "TrainingError",
     "UsageError",
     "Volume",
+    "joined_maps",
     "to_json",
 ]

@@ -1,23 +1,35 @@
 """Floor 4: a trained bundle at work: open it, run windows that hold lung, bring the result back onto the CT's grid."""
 
 from lungseg3d.inference.bundle import Bundle, open_bundle
+from lungseg3d.inference.explanation import Layer, default_layer, grad_cam, list_layers
 from lungseg3d.inference.lungs import LungsOnSourced, SegmentLungsd
+from lungseg3d.inference.nodule_windows import NoduleWindow, nodule_windows
 from lungseg3d.inference.nodules import NodulesOnSourced
 from lungseg3d.inference.outlines import OutlineCandidatesd
 from lungseg3d.inference.saving import SaveLabelMapsd
 from lungseg3d.inference.second_look import SecondLookd
+from lungseg3d.inference.uncertainty import NoduleDoubt, doubt_nodules, outlining_views
 from lungseg3d.inference.windows import WindowInferer
 from lungseg3d.io import shipped_bundle
 
 __all__ = [
     "Bundle",
+    "Layer",
     "LungsOnSourced",
+    "NoduleDoubt",
+    "NoduleWindow",
     "NodulesOnSourced",
     "OutlineCandidatesd",
     "SaveLabelMapsd",
     "SecondLookd",
     "SegmentLungsd",
     "WindowInferer",
+    "default_layer",
+    "doubt_nodules",
+    "grad_cam",
+    "list_layers",
+    "nodule_windows",
     "open_bundle",
+    "outlining_views",
     "shipped_bundle",
 ]

@@ -36,6 +36,10 @@ class MirroredViews:
 
     def mean(self, patch: torch.Tensor) -> np.ndarray:
         """Foreground probability of (1, x, y, z), the mean of all views, as float32 (x, y, z)."""
+        return torch.from_numpy(self.each(patch)).mean(dim=0).numpy()
+
+    def each(self, patch: torch.Tensor) -> np.ndarray:
+        """Foreground probability of (1, x, y, z) in each view, turned back, as float32 (views, x, y, z)."""
         device = next(self.network.parameters()).device
         dims = [tuple(axis + 1 for axis in axes) for axes in self.views]
         views = torch.stack([patch.flip(axes) if axes else patch for axes in dims]).to(device)
@@ -44,7 +48,7 @@ class MirroredViews:
             logits = self.network(views.contiguous(memory_format=torch.channels_last_3d))
         found = 1 - logits.float().softmax(dim=1)[:, :1]
         back = [view.flip(axes) if axes else view for view, axes in zip(found, dims, strict=True)]
-        return torch.stack(back).mean(dim=0)[0].cpu().numpy()
+        return torch.cat(back).cpu().numpy()
 
 
 class LookAgaind(MapTransform):

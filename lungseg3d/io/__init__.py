@@ -28,10 +28,11 @@ from lungseg3d.io.reading import Inspection, Reading, ReadOptions, SeriesInfo
 from lungseg3d.io.rtstruct import Structure, StructureSet, read_structures
 from lungseg3d.io.rtstruct_masks import StructureMask, check_reference, draw_structures
 from lungseg3d.io.tars import unpack_tar
-from lungseg3d.io.writers import write_labels, write_volume
+from lungseg3d.io.writers import MAP_STEPS, write_labels, write_map, write_volume
 
 __all__ = [
     "CODES",
+    "MAP_STEPS",
     "Inspection",
     "ReadOptions",
     "Reading",
@@ -72,6 +73,7 @@ __all__ = [
     "write_bytes",
     "write_dicom_series",
     "write_labels",
+    "write_map",
     "write_text",
     "write_volume",
     "writing",

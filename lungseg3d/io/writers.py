@@ -14,6 +14,8 @@ import numpy as np
 from lungseg3d.core import OutputError, Volume
 from lungseg3d.io.files import writing
 
+MAP_STEPS = 250
+"""A map is stored as whole numbers of which these many are 1; readers of NIfTI divide by themselves."""
 _GZIP_LEVEL = 2  # level 9 takes 10 times longer for 5 % less
 
 
@@ -42,11 +44,24 @@ def write_labels(path: Path | str, volume: Volume) -> None:
     _write(Path(path), volume, array)
 
 
-def _write(path: Path, volume: Volume, array: np.ndarray) -> None:
+def write_map(path: Path | str, volume: Volume) -> None:
+    """Write values from 0 to 1, such as an uncertainty, given as uint8 in steps of 1 / `MAP_STEPS`.
+
+    The file holds the steps and their size (`scl_slope`), a quarter of what floats take.
+
+    Raises:
+        OutputError: E_WRITE, E_NO_SPACE; E_OUTPUT_TYPE when the array is not uint8 or beyond 1.
+    """
+    if volume.array.dtype != np.uint8 or volume.array.max(initial=0) > MAP_STEPS:
+        raise OutputError("E_OUTPUT_TYPE", f"{path}: a map is uint8 from 0 to {MAP_STEPS}, not {volume.array.dtype}.")
+    _write(Path(path), volume, volume.array, slope=1 / MAP_STEPS)
+
+
+def _write(path: Path, volume: Volume, array: np.ndarray, slope: float = 1.0) -> None:
     if not path.name.endswith((".nii", ".nii.gz")):
         raise OutputError("E_OUTPUT_TYPE", f"{path}: the ending is not known.", "Name it .nii.gz or .nii.")
     image = nibabel.Nifti1Image(array, volume.affine)
-    image.header.set_slope_inter(1, 0)
+    image.header.set_slope_inter(slope, 0)
     image.header.set_xyzt_units("mm")
     image.set_sform(volume.affine, code=1)
     # A qform cannot hold a shear; then it is left out rather than wrong.

@@ -6,7 +6,7 @@ In: HU as seen through a frame, lines in picture pixels. Out: bytes, the same fo
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -53,6 +53,10 @@ class Picture:
         """Colour over the picture pixels where `mask`, bool (height, width), is true; `opacity` 0 to 1."""
         self._image.paste(colour, mask=Image.fromarray((mask * round(255 * opacity)).astype(np.uint8)))
 
+    def lay_over(self, colours: np.ndarray, opacity: np.ndarray) -> None:
+        """Colours, RGB uint8 (height, width, 3), over the picture; `opacity` (height, width) 0 to 1."""
+        self._image.paste(Image.fromarray(colours), mask=Image.fromarray(np.rint(255 * opacity).astype(np.uint8)))
+
     def draw_name(self, name: str, around: tuple[float, float, float, float], colour: Colour) -> None:
         """A short name beside the box `around` (left, top, right, bottom), where it covers no other name."""
         font = _font(self._font_size)
@@ -97,6 +101,24 @@ class Picture:
         text = f"{fitting[-1]} mm"
         self._write((right - font.getlength(text), row - 6 - self._font_size), text, font, WHITE)
 
+    @staticmethod
+    def sheet(rows: Sequence[Sequence[Picture]], title: str, notes: Sequence[str]) -> Picture:
+        """Pictures of one size in rows, a title above and notes below."""
+        width, height = rows[0][0]._image.size
+        gap, line = 8, 22
+        columns = max(len(row) for row in rows)
+        top = line + 2 * gap
+        size = (columns * (width + gap) + gap, top + len(rows) * (height + gap) + len(notes) * line + gap)
+        sheet = Picture(np.full(size[::-1], 24, np.uint8))
+        for r, row in enumerate(rows):
+            for c, picture in enumerate(row):
+                sheet._image.paste(picture._image, (gap + c * (width + gap), top + r * (height + gap)))
+        sheet._write((gap, gap), title, _font(18), WHITE)
+        below = top + len(rows) * (height + gap)
+        for number, note in enumerate(notes):
+            sheet._write((gap, below + number * line), note, _font(15), WHITE)
+        return sheet
+
     def encode(self, image_format: str = "png", quality: int = 88) -> bytes:
         """The picture as `png` or `jpeg` bytes; `quality` (1 to 95) is for JPEG alone.
 
@@ -104,11 +126,15 @@ class Picture:
             ValueError: another format.
         """
         buffer = io.BytesIO()
+        image = self._image
+        channels = np.asarray(image)
+        if (channels == channels[:, :, :1]).all():
+            image = image.convert("L")  # without colour, a third of the work and less to store
         if image_format == "png":
-            self._image.save(buffer, "PNG")
+            image.save(buffer, "PNG")
         elif image_format == "jpeg":
             # Full-resolution colour: thin coloured lines wash out in 4:2:0.
-            self._image.save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
+            image.save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
         else:
             raise ValueError(f"image_format is {image_format!r}; it can be 'png' or 'jpeg'")
         return buffer.getvalue()

@@ -5,12 +5,13 @@ In: a `Scene`. Out: PNG or JPEG bytes. Lung window, the patient's right on the l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from lungseg3d.core import Box
+from lungseg3d.core import Box, LocalMap
 from lungseg3d.core.labels import LUNGS, NODULE
 from lungseg3d.report.drawing import Picture, window_hu
 from lungseg3d.report.planes import AXIAL, CORONAL, SAGITTAL, Frame, Plane, cut_section, turn_section
@@ -23,22 +24,45 @@ FIELD_MM = 45.0
 _NAME_COLOUR = (255, 190, 120)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NodulePanel:
-    """One plane through one nodule, twice: with its outline, and plain.
+    """One plane through one nodule: the CT, and what can be laid over it.
 
     Attributes:
         plane: `axial`, `coronal` or `sagittal`.
         section: index of the section along the plane's axis, RAS order.
         field_mm: side of the square shown.
-        outlined, plain: image bytes.
+        side: the same in picture pixels.
+        image: the CT alone, with side letters and scale bar, as image bytes.
+        outline: lines around the nodule, picture positions (N, 2) each.
+        others: lines around each other nodule in the field, by its id.
+        overlays: by name, 0 to 1 (height, width) as seen through the same frame, coarser.
     """
 
     plane: str
     section: int
     field_mm: float
-    outlined: bytes
-    plain: bytes
+    side: int
+    image: bytes
+    outline: tuple[np.ndarray, ...]
+    others: Mapping[int, tuple[np.ndarray, ...]]
+    overlays: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class PanelStyle:
+    """How panels are drawn.
+
+    Attributes:
+        side: picture pixels of a side.
+        image_format, quality: as `Picture.encode` takes them.
+        overlay_side: picture pixels of a side of an overlay.
+    """
+
+    side: int = 400
+    image_format: str = "png"
+    quality: int = 88
+    overlay_side: int = 100
 
 
 def axial_view(scene: Scene, index: int, image_format: str = "png", quality: int = 88, longest: int = 760) -> bytes:
@@ -89,44 +113,65 @@ def coronal_overview(scene: Scene, image_format: str = "png", quality: int = 88,
 
 
 def nodule_panels(
-    scene: Scene, nodule_id: int, image_format: str = "png", quality: int = 88, side: int = 400
+    scene: Scene, nodule_id: int, style: PanelStyle = PanelStyle(), maps: Mapping[str, LocalMap] | None = None
 ) -> tuple[NodulePanel, ...]:
     """One nodule in the axial, coronal and sagittal plane in which it is largest, `FIELD_MM` or more wide.
 
-    Others in the field are outlined and named too; this one is outlined alone.
+    Args:
+        scene: what to draw.
+        nodule_id: which nodule.
+        style: sizes and format.
+        maps: what to lay over it, by name, on the axes of the scene (`LocalMap.as_ras`).
+
+    Raises:
+        KeyError: the nodule has no voxels.
+    """
+    return tuple(_panel(scene, nodule_id, plane, style, maps or {}) for plane in (AXIAL, CORONAL, SAGITTAL))
+
+
+def nodule_frame(scene: Scene, nodule_id: int, plane: Plane, side: int) -> tuple[int, float, Frame]:
+    """Section, field in mm and frame that show a nodule in one plane, in its middle.
 
     Raises:
         KeyError: the nodule has no voxels.
     """
     box = scene.boxes[nodule_id]
     extent_mm = max(n * s for n, s in zip(box.shape, scene.spacing_mm, strict=True))
-    field_mm = max(FIELD_MM, 10.0 * np.ceil(extent_mm * 1.3 / 10))
-    return tuple(
-        _panel(scene, nodule_id, plane, float(field_mm), image_format, quality, side)
-        for plane in (AXIAL, CORONAL, SAGITTAL)
-    )
-
-
-def _panel(
-    scene: Scene, nodule_id: int, plane: Plane, field_mm: float, image_format: str, quality: int, side: int
-) -> NodulePanel:
-    box = scene.boxes[nodule_id]
+    field_mm = float(max(FIELD_MM, 10.0 * np.ceil(extent_mm * 1.3 / 10)))
     centre = [(a + b - 1) / 2 for a, b in zip(box.start, box.stop, strict=True)]
-    section = scene.largest_section(nodule_id, plane.across)
     frame = Frame.around_point(centre, plane, scene.spacing_mm, scene.hu.shape, field_mm, side)
-    grey = window_hu(frame.view(cut_section(scene.hu, plane, section)), *LUNG_WINDOW_HU)
+    return scene.largest_section(nodule_id, plane.across), field_mm, frame
+
+
+def map_view(part: LocalMap, scene: Scene, plane: Plane, section: int, frame: Frame) -> np.ndarray:
+    """A local map in one section as seen through a frame: 0 to 1, (height, width), 0 where nothing is known."""
+    shape = tuple(n for axis, n in enumerate(scene.hu.shape) if axis != plane.across)
+    whole = np.zeros(shape, np.float32)
+    start, stop = part.box.start[plane.across], part.box.stop[plane.across]
+    if start <= section < stop:
+        rest = tuple(s for axis, s in enumerate(part.box.slices) if axis != plane.across)
+        whole[rest] = part.values[(slice(None),) * plane.across + (section - start,)]
+    return np.clip(frame.view(turn_section(whole)), 0, 1)
+
+
+def _panel(scene: Scene, nodule_id: int, plane: Plane, style: PanelStyle, maps: Mapping[str, LocalMap]) -> NodulePanel:
+    section, field_mm, frame = nodule_frame(scene, nodule_id, plane, style.side)
+    picture = Picture(window_hu(frame.view(cut_section(scene.hu, plane, section)), *LUNG_WINDOW_HU))
+    picture.draw_sides(plane.left, plane.right)
+    picture.draw_scale_bar(frame.pixel_mm)
     nodules = cut_section(scene.nodules, plane, section)
-    pictures = []
-    for with_outline in (True, False):
-        picture = Picture(grey)
-        picture.draw_sides(plane.left, plane.right)
-        picture.draw_scale_bar(frame.pixel_mm)
-        if with_outline:
-            others = [int(i) for i in np.unique(nodules) if i not in (0, nodule_id)]
-            picture.draw_outlines(frame.outlines(nodules == nodule_id), NODULE.colour, 1.8)
-            _draw_nodules(picture, frame, {i: nodules == i for i in others})
-        pictures.append(picture.encode(image_format, quality))
-    return NodulePanel(plane.name, section, field_mm, *pictures)
+    others = {int(i): tuple(frame.outlines(nodules == i)) for i in np.unique(nodules) if i not in (0, nodule_id)}
+    coarse = nodule_frame(scene, nodule_id, plane, style.overlay_side)[2]
+    return NodulePanel(
+        plane=plane.name,
+        section=section,
+        field_mm=field_mm,
+        side=style.side,
+        image=picture.encode(style.image_format, style.quality),
+        outline=tuple(frame.outlines(nodules == nodule_id)),
+        others={number: lines for number, lines in others.items() if lines},
+        overlays={name: map_view(part, scene, plane, section, coarse) for name, part in maps.items()},
+    )
 
 
 def _lung_with_its_nodules(labels: np.ndarray, value: int) -> np.ndarray:

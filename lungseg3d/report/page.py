@@ -1,32 +1,66 @@
-"""One self-contained HTML page of a case: for a person to read, print and send.
+"""One self-contained HTML page of a case: for a person to read, print and keep.
 
 In: a `CaseResult`, and for a finished case its CT, label map and nodule map. Out: HTML text, images inside, the same
-for the same input. Writes no file.
+for the same input. Writes no file. Without scripts everything is there; the one script adds keys.
 """
 
 from __future__ import annotations
 
 import base64
-import math
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import jinja2
+import numpy as np
 
-from lungseg3d.core import CaseResult, Nodule, Severity, Volume
+from lungseg3d.core import CaseResult, LocalMap, Nodule, Severity, Volume
 from lungseg3d.core.labels import LUNGS, NODULE
 from lungseg3d.report.facts import Fact, list_facts
-from lungseg3d.report.figures import axial_view, coronal_overview, nodule_panels
+from lungseg3d.report.figures import PanelStyle, axial_view, coronal_overview, nodule_panels
+from lungseg3d.report.heat import DOUBT, HEAT, HeatScale
+from lungseg3d.report.nodule_rows import (
+    LOW_CALIBRATED,
+    LOW_MEAN_PROBABILITY,
+    nodule_columns,
+    nodule_measures,
+    nodule_row,
+    number_text,
+)
 from lungseg3d.report.scene import Scene
 from lungseg3d.report.sizes import size_row
 
 MAX_BYTES = 5_000_000
-MAX_PANELS = 20
+MAX_PANELS = 50
 MAX_KEY_SLICES = 8
-_QUALITIES = (82, 60, 35)
+_STYLES = tuple(PanelStyle(side, "jpeg", quality) for side, quality in ((400, 85), (340, 75), (300, 60), (240, 40)))
+_MOST_OF_STYLE = (12, 25, MAX_PANELS)  # nodules for which a style is tried at first
+_OVERLAYS: dict[str, HeatScale] = {"uncertainty": DOUBT, "explanation": HEAT}
 
 
-def render_html(result: CaseResult, ct: Volume, labels: Volume, nodule_map: Volume) -> str:
+@dataclass(frozen=True, eq=False)
+class NoduleMaps:
+    """What can be laid over a nodule's panels, by its id, on the CT's own grid.
+
+    Attributes:
+        uncertainty: entropy, 0 to 1 bit.
+        explanation: heat of Grad-CAM, 0 to 1.
+    """
+
+    uncertainty: Mapping[int, LocalMap] = field(default_factory=dict)
+    explanation: Mapping[int, LocalMap] = field(default_factory=dict)
+
+    def of(self, nodule_id: int, ct: Volume) -> dict[str, LocalMap]:
+        """The maps of one nodule by name, on the axes of a scene."""
+        by_name = {name: getattr(self, name).get(nodule_id) for name in _OVERLAYS}
+        return {name: part.as_ras(ct.grid) for name, part in by_name.items() if part is not None}
+
+
+def render_html(
+    result: CaseResult, ct: Volume, labels: Volume, nodule_map: Volume, maps: NoduleMaps | None = None
+) -> str:
     """The report of a finished case, at most `MAX_BYTES` long.
 
     Args:
@@ -34,25 +68,34 @@ def render_html(result: CaseResult, ct: Volume, labels: Volume, nodule_map: Volu
         ct: int16 HU.
         labels: label map of `core.labels`; without lungs the whole volume is shown.
         nodule_map: one value per nodule, as `Nodule.id`.
+        maps: what can be laid over the nodules' panels.
 
     Raises:
         GeometryError: E_GRID_MISMATCH when the volumes do not lie on one grid.
     """
     scene = Scene.of(ct, labels, nodule_map)
+    maps = maps or NoduleMaps()
+    shown = [name for name in _OVERLAYS if getattr(maps, name)]
     html = ""
-    for quality in _QUALITIES:
+    for style in _styles_for(len(result.nodules)):
+        quality = style.quality
         html = (
             environment()
             .get_template("report.html.j2")
             .render(
                 **_facts(result),
+                columns=nodule_columns(result.nodules),
                 nodules=[_row(nodule, scene, ct) for nodule in result.nodules],
                 lungs=_lungs(result),
                 overview=_data_uri(coronal_overview(scene, "jpeg", quality)),
                 key_slices=_key_slices(result, scene, ct, quality),
-                cards=_cards(result, scene, ct, quality),
+                cards=_cards(result, scene, ct, style, maps),
+                overlays=[{"name": name, "key": name[0], "css": _OVERLAYS[name].css} for name in shown],
+                low={"calibrated": LOW_CALIBRATED, "mean": LOW_MEAN_PROBABILITY},
                 max_panels=MAX_PANELS,
                 slices=_slice_count(ct),
+                script=_script(),
+                script_sha256=base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode("ascii"),
             )
         )
         if len(html.encode()) <= MAX_BYTES:
@@ -65,11 +108,17 @@ def render_refusal(result: CaseResult) -> str:
     return environment().get_template("refusal.html.j2").render(**_facts(result))
 
 
+def _styles_for(nodules: int) -> Iterator[PanelStyle]:
+    """From the first that suits so many nodules to the smallest."""
+    first = next((i for i, most in enumerate(_MOST_OF_STYLE) if nodules <= most), len(_MOST_OF_STYLE) - 1)
+    return iter(_STYLES[first:])
+
+
 def _facts(result: CaseResult) -> dict[str, Any]:
     """What both pages show."""
-    steps = [Fact(name.replace("_", " "), f"{_number(seconds, 2)} s") for name, seconds in result.timings_s.items()]
+    steps = [Fact(name.replace("_", " "), f"{number_text(seconds, 2)} s") for name, seconds in result.timings_s.items()]
     if steps and "total" not in result.timings_s:
-        steps.append(Fact("all steps", f"{_number(sum(result.timings_s.values()), 2)} s"))
+        steps.append(Fact("all steps", f"{number_text(sum(result.timings_s.values()), 2)} s"))
     if result.peak_memory_mib is not None:
         steps.append(Fact("peak memory", f"{result.peak_memory_mib:.0f} MiB"))
     issues = sorted(result.issues, key=lambda issue: issue.severity != Severity.ERROR)
@@ -88,32 +137,10 @@ def _facts(result: CaseResult) -> dict[str, Any]:
 
 def _lungs(result: CaseResult) -> list[dict[str, str]]:
     titles = {lung.name: lung.title for lung in LUNGS}
-    rows = [{"title": titles.get(lung.name, lung.name), "volume": _number(lung.volume_ml)} for lung in result.lungs]
+    rows = [{"title": titles.get(lung.name, lung.name), "volume": number_text(lung.volume_ml)} for lung in result.lungs]
     if len(rows) > 1:
-        rows.append({"title": "Both lungs", "volume": _number(sum(lung.volume_ml for lung in result.lungs))})
+        rows.append({"title": "Both lungs", "volume": number_text(sum(lung.volume_ml for lung in result.lungs))})
     return rows
-
-
-def _row(nodule: Nodule, scene: Scene, ct: Volume) -> dict[str, Any]:
-    """One nodule's measurements as they are printed."""
-    axis = ct.grid.ras_axes[0][2]
-    slice_number = round(nodule.centroid_voxel[axis]) + 1
-    if nodule.id in scene.boxes:
-        slice_number = _slice_number(ct, scene.largest_section(nodule.id, axis=2))
-    return {
-        "id": nodule.id,
-        "side": nodule.side,
-        "volume": _number(nodule.volume_mm3, 0 if nodule.volume_mm3 >= 100 else 1),
-        "axes": f"{_number(nodule.long_axis_mm, 1)} × {_number(nodule.perpendicular_mm, 1)}",
-        "diameter": _number(nodule.equivalent_diameter_mm, 1),
-        "mean_hu": _number(nodule.mean_hu),
-        "kind": nodule.kind,
-        "pleura": _number(nodule.pleura_distance_mm, 1),
-        "confidence": _number(nodule.confidence, 2),
-        "slice": slice_number,
-        "position": ", ".join(_number(value, 1) for value in nodule.centroid_lps_mm),
-        **size_row(nodule),
-    }
 
 
 def _key_slices(result: CaseResult, scene: Scene, ct: Volume, quality: int) -> list[dict[str, Any]]:
@@ -138,23 +165,55 @@ def _key_slices(result: CaseResult, scene: Scene, ct: Volume, quality: int) -> l
     ]
 
 
-def _cards(result: CaseResult, scene: Scene, ct: Volume, quality: int) -> list[dict[str, Any]]:
+def _cards(result: CaseResult, scene: Scene, ct: Volume, style: PanelStyle, maps: NoduleMaps) -> list[dict[str, Any]]:
     """The magnified nodules, largest first."""
     cards = []
     for nodule in result.nodules[:MAX_PANELS]:
-        panels = nodule_panels(scene, nodule.id, "jpeg", quality, side=360) if nodule.id in scene.boxes else ()
+        there = nodule.id in scene.boxes
+        panels = nodule_panels(scene, nodule.id, style, maps.of(nodule.id, ct)) if there else ()
         pictures = [
             {
                 "plane": panel.plane,
                 "slice": _slice_number(ct, panel.section) if panel.plane == "axial" else None,
                 "field": f"{panel.field_mm:.0f}",
-                "outlined": _data_uri(panel.outlined),
-                "plain": _data_uri(panel.plain),
+                "side": panel.side,
+                "image": _data_uri(panel.image),
+                "outline": svg_path(panel.outline),
+                "others": [_other(number, lines) for number, lines in panel.others.items()],
+                "overlays": [
+                    {"name": name, "image": _data_uri(_OVERLAYS[name].png(values), "png")}
+                    for name, values in panel.overlays.items()
+                ],
             }
             for panel in panels
         ]
-        cards.append({"nodule": _row(nodule, scene, ct), "panels": pictures})
+        row = _row(nodule, scene, ct)
+        cards.append({"nodule": row, "panels": pictures, "measures": nodule_measures(row)})
     return cards
+
+
+def svg_path(lines: tuple[np.ndarray, ...]) -> str:
+    """Lines (N, 2) as the `d` of an SVG path, to a tenth of a picture pixel."""
+    return "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line) for line in lines)
+
+
+def _other(number: int, lines: tuple[np.ndarray, ...]) -> dict[str, Any]:
+    """Outline and name of another nodule in the field."""
+    points = np.concatenate(lines)
+    right, top = points[:, 0].max(), points[:, 1].min()
+    return {"id": number, "path": svg_path(lines), "x": f"{right + 4:.0f}", "y": f"{max(14.0, top):.0f}"}
+
+
+def _row(nodule: Nodule, scene: Scene, ct: Volume) -> dict[str, Any]:
+    """One nodule's measurements as they are printed."""
+    return {**nodule_row(nodule, _slice_of(nodule, scene, ct)), **size_row(nodule)}
+
+
+def _slice_of(nodule: Nodule, scene: Scene, ct: Volume) -> int:
+    """Number of the axial slice in which the nodule is largest; without voxels, that of its centroid."""
+    if nodule.id in scene.boxes:
+        return _slice_number(ct, scene.largest_section(nodule.id, axis=2))
+    return round(nodule.centroid_voxel[ct.grid.ras_axes[0][2]]) + 1
 
 
 def _slice_number(ct: Volume, index: int) -> int:
@@ -167,15 +226,14 @@ def _slice_count(ct: Volume) -> int:
     return ct.shape[ct.grid.ras_axes[0][2]]
 
 
-def _number(value: float | None, digits: int = 0) -> str:
-    """A number for people: thin spaces between thousands, a true minus, a dash where it is unknown."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{round(float(value), digits) + 0.0:,.{digits}f}".replace(",", "\u202f").replace("-", "−")
+def _data_uri(image: bytes, kind: str = "jpeg") -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(image).decode("ascii")
 
 
-def _data_uri(jpeg: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+def _script() -> str:
+    """The page's keys; the page allows this script by its checksum, and no other."""
+    source, _, _ = environment().loader.get_source(environment(), "report.js")  # type: ignore[union-attr]
+    return source
 
 
 @lru_cache(maxsize=1)

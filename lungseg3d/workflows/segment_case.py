@@ -18,12 +18,28 @@ from typing import Any
 import numpy as np
 from monai.transforms import Compose
 
-from lungseg3d.analysis import check_lungs, compare_lungs, measure_lungs, measure_nodules, segment_lungs_by_rules
+from lungseg3d.analysis import (
+    NoduleMap,
+    check_lungs,
+    compare_lungs,
+    measure_lungs,
+    measure_nodules,
+    segment_lungs_by_rules,
+)
 from lungseg3d.core import CaseResult, IntakeError, LungSegError, OutputError, QualityIssue, Volume
+from lungseg3d.core.labels import NODULE
 from lungseg3d.inference import SegmentLungsd
 from lungseg3d.io import open_ct, placing_together, remove_unfinished, write_labels, write_text
-from lungseg3d.report import nodules_csv, render_html, render_refusal, result_json
+from lungseg3d.report import NoduleMaps, nodules_csv, render_html, render_refusal, result_json
 from lungseg3d.tensors import orthogonalise, resample, to_meta_tensor, to_volume
+from lungseg3d.workflows.segment_extras import (
+    EXTRA_FILES,
+    Extras,
+    doubt_nodules,
+    explain_nodules,
+    extra_files,
+    write_extras,
+)
 from lungseg3d.workflows.segment_models import Models, provenance_of
 from lungseg3d.workflows.segment_options import SegmentOptions
 from lungseg3d.workflows.stopwatch import Stopwatch
@@ -38,6 +54,8 @@ _STEPS = {
     "lungs": 0.1,
     "prepare": 0.3,
     "nodules": 0.4,
+    "uncertainty": 0.72,
+    "explain": 0.75,
     "measure": 0.78,
     "check": 0.82,
     "report": 0.85,
@@ -53,6 +71,7 @@ class _Segmented:
     labels: Volume
     nodules: Volume
     confidence: tuple[float, ...]
+    extras: Extras
 
 
 def segment_case(
@@ -92,17 +111,19 @@ def _done(
     with watch.step("read"):
         reading = open_ct(source, options.read)
     ct = reading.volume
-    found = _run_networks(ct, models, watch)
+    found = _run_networks(ct, models, watch, options)
     with watch.step("measure"):
         in_lungs = found.lungs if options.roi == "lungs" else None
         thickness_mm = reading.source.get("slice_thickness_mm")
-        nodules = measure_nodules(
+        measured = measure_nodules(
             ct, found.nodules, lungs=in_lungs, confidence=found.confidence, slice_thickness_mm=thickness_mm
         )
+        nodules = found.extras.added_to(models.confidences.added_to(measured))
         lungs = measure_lungs(found.labels) if in_lungs is not None else ()
     with watch.step("check"):
         lung_issues = _lung_issues(ct, found.labels, options)
-    files = ("labels.nii.gz", "nodules.nii.gz", "nodules.csv", "result.json", "report.html")
+    extras = extra_files(options)
+    files = ("labels.nii.gz", "nodules.nii.gz", *extras, "nodules.csv", "result.json", "report.html")
     result = CaseResult(
         case_id=case_id,
         status="done",
@@ -110,7 +131,7 @@ def _done(
         grid={"shape": ct.shape, "spacing_mm": ct.spacing_mm, "affine_ras": ct.affine},
         lungs=tuple(lungs),
         nodules=tuple(nodules),
-        issues=(*reading.issues, *lung_issues),
+        issues=(*reading.issues, *lung_issues, *models.confidences.issues),
         provenance=provenance_of(models, options),
         timings_s=watch.seconds,
         peak_memory_mib=_peak_memory_mib(),
@@ -118,19 +139,22 @@ def _done(
     )
     shown = result if options.write_timings else replace(result, timings_s={}, peak_memory_mib=None)
     with watch.step("report"):
-        page = render_html(shown, ct, found.labels, found.nodules)
+        maps = NoduleMaps(found.extras.entropies, found.extras.explanations)
+        page = render_html(shown, ct, found.labels, found.nodules, maps)
     # The record last, so that a folder with a record is a complete one.
-    with watch.step("write"), placing_together(folder, last="result.json") as stage:
+    stale = [name for name in EXTRA_FILES if name not in extras]
+    with watch.step("write"), placing_together(folder, last="result.json", stale=stale) as stage:
         write_labels(stage / "labels.nii.gz", found.labels)
         write_labels(stage / "nodules.nii.gz", found.nodules)
+        write_extras(stage, found.extras, ct, extras)
         write_text(stage / "nodules.csv", nodules_csv(result))
         write_text(stage / "report.html", page)
         write_text(stage / "result.json", result_json(shown))
     return result
 
 
-def _run_networks(ct: Volume, models: Models, watch: Stopwatch) -> _Segmented:
-    """The bundle's own steps, each timed."""
+def _run_networks(ct: Volume, models: Models, watch: Stopwatch, options: SegmentOptions) -> _Segmented:
+    """The bundle's own steps, each timed; then what is asked beyond them."""
     data: dict[str, Any] = {"image": to_meta_tensor(ct)}
     name = "lungs"
     for step in models.nodules.preprocessing.transforms:
@@ -140,13 +164,18 @@ def _run_networks(ct: Volume, models: Models, watch: Stopwatch) -> _Segmented:
         name = "prepare" if isinstance(step, SegmentLungsd) else name
     with watch.step("nodules"):
         data = models.nodules.postprocessing(models.nodules.infer(data))
-    nodules = to_volume(data["nodules"])
-    return _Segmented(
-        lungs=to_volume(data["lungs"]),
-        labels=to_volume(data["labels"]),
-        nodules=nodules.with_array(nodules.array.astype(np.uint16)),
-        confidence=tuple(data["nodules"].meta["confidence"]),
-    )
+    nodules, lungs = to_volume(data["nodules"]), to_volume(data["lungs"])
+    nodules = nodules.with_array(nodules.array.astype(np.uint16))
+    kept = models.confidences.kept(NoduleMap(nodules, tuple(data["nodules"].meta["confidence"])))
+    extras = Extras()
+    if options.uncertainty:
+        with watch.step("uncertainty"):
+            extras = replace(extras, doubts=doubt_nodules(models.nodules, data["image"], kept.labels))
+    if options.explain:
+        with watch.step("explain"):
+            extras = replace(extras, explanations=explain_nodules(models.nodules, data["image"], kept.labels))
+    labels = np.where(kept.labels.array > 0, NODULE.value, lungs.array).astype(np.uint8)
+    return _Segmented(lungs, lungs.with_array(labels), kept.labels, kept.confidence, extras)
 
 
 def _lung_issues(ct: Volume, labels: Volume, options: SegmentOptions) -> list[QualityIssue]:
@@ -163,7 +192,7 @@ def _stopped(case_id: str, status: str, issue: QualityIssue, folder: Path) -> Ca
     """The record of a case that came to nothing, written where its results would be."""
     result = CaseResult(case_id, status, issues=(issue,), files=("result.json", "report.html"))
     try:
-        stale = ("labels.nii.gz", "nodules.nii.gz", "nodules.csv")
+        stale = ("labels.nii.gz", "nodules.nii.gz", "nodules.csv", *EXTRA_FILES)
         with placing_together(folder, last="result.json", stale=stale) as stage:
             write_text(stage / "report.html", render_refusal(result))
             write_text(stage / "result.json", result_json(result))

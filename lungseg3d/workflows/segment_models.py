@@ -15,6 +15,7 @@ import torch
 from lungseg3d.core import BundleError
 from lungseg3d.inference import Bundle, SegmentLungsd, open_bundle, shipped_bundle
 from lungseg3d.tensors import resolve_precision
+from lungseg3d.workflows.segment_extras import Confidences
 from lungseg3d.workflows.segment_options import SegmentOptions
 
 
@@ -26,6 +27,7 @@ class Models:
     lungs: Bundle | None
     device: torch.device
     precision: str
+    confidences: Confidences
 
 
 def open_models(options: SegmentOptions) -> Models:
@@ -34,10 +36,7 @@ def open_models(options: SegmentOptions) -> Models:
     Raises:
         BundleError: they cannot be opened, or not on this device.
     """
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise BundleError("E_DEVICE", "no CUDA device is available to PyTorch", "Use --device cpu or auto.")
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(automatic if options.device == "auto" else options.device)
+    device = resolve_device(options.device)
     precision = resolve_precision(options.precision, device)
     lung_root = options.lung_bundle or shipped_bundle("lung_ct_segmentation")
     nodule_root = options.nodule_bundle or shipped_bundle("lung_nodule_ct_segmentation")
@@ -45,7 +44,19 @@ def open_models(options: SegmentOptions) -> Models:
         nodule_root, skip=1, lung_bundle_root=str(lung_root), roi=options.roi, device=device, precision=precision
     )
     lungs = next(step.bundle for step in nodules.preprocessing.transforms if isinstance(step, SegmentLungsd))
-    return Models(nodules, lungs, device, precision)
+    return Models(nodules, lungs, device, precision, Confidences.of(nodules, options.settings))
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of `auto`, `cpu` or `cuda`.
+
+    Raises:
+        BundleError: E_DEVICE when CUDA is asked for and not there.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BundleError("E_DEVICE", "no CUDA device is available to PyTorch", "Use --device cpu or auto.")
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(automatic if name == "auto" else name)
 
 
 def provenance_of(models: Models, options: SegmentOptions) -> dict[str, Any]:
@@ -59,5 +70,6 @@ def provenance_of(models: Models, options: SegmentOptions) -> dict[str, Any]:
             | ({"outline_sha256": bundle.outline_sha256} if bundle.outline_sha256 else {})
             for role, bundle in bundles.items()
         },
-        "options": {"roi": options.roi, "device": models.device.type, "precision": models.precision},
+        "options": {"roi": options.roi, "device": models.device.type, "precision": models.precision}
+        | ({"least_confidence": cut} if (cut := options.settings.least_confidence) else {}),
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lungseg3d.io import ReadOptions
+from lungseg3d.workflows.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class SegmentOptions:
         lung_bundle, nodule_bundle: bundle folders; None takes the shipped ones.
         overwrite: replace the results of an earlier run.
         recursive: a folder that holds several studies is several cases.
+        uncertainty: look at every nodule again from all sides: a map, and two numbers of each.
+        explain: Grad-CAM of every nodule, on the report and as a map.
+        settings: which nodules are sure enough to be kept.
         read: how CTs are read.
         write_timings: write seconds and memory into record and report; without, two runs write the same bytes.
     """
@@ -33,5 +37,8 @@ class SegmentOptions:
     nodule_bundle: Path | None = None
     overwrite: bool = False
     recursive: bool = False
+    uncertainty: bool = False
+    explain: bool = False
+    settings: Settings = field(default_factory=Settings)
     read: ReadOptions = field(default_factory=ReadOptions)
     write_timings: bool = True

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lungseg3d.core import GeometryError, Volume
+from lungseg3d.core import Box, GeometryError, LocalMap, Volume
 from lungseg3d.core.labels import LEFT_LUNG, NODULE, RIGHT_LUNG
-from lungseg3d.report import Scene, axial_view, coronal_overview, nodule_panels
+from lungseg3d.report import PanelStyle, Scene, axial_view, coronal_overview, explanation_picture, nodule_panels
 
 
 def read_pixels(data: bytes) -> np.ndarray:
@@ -79,28 +79,69 @@ def test_a_slice_beside_the_nodule_shows_no_outline_of_it(chest):
 def test_a_nodule_twice_as_high_as_wide_in_mm_is_drawn_so_in_the_coronal_plane(chest):
     scene = Scene.of(*chest(cubes=((14, 20, 10, 6),), spacing_mm=(1.0, 1.0, 2.0)))
     panel = nodule_panels(scene, 1)[1]
-    height, width = np.ptp(find_colour(read_pixels(panel.outlined), NODULE.colour), axis=0)
+    width, height = np.ptp(np.concatenate(panel.outline), axis=0)
     assert panel.plane == "coronal"
-    assert height / width == pytest.approx(2.0, abs=0.05)
-    assert width == pytest.approx(6.0 * 400 / panel.field_mm, abs=3)
+    assert height / width == pytest.approx(2.0, abs=0.01)
+    assert width == pytest.approx(6.0 * 400 / panel.field_mm, abs=0.5)
 
 
 def test_a_nodule_lies_in_the_middle_of_its_three_panels(chest):
     for panel in nodule_panels(Scene.of(*chest()), 1):
-        found = find_colour(read_pixels(panel.outlined), NODULE.colour)
-        assert (found.min(axis=0) + found.max(axis=0)) / 2 == pytest.approx([200, 200], abs=2)
+        line = np.concatenate(panel.outline)
+        assert (line.min(axis=0) + line.max(axis=0)) / 2 == pytest.approx([200, 200], abs=1)
+        # What is bright lies inside the line.
+        grey = read_pixels(panel.image)[:, :, 0]
+        assert grey[190:210, 190:210].min() > 200
+        assert grey[int(line[:, 1].min()) - 20, 200] < 120
 
 
-def test_the_plain_panel_has_no_colour(chest):
+def test_the_picture_of_a_panel_has_no_colour(chest):
     for panel in nodule_panels(Scene.of(*chest()), 1):
-        assert np.ptp(read_pixels(panel.plain), axis=2).max() == 0
+        assert np.ptp(read_pixels(panel.image), axis=2).max() == 0
+
+
+def test_another_nodule_in_the_field_has_lines_of_its_own(chest):
+    near, far = nodule_panels(Scene.of(*chest(cubes=((14, 20, 10, 6), (22, 20, 10, 3)))), 1)[:2]
+    assert set(near.others) == set(far.others) == {2}
+    assert np.concatenate(near.others[2])[:, 0].max() < np.concatenate(near.outline)[:, 0].min()
+
+
+def test_a_map_lies_where_the_nodule_is_for_every_order_of_axes(chest):
+    ct, labels, nodules = chest(cubes=((14, 20, 10, 6),))
+    box = Box((12, 18, 8), (22, 28, 18))
+    values = np.zeros(box.shape, np.float32)
+    values[2:8, 2:8, 2:8] = 1.0
+    for order, signs in (((0, 1, 2), (1, 1, 1)), ((2, 0, 1), (-1, 1, -1))):
+        volumes = [turned(volume, order, signs) for volume in (ct, labels, nodules)]
+        whole = ct.with_array(np.zeros(ct.shape, np.float32))
+        whole.array[box.slices] = values
+        there = turned(whole, order, signs)
+        place = Box.around(there.array > 0)
+        part = LocalMap(place, there.array[place.slices]).as_ras(volumes[0].grid)
+        style = PanelStyle(side=100, overlay_side=100)
+        for panel in nodule_panels(Scene.of(*volumes), 1, style, {"heat": part}):
+            heat = panel.overlays["heat"]
+            line = np.concatenate(panel.outline)
+            rows, columns = np.nonzero(heat > 0.5)
+            assert [columns.min(), rows.min()] == pytest.approx(line.min(axis=0), abs=2)
+            assert [columns.max(), rows.max()] == pytest.approx(line.max(axis=0), abs=2)
+
+
+def test_the_picture_of_an_explanation_shows_ct_and_heat_in_three_planes(chest):
+    scene = Scene.of(*chest(cubes=((14, 20, 10, 6),)))
+    heat = LocalMap(scene.boxes[1], np.ones(scene.boxes[1].shape, np.float32))
+    pixels = read_pixels(explanation_picture(scene, 1, heat, "encoder.2"))
+    top, bottom = pixels[: len(pixels) // 2], pixels[len(pixels) // 2 :]
+    assert len(find_colour(top, NODULE.colour)) > 300
+    warm = (bottom[:, :, 0] - bottom[:, :, 2] > 60).sum(axis=0)
+    assert all(warm[third].max() > 20 for third in (slice(0, 340), slice(350, 690), slice(700, 1030)))
+    assert (top[:, :, 0] - top[:, :, 2] > 150).sum() < (bottom[:, :, 0] - bottom[:, :, 2] > 60).sum() / 3
 
 
 def test_a_nodule_larger_than_the_field_is_shown_whole(chest):
     panels = nodule_panels(Scene.of(*chest(cubes=((9, 10, 5, 20),), spacing_mm=(1.0, 1.0, 3.0))), 1)
     assert panels[0].field_mm == 80
-    found = find_colour(read_pixels(panels[1].outlined), NODULE.colour)
-    assert np.ptp(found, axis=0)[0] == pytest.approx(60 * 400 / 80, abs=3)
+    assert np.ptp(np.concatenate(panels[1].outline), axis=0)[1] == pytest.approx(60 * 400 / 80, abs=0.5)
 
 
 def test_the_overview_marks_every_nodule_at_its_own_height_and_side(chest):
@@ -123,7 +164,10 @@ def test_a_flipped_or_permuted_ct_gives_the_same_picture_bytes(chest, order, sig
     scene, other = Scene.of(*volumes), Scene.of(*(turned(volume, order, signs) for volume in volumes))
     assert axial_view(scene, 12, longest=200) == axial_view(other, 12, longest=200)
     assert coronal_overview(scene, longest=200) == coronal_overview(other, longest=200)
-    assert nodule_panels(scene, 1, side=100) == nodule_panels(other, 1, side=100)
+    small = PanelStyle(side=100)
+    for one, two in zip(nodule_panels(scene, 1, small), nodule_panels(other, 1, small), strict=True):
+        assert (one.image, one.section, one.field_mm) == (two.image, two.section, two.field_mm)
+        assert np.array_equal(np.concatenate(one.outline), np.concatenate(two.outline))
 
 
 def test_a_label_map_from_another_grid_is_refused(chest):
@@ -146,9 +190,9 @@ def test_the_outline_of_a_real_nodule_lies_around_what_is_bright(real_data):
     ct = Volume(np.asarray(image.dataobj).astype(np.int16), image.affine)
     scene = Scene.of(ct, ct.with_array(mask.astype(np.uint8) * NODULE.value), ct.with_array(mask.astype(np.uint16)))
     for panel in nodule_panels(scene, 1):
-        line = find_colour(read_pixels(panel.outlined), NODULE.colour)
-        (top, left), (bottom, right) = line.min(axis=0), line.max(axis=0)
-        grey = read_pixels(panel.plain)[:, :, 0]
+        line = np.rint(np.concatenate(panel.outline)).astype(int)
+        (left, top), (right, bottom) = line.min(axis=0), line.max(axis=0)
+        grey = read_pixels(panel.image)[:, :, 0]
         row, column = (top + bottom) // 2, (left + right) // 2
         middle = grey[row - 8 : row + 8, column - 8 : column + 8]
         rim = np.concatenate([grey[top, left:right], grey[bottom, left:right], grey[top:bottom, left]])

@@ -1,5 +1,7 @@
 """The HTML page: what it says, what it never does."""
 
+import base64
+import hashlib
 import math
 import re
 from dataclasses import replace
@@ -8,12 +10,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from lungseg3d.core import QualityIssue, Volume
-from lungseg3d.report import render_html, render_refusal
+from lungseg3d.core import Box, LocalMap, QualityIssue, Volume
+from lungseg3d.report import NoduleMaps, render_html, render_refusal
 from lungseg3d.report.page import MAX_BYTES, MAX_PANELS
 
 MANY = [(x, y, z, 2) for x in (10, 20, 40) for y in (12, 22, 32) for z in (5, 11, 17)]
-VOID = {"meta", "img", "br", "link"}
+VOID = {"meta", "img", "br", "link", "input"}
 
 
 class Page(HTMLParser):
@@ -23,7 +25,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict]] = []
         self.open: list[str] = []
-        self.feed(html)
+        self.feed(re.sub(r"/>", "></path>", html))
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
@@ -39,7 +41,7 @@ class Page(HTMLParser):
 
 
 def plain_text(html: str) -> str:
-    body = re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL)
+    body = re.sub(r"<(style|script)>.*?</\1>", "", html, flags=re.DOTALL)
     return re.sub(r"[ \n]+", " ", re.sub(r"<[^>]+>", "", body).replace("&nbsp;", " "))
 
 
@@ -52,13 +54,69 @@ def test_the_page_loads_nothing_from_elsewhere(volumes, record):
     html = render_html(record(volumes[0], volumes[2]), *volumes)
     page = Page(html)
     assert page.values("src")
-    assert all(source.startswith("data:image/jpeg;base64,") for source in page.values("src"))
+    kinds = ("data:image/jpeg;base64,", "data:image/png;base64,")
+    assert all(source.startswith(kinds) for source in page.values("src"))
     assert all(target.startswith("#") for target in page.values("href"))
-    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    assert not {"link", "iframe", "object"} & {tag for tag, _ in page.tags}
     assert "url(" not in html
     assert "@import" not in html
     assert "http://" not in html
     assert "https://" not in html
+
+
+def test_the_page_allows_its_own_script_and_no_other(volumes, record):
+    html = render_html(record(volumes[0], volumes[2]), *volumes)
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', html)
+    sha256 = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy.endswith(f"script-src 'sha256-{sha256}'")
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert "script-src" not in render_refusal(record(volumes[0], volumes[2], status="refused"))
+
+
+def test_overlays_are_chosen_by_controls_with_names_and_only_where_there_are_any(volumes, record):
+    result = record(volumes[0], volumes[2])
+    box = Box((10, 16, 6), (24, 30, 20))
+    maps = NoduleMaps(uncertainty={1: LocalMap(box, np.full(box.shape, 0.5, np.float32))})
+    plain, page = Page(render_html(result, *volumes)), Page(render_html(result, *volumes, maps))
+    assert [attrs["id"] for tag, attrs in page.tags if tag == "input"] == [
+        "show-outline",
+        "overlay-none",
+        "overlay-uncertainty",
+    ]
+    assert [attrs["id"] for tag, attrs in plain.tags if tag == "input"] == ["show-outline"]
+    layers = [attrs for tag, attrs in page.tags if tag == "img" and "layer" in attrs.get("class", "")]
+    assert [attrs["class"] for attrs in layers] == ["layer uncertainty"] * 3
+    assert layers[0]["alt"] == "Uncertainty of nodule 1, axial plane."
+    assert not [attrs for tag, attrs in plain.tags if "layer" in attrs.get("class", "")]
+
+
+def test_sizes_have_their_table_and_their_place_in_the_panel_where_they_are_known(volumes, record):
+    result = record(volumes[0], volumes[2])
+    known = replace(result.nodules[0], mean_diameter_mm=10.87, volume_low_mm3=1300.0, volume_high_mm3=1600.0)
+    without, with_sizes = (
+        plain_text(render_html(replace(result, nodules=(nodule,)), *volumes)) for nodule in (result.nodules[0], known)
+    )
+    assert "Size, place and guideline" not in without
+    assert "Size, place and guideline" in with_sizes
+    assert "Mean diameter 10.9\u00a0mm" in with_sizes
+    assert "95\u00a0% interval 1300–1600\u00a0mm³" in with_sizes
+
+
+def test_a_nodule_of_low_confidence_is_marked_in_words(volumes, record):
+    result = record(volumes[0], volumes[2])
+    (nodule,) = result.nodules
+    sure, raw, low = (
+        plain_text(render_html(replace(result, nodules=(replace(nodule, **changes),)), *volumes))
+        for changes in ({}, {"confidence": 0.7}, {"calibrated_confidence": 0.3})
+    )
+    assert "low" not in sure.lower().replace("below", "").replace("allow", "")
+    for text in (raw, low):
+        assert "It is of low confidence." in text
+        assert text.count("▲ low") == 3  # table, what it means, panel
+    assert "Calibrated confi­dence" in low
+    assert "Calibrated 0.30" in low
+    assert "Calibrated" not in raw
 
 
 def test_every_link_leads_to_a_place_on_the_page_and_no_id_is_used_twice(volumes, record):
@@ -102,7 +160,8 @@ def test_names_with_markup_are_shown_and_not_run(volumes, record):
         provenance={nasty: '" onload="alert(1)'},
     )
     for html in (render_html(result, *volumes), render_refusal(result)):
-        assert "<script" not in html
+        assert html.count("<script") == (1 if "article" in html else 0)
+        assert "<script>alert" not in html
         assert '" onload="' not in html
         assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 5
 
@@ -124,18 +183,18 @@ def test_a_ct_without_nodules_and_without_lungs_has_a_page_that_says_so(chest, r
 
 def test_of_many_nodules_the_largest_have_panels_and_all_stand_in_the_table(chest, record):
     ct, labels, nodule_map = chest(
-        cubes=[(x, y, z, 2) for x in (10, 20, 40) for y in (12, 22, 32) for z in (6, 12, 18)]
+        cubes=[(x, y, z, 2) for x in (9, 13, 20, 40, 46, 52) for y in (12, 22, 32) for z in (6, 12, 18)]
     )
     html = render_html(record(ct, nodule_map), ct, labels, nodule_map)
-    assert html.count('class="card"') == MAX_PANELS
-    assert html.count('<th scope="row" class="num">') == 2 * 27  # measurements, and sizes
-    assert "Shown are the 20 largest of 27 nodules" in plain_text(html)
+    assert html.count('class="card"') == MAX_PANELS == 50
+    assert html.count('<th scope="row" class="num">') == 54
+    assert "Shown are the 50 largest of 54 nodules" in plain_text(html)
     Page(html)
 
 
 def test_a_page_of_pure_noise_stays_below_five_megabytes(chest, record):
     ct, labels, nodule_map = chest(
-        cubes=[(x, y, z, 2) for x in (10, 20, 40) for y in (12, 22, 32) for z in (5, 10, 15)],
+        cubes=[(x, y, z, 2) for x in (9, 13, 20, 40, 46, 52) for y in (12, 22, 32) for z in (5, 10, 15)],
         spacing_mm=(0.1, 0.1, 0.1),
     )
     noise = np.random.default_rng(0).integers(-1350, 150, ct.shape).astype(np.int16)

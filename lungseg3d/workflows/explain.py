@@ -1,0 +1,191 @@
+"""`explain`: which part of a CT spoke for a nodule that was found, as a picture and as a map (Grad-CAM).
+
+In: a CT, or the results of `segment` and the CT they are of; a nodule; a layer. Out: a PNG and a NIfTI file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose
+
+from lungseg3d.core import IntakeError, QualityIssue, UsageError, Volume, joined_maps
+from lungseg3d.core.labels import LUNGS
+from lungseg3d.inference import (
+    Bundle,
+    Layer,
+    SegmentLungsd,
+    default_layer,
+    grad_cam,
+    list_layers,
+    nodule_windows,
+    open_bundle,
+    shipped_bundle,
+)
+from lungseg3d.inference.nodule_windows import LEAST_SIDE
+from lungseg3d.io import MAP_STEPS, make_folder, open_ct, read_labels, write_bytes, write_map
+from lungseg3d.report import Scene, explanation_picture
+from lungseg3d.tensors import resolve_precision, to_meta_tensor
+from lungseg3d.workflows.segment import SegmentOptions, segment_cases
+from lungseg3d.workflows.segment_models import resolve_device
+
+_HU_TOLERANCE = 2.0
+
+
+@dataclass(frozen=True)
+class ExplainOptions:
+    """What may be asked of `explain`.
+
+    Attributes:
+        nodule: value in `nodules.nii.gz`, 1 = largest.
+        layer: of the finding network, as `network_layers` names it; None takes the last before the answer.
+        ct: of a result; None for a CT that is segmented first.
+        segment: how the CT is read and segmented; bundles and device.
+    """
+
+    nodule: int = 1
+    layer: str | None = None
+    ct: Path | None = None
+    segment: SegmentOptions = field(default_factory=SegmentOptions)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What was written.
+
+    Attributes:
+        picture, heat_map: the files.
+        layer: that was explained.
+        inside: share of all heat that lies within the nodule's mask, 0 to 1.
+        issues: what a reader must know.
+    """
+
+    picture: Path
+    heat_map: Path
+    layer: str
+    inside: float
+    issues: tuple[QualityIssue, ...] = ()
+
+
+def network_layers(options: SegmentOptions) -> list[Layer]:
+    """The layers of the finding network that can be explained, in the order in which they run."""
+    return list_layers(_open(options).network, torch.zeros(1, LEAST_SIDE, LEAST_SIDE, LEAST_SIDE))
+
+
+def explain(source: Path, out: Path | None, options: ExplainOptions) -> Explained:
+    """Write `explanation-nodule-<N>-<layer>.png` and `.nii.gz` beside the results.
+
+    Args:
+        source: a folder of results of `segment`; or a CT, which is segmented into `out` first.
+        out: folder; None for the folder of the results, and for a CT the current one.
+        options: see `ExplainOptions`.
+
+    Raises:
+        UsageError: E_NO_CT for results without their CT, E_NO_NODULE, E_NO_LAYER.
+        IntakeError: E_OTHER_CT for another CT than the results are of, and whatever reading raises.
+        BundleError, OutputError: as in `segment`.
+    """
+    if (source / "result.json").is_file():
+        results, path = source, options.ct
+        if path is None:
+            text = f"{source.name}: results do not say where their CT lies."
+            raise UsageError("E_NO_CT", text, "Give it: lungseg3d explain RESULTS --ct CT.")
+    else:
+        results, path = _segmented(source, out or Path.cwd(), options.segment), source
+        out = None  # beside the results
+    record = _record_of(results)
+    bundle = _open(options.segment)
+    ct = open_ct(path, options.segment.read).volume
+    labels, nodules = (read_labels(results / f"{name}.nii.gz") for name in ("labels", "nodules"))
+    _check_ct(results, record, ct, nodules, options.nodule)
+    windows = list(nodule_windows(_working_image(ct, labels, bundle), nodules, {options.nodule}))
+    if not windows:
+        count = int(nodules.array.max(initial=0))
+        there = f"There are nodules 1 to {count}." if count else "None was found in this CT."
+        raise UsageError("E_NO_NODULE", f"{results.name}: there is no nodule {options.nodule}.", there)
+    layer = options.layer or default_layer(list_layers(bundle.network, windows[0].image))
+    heat = grad_cam(bundle.network, windows[0], layer)
+    inside = float(heat[windows[0].mask].sum() / heat.sum()) if heat.any() else 0.0
+    part = windows[0].on_source(heat, ct.grid)
+    folder = out or results
+    make_folder(folder)
+    stem = f"explanation-nodule-{options.nodule}-{layer.replace('.', '-')}"
+    picture, heat_map = folder / f"{stem}.png", folder / f"{stem}.nii.gz"
+    write_map(heat_map, ct.with_array(joined_maps([part], ct.shape, MAP_STEPS)))
+    scene = Scene.of(ct, labels, nodules)
+    write_bytes(picture, explanation_picture(scene, options.nodule, part.as_ras(ct.grid), layer))
+    return Explained(picture, heat_map, layer, inside, _other_weights(record, bundle.weights_sha256))
+
+
+def _segmented(source: Path, out: Path, options: SegmentOptions) -> Path:
+    """The folder of results of a CT that is segmented now."""
+    (result,) = segment_cases([source], out, options)
+    if result.status != "done":
+        issue = result.issues[-1]
+        raise IntakeError(issue.code, issue.message, issue.remedy)
+    return out / result.case_id
+
+
+def _open(options: SegmentOptions) -> Bundle:
+    """The nodule bundle; without the one for lungs, as they are known."""
+    root = options.nodule_bundle or shipped_bundle("lung_nodule_ct_segmentation")
+    device = resolve_device(options.device)
+    precision = resolve_precision(options.precision, device)
+    return open_bundle(root, skip=1, roi="full", device=device, precision=precision)
+
+
+def _record_of(results: Path) -> Mapping[str, Any]:
+    """`result.json` of a folder of results.
+
+    Raises:
+        UsageError: E_NO_NODULE for a case that was not segmented, or a record that cannot be read.
+    """
+    try:
+        record = json.loads((results / "result.json").read_text(encoding="utf-8"))
+        status = record["status"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        text = f"{results.name}: result.json cannot be read ({type(error).__name__}: {error})."
+        raise UsageError("E_NO_NODULE", text, "Segment the CT again.") from error
+    if status != "done":
+        raise UsageError("E_NO_NODULE", f"{results.name}: this case was {status}, so it has no nodules.")
+    return record
+
+
+def _check_ct(source: Path, record: Mapping[str, Any], ct: Volume, nodules: Volume, number: int) -> None:
+    """The CT of the results, not another: the same grid, and the same HU inside the nodule."""
+    if not ct.grid.matches(nodules.grid):
+        text = f"{source.name}: the CT has {ct.shape} voxels, the results {nodules.shape}, or they lie elsewhere."
+        raise IntakeError("E_OTHER_CT", text, "Give the CT that was segmented.")
+    known = next((nodule["mean_hu"] for nodule in record["nodules"] if nodule["id"] == number), None)
+    mask = nodules.array == number
+    if known is None or not mask.any():
+        return
+    found = float(ct.array[mask].mean())
+    if abs(found - known) > _HU_TOLERANCE:
+        text = f"{source.name}: nodule {number} has {known:.0f} HU in the results and {found:.0f} HU in this CT."
+        raise IntakeError("E_OTHER_CT", text, "Give the CT that was segmented, read with the same options.")
+
+
+def _other_weights(record: Mapping[str, Any], ours: str) -> tuple[QualityIssue, ...]:
+    theirs = record.get("provenance", {}).get("bundles", {}).get("nodules", {}).get("weights_sha256", ours)
+    if theirs == ours:
+        return ()
+    text = f"the results were made by weights {theirs[:12]}, the explanation by {ours[:12]}."
+    return (QualityIssue("W_OTHER_WEIGHTS", text, "Give the bundle of the results by --nodule-bundle."),)
+
+
+def _working_image(ct: Volume, labels: Volume, bundle: Bundle) -> torch.Tensor:
+    """What the network saw, from results: where the lungs are is known, so stage 1 need not run again."""
+    lungs = labels.array > 0 if np.isin(labels.array, [lung.value for lung in LUNGS]).any() else np.ones(ct.shape, bool)
+    data: dict[str, Any] = {"image": to_meta_tensor(ct), "lungs": to_meta_tensor(labels)}
+    data["roi"] = to_meta_tensor(labels.with_array(lungs.astype(np.uint8)))
+    for step in bundle.preprocessing.transforms:
+        if not isinstance(step, SegmentLungsd):
+            data = Compose([step])(data)
+    return data["image"]
