@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from lungseg3d.cli.console import complain, interval_text, number_text, progress, say, say_table
+from lungseg3d.cli.options import TrustBundle
 from lungseg3d.cli.outcome import outcome_of, reporting_errors
 from lungseg3d.cli.train import key_and_value
 
@@ -49,6 +50,7 @@ def compare(
         typer.Option("--minutes", min=0.01, help="Train each as many steps as fit into this time, on this machine."),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Trainings at once.")] = 1,
+    trust_bundle: TrustBundle = False,
 ) -> int:
     """Train and measure several networks of BUNDLE on the same folds and seeds, and test which are better."""
     names = tuple(dict.fromkeys(name.strip() for name in networks.split(",") if name.strip()))
@@ -59,6 +61,7 @@ def compare(
     asked = {
         "folds": _numbers(folds, "--folds") if folds else (),
         "seeds": _numbers(seeds, "--seeds"),
+        "trust_bundle": trust_bundle,
         "overrides": dict(key_and_value(text) for text in overrides or []),
     }
     from lungseg3d.workflows.compare import compare as compare_networks

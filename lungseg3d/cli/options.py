@@ -58,6 +58,10 @@ InputPaths = Annotated[
         metavar="INPUT", exists=True, help="Folders of DICOM series, or .nii, .nii.gz, .nrrd, .mha, .mhd files."
     ),
 ]
+TrustBundle = Annotated[
+    bool,
+    typer.Option("--trust-bundle", help="Let a bundle of somebody else run code; without, it is checked and refused."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")]
 
 

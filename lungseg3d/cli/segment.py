@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lungseg3d.cli.console import progress, say_table
-from lungseg3d.cli.options import InputPaths, Overwrite, with_reading_options
+from lungseg3d.cli.options import InputPaths, Overwrite, TrustBundle, with_reading_options
 from lungseg3d.cli.outcome import outcome_of, reporting_errors
 from lungseg3d.cli.results import results_table
 
@@ -72,6 +72,7 @@ def segment(
         Path | None,
         typer.Option("--settings", exists=True, dir_okay=False, metavar="FILE", help="Of evaluate --operating-point."),
     ] = None,
+    trust_bundle: TrustBundle = False,
     overwrite: Overwrite = False,
     *,
     reading: ReadOptions,
@@ -90,6 +91,7 @@ def segment(
         lung_bundle=lung_bundle,
         nodule_bundle=nodule_bundle,
         overwrite=overwrite,
+        trust_bundle=trust_bundle,
         recursive=recursive,
         uncertainty=uncertainty,
         explain=explain,

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from lungseg3d.cli.options import TrustBundle
 from lungseg3d.cli.outcome import reporting_errors
 
 
@@ -29,12 +30,15 @@ def train(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", file_okay=False, help="Folder for what is written.")
     ] = None,
+    trust_bundle: TrustBundle = False,
 ) -> int:
     """Train BUNDLE: prints the equal `python -m monai.bundle run ...` line, then runs it."""
     settings = dict(key_and_value(text) for text in overrides or [])
     from lungseg3d.workflows.train import train as train_bundle
 
-    return train_bundle(bundle, network=network, training=training, fold=fold, overrides=settings, out=out)
+    return train_bundle(
+        bundle, network=network, training=training, fold=fold, overrides=settings, out=out, trust=trust_bundle
+    )
 
 
 def key_and_value(text: str) -> tuple[str, str]:

@@ -6,7 +6,6 @@ opened here, so both give the same result. Knows no label and no file format.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,9 @@ import torch
 from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
-from lungseg3d.core import BundleError
+from lungseg3d.core import BundleError, LungSegError
+from lungseg3d.inference.weights import load_state
+from lungseg3d.io import check_bundle, pinned_weights, read_pins
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,19 @@ def open_bundle(root: Path | str, *, skip: int = 0, **overrides: Any) -> Bundle:
         **overrides: top-level keys of `inference.json` to set, such as `device` and `precision`.
 
     Raises:
-        BundleError: E_NO_BUNDLE when files are missing, E_BAD_CHECKPOINT when the weights do not fit the network.
+        BundleError: E_NO_BUNDLE when files are missing; E_CONFIGURATION when it cannot be
+            built; E_UNTRUSTED_CONFIG when the configuration could do more than
+            its task, see `lungseg3d.io.check_bundle`; E_CHECKPOINT_HASH when the weights are not the pinned ones,
+            E_UNSAFE_CHECKPOINT when they hold more than tensors, E_BAD_CHECKPOINT when they do not fit the network.
     """
     root = Path(root)
     config, weights = root / "configs" / "inference.json", root / "models" / "model.pt"
     for needed in (config, root / "configs" / "metadata.json", weights):
         if not needed.is_file():
             raise BundleError("E_NO_BUNDLE", f"{root} is not a trained bundle: {needed.relative_to(root)} is missing")
+    check_bundle(root, [config])
+    pins = read_pins(root)
+    data, weights_sha256 = pinned_weights(root, weights.name, pins)
     parser = ConfigParser()
     parser.read_config(str(config))
     parser.read_meta(str(root / "configs" / "metadata.json"))
@@ -79,54 +86,42 @@ def open_bundle(root: Path | str, *, skip: int = 0, **overrides: Any) -> Bundle:
     for key, value in overrides.items():
         parser[key] = value
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    network = parser.get_parsed_content("network")
-    load_weights(network, weights)
+    network = _part(parser, "network")
+    load_state(network, data, str(weights))
     outline = root / "models" / "outline.pt"
     has_outline = outline.is_file() and "outline_network" in parser
+    outline_sha256 = ""
     if has_outline:
-        load_weights(parser.get_parsed_content("outline_network"), outline)
-    steps = parser.get_parsed_content("preprocessing").transforms
+        data, outline_sha256 = pinned_weights(root, outline.name, pins)
+        load_state(_part(parser, "outline_network"), data, str(outline))
+    steps = _part(parser, "preprocessing").transforms
     return Bundle(
         root=root,
         name=metadata.get("name", root.name),
-        version=metadata["version"],
-        weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
-        outline_sha256=hashlib.sha256(outline.read_bytes()).hexdigest() if has_outline else "",
+        version=str(metadata.get("version", "")),
+        weights_sha256=weights_sha256,
+        outline_sha256=outline_sha256,
         network=network.eval(),
         preprocessing=Compose(steps[skip:]),
-        inferer=parser.get_parsed_content("inferer"),
-        postprocessing=Compose(parser.get_parsed_content("postprocessing").transforms),
+        inferer=_part(parser, "inferer"),
+        postprocessing=Compose(_part(parser, "postprocessing").transforms),
         network_input=parser.get("network_input", {}) or {},
     )
 
 
-def load_weights(network: torch.nn.Module, weights: Path) -> None:
-    """Load a plain state dict into a network, every key and shape as expected, no code run.
+def _part(parser: ConfigParser, key: str) -> Any:
+    """What the configuration has under a key, built; a refusal from further down as it was, not as MONAI wraps it.
 
     Raises:
-        BundleError: E_BAD_CHECKPOINT with the first five differences.
+        BundleError: E_CONFIGURATION.
     """
     try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
+        return parser.get_parsed_content(key)
     except Exception as error:
-        raise BundleError(
-            "E_BAD_CHECKPOINT", f"{weights} cannot be read as weights: {error}".splitlines()[0]
-        ) from error
-    expected = {key: _shape(value) for key, value in network.state_dict().items()}
-    found = {key: _shape(value) for key, value in state.items()} if isinstance(state, dict) else {}
-    wrong = [f"{key}: {expected.get(key)} expected, {found.get(key)} found" for key in {**expected, **found}]
-    wrong = [
-        line for line, key in zip(wrong, {**expected, **found}, strict=True) if expected.get(key) != found.get(key)
-    ]
-    if wrong:
-        raise BundleError(
-            "E_BAD_CHECKPOINT",
-            f"{weights} does not fit the bundle's network in {len(wrong)} places: " + "; ".join(wrong[:5]),
-            "Take weights and configuration from the same bundle.",
-        )
-    network.load_state_dict(state, strict=True)
-
-
-def _shape(value: Any) -> tuple[int, ...] | str:
-    """Shape of a tensor; the type's name of what is none, such as a checkpoint's `epoch`."""
-    return tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, LungSegError):
+            error, cause = (cause if isinstance(cause, Exception) else error), cause.__cause__
+        if cause is not None:
+            raise cause from None
+        text = f"configs/inference.json: {key} cannot be built ({type(error).__name__}: {error})"
+        raise BundleError("E_CONFIGURATION", text, "Mend the configuration, or take the bundle again.") from error

@@ -5,6 +5,7 @@ What every code means is in `lungseg3d.io.codes`.
 """
 
 from lungseg3d.io.bundle_folders import shipped_bundle
+from lungseg3d.io.bundle_scan import check_bundle, is_trusting, trusting_bundles
 from lungseg3d.io.cases import list_cases, list_studies
 from lungseg3d.io.codes import CODES
 from lungseg3d.io.dicom_writer import SeriesSpec, write_dicom_series
@@ -28,6 +29,7 @@ from lungseg3d.io.reading import Inspection, Reading, ReadOptions, SeriesInfo
 from lungseg3d.io.rtstruct import Structure, StructureSet, read_structures
 from lungseg3d.io.rtstruct_masks import StructureMask, check_reference, draw_structures
 from lungseg3d.io.tars import unpack_tar
+from lungseg3d.io.weight_files import pin_weights, pinned_weights, read_pins, read_weights
 from lungseg3d.io.writers import MAP_STEPS, write_labels, write_map, write_volume
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "StructureMask",
     "StructureSet",
     "case_id_of",
+    "check_bundle",
     "check_reference",
     "check_writable",
     "copy_file",
@@ -52,23 +55,29 @@ __all__ = [
     "growing",
     "inspect",
     "instance_uids",
+    "is_trusting",
     "link_to",
     "list_cases",
     "list_studies",
     "make_folder",
     "open_ct",
     "open_to_append",
+    "pin_weights",
+    "pinned_weights",
     "placing",
     "placing_folder",
     "placing_together",
     "read_labels",
+    "read_pins",
     "read_structures",
     "read_volume",
+    "read_weights",
     "remove_unfinished",
     "scratch_file",
     "sha256_of",
     "shipped_bundle",
     "to_ras_mm",
+    "trusting_bundles",
     "unpack_tar",
     "write_bytes",
     "write_dicom_series",

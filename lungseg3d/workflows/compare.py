@@ -16,13 +16,14 @@ from typing import Any
 
 from lungseg3d.core import LungSegError
 from lungseg3d.engines.tracking_facts import without_paths
-from lungseg3d.io import check_writable, open_to_append, placing_together, write_text
+from lungseg3d.io import check_writable, open_to_append, placing_together, trusting_bundles, write_text
 from lungseg3d.report import render_comparison
 from lungseg3d.workflows.compare_budget import batches_within
 from lungseg3d.workflows.compare_members import OnProgress, run_members
 from lungseg3d.workflows.compare_plan import Choices, make_plan
 from lungseg3d.workflows.compare_tables import cases_csv, compare_csv, comparison_of
 from lungseg3d.workflows.compare_tracking import open_parent, track_comparison, tracking_uri_of
+from lungseg3d.workflows.train import CHILD_ENVIRONMENT
 
 try:
     import fcntl
@@ -61,19 +62,22 @@ def compare(choices: Choices, out: Path | str, *, jobs: int = 1, on_progress: On
         UsageError, BundleError, LungSegError: as `make_plan`, before any work; E_IN_USE when another comparison
             writes to `out`.
     """
-    plan = make_plan(choices, out)
+    with trusting_bundles(choices.trust_bundle):
+        plan = make_plan(choices, out)
     check_writable(plan.out)
     with _held(plan.out) as lock:
         open_parent(plan)
         environment = os.environ | {
-            "MLFLOW_DISABLE_TELEMETRY": "true",
+            **CHILD_ENVIRONMENT,
             "MLFLOW_TRACKING_URI": tracking_uri_of(plan.out),
         }
         if jobs > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
         told = on_progress or (lambda *_: None)
         if choices.minutes:
-            plan = make_plan(choices, out, batches_within(plan, choices.minutes, jobs, told, environment, lock))
+            batches = batches_within(plan, choices.minutes, jobs, told, environment, lock)
+            with trusting_bundles(choices.trust_bundle):
+                plan = make_plan(choices, out, batches)
         records = run_members(plan, jobs, told, environment, lock)
         content = comparison_of(
             records,

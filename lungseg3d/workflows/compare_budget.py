@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lungseg3d.core import TrainingError, UsageError
-from lungseg3d.io import make_folder, write_text
+from lungseg3d.io import make_folder, trusting_bundles, write_text
 from lungseg3d.workflows.child_processes import Children, reason_of, sigterm_as_interrupt
 from lungseg3d.workflows.compare_members import OnProgress, tail_of, task_of
 from lungseg3d.workflows.compare_plan import Member, Plan
@@ -78,7 +78,8 @@ def step_s(task: Mapping[str, Any]) -> float:
 
     more = {"output_dir": task["folder"], "epochs": 1, "batches_per_epoch": _UNTIMED + _TIMED}
     more["fold"] = task["fold"]
-    parser = training_configuration(task["configs"], Path(task["bundle"]), task["overrides"], **more)
+    with trusting_bundles(task.get("trust_bundle", False)):
+        parser = training_configuration(task["configs"], Path(task["bundle"]), task["overrides"], **more)
     parser["train#handlers"] = []
     trainer = parser.get_parsed_content("train#trainer")
     ends: list[float] = []

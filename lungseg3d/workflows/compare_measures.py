@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lungseg3d.inference.bundle import load_weights
-from lungseg3d.io import write_text
+from lungseg3d.inference.weights import load_weights
+from lungseg3d.io import trusting_bundles, write_text
 from lungseg3d.networks.cost import gflop_of
 from lungseg3d.workflows.evaluate_cases import measure_mask
 from lungseg3d.workflows.training_checks import training_configuration
@@ -38,13 +38,15 @@ def measure_member(task: Mapping[str, Any]) -> dict[str, Any]:
         the first case is run twice and timed the second time, as the first pass of a process prepares kernels.
 
     Raises:
-        BundleError: E_BAD_CHECKPOINT when the weights do not fit the network in every key and shape.
+        BundleError: E_CHECKPOINT_HASH when the weights are not those that were trained; E_BAD_CHECKPOINT
+            when the weights do not fit the network in every key and shape.
         RuntimeError: the network has other classes than the bundle's metadata names.
     """
     more = {"fold": task["fold"], "output_dir": task["folder"]}
-    parser = training_configuration(task["configs"], Path(task["bundle"]), task["overrides"], **more)
+    with trusting_bundles(task.get("trust_bundle", False)):
+        parser = training_configuration(task["configs"], Path(task["bundle"]), task["overrides"], **more)
     network = parser.get_parsed_content("network").eval()
-    load_weights(network, Path(task["weights"]))
+    load_weights(network, Path(task["weights"]), task.get("record", {}).get("weights_sha256"))
     parts = {key: parser.get_parsed_content(f"validate#{key}") for key in ("dataset", "inferer", "postprocessing")}
     device = parser.get_parsed_content("device")
     cases = []

@@ -94,6 +94,7 @@ def task_of(plan: Plan, member: Member, folder: Path) -> dict[str, Any]:
         "overrides": dict(member.overrides),
         "fold": member.fold,
         "folder": str(folder),
+        "trust_bundle": plan.choices.trust_bundle,
     }
 
 

@@ -44,6 +44,7 @@ class Choices:
         minutes: training time of each member; None for the number of steps that the configuration says.
         weights: `model` for the weights after the last epoch; `best` for those of the best validation, which were
             chosen on the very cases they are measured on.
+        trust_bundle: the bundle may run code.
     """
 
     bundle: Path
@@ -54,6 +55,7 @@ class Choices:
     overrides: Mapping[str, str] = field(default_factory=dict)
     weights: str = "model"
     minutes: float | None = None
+    trust_bundle: bool = False
 
 
 @dataclass(frozen=True)

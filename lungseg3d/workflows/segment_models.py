@@ -14,6 +14,7 @@ import torch
 
 from lungseg3d.core import BundleError
 from lungseg3d.inference import Bundle, SegmentLungsd, open_bundle, shipped_bundle
+from lungseg3d.io import trusting_bundles
 from lungseg3d.tensors import resolve_precision
 from lungseg3d.workflows.segment_extras import Confidences
 from lungseg3d.workflows.segment_options import SegmentOptions
@@ -40,9 +41,10 @@ def open_models(options: SegmentOptions) -> Models:
     precision = resolve_precision(options.precision, device)
     lung_root = options.lung_bundle or shipped_bundle("lung_ct_segmentation")
     nodule_root = options.nodule_bundle or shipped_bundle("lung_nodule_ct_segmentation")
-    nodules = open_bundle(
-        nodule_root, skip=1, lung_bundle_root=str(lung_root), roi=options.roi, device=device, precision=precision
-    )
+    with trusting_bundles(options.trust_bundle):
+        nodules = open_bundle(
+            nodule_root, skip=1, lung_bundle_root=str(lung_root), roi=options.roi, device=device, precision=precision
+        )
     lungs = next(step.bundle for step in nodules.preprocessing.transforms if isinstance(step, SegmentLungsd))
     return Models(nodules, lungs, device, precision, Confidences.of(nodules, options.settings))
 

@@ -27,6 +27,7 @@ class SegmentOptions:
         explain: Grad-CAM of every nodule, on the report and as a map.
         settings: which nodules are sure enough to be kept.
         read: how CTs are read.
+        trust_bundle: bundles may run code, and their weights need no checksum.
         write_timings: write seconds and memory into record and report; without, two runs write the same bytes.
     """
 
@@ -42,3 +43,4 @@ class SegmentOptions:
     settings: Settings = field(default_factory=Settings)
     read: ReadOptions = field(default_factory=ReadOptions)
     write_timings: bool = True
+    trust_bundle: bool = False

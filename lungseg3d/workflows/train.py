@@ -14,7 +14,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from lungseg3d.core import BundleError, UsageError
-from lungseg3d.io import check_writable
+from lungseg3d.io import check_writable, trusting_bundles
+
+CHILD_ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONSAFEPATH": "1"}
+"""Of processes that train: they import nothing from the folder they are started in, which may be a bundle's."""
 
 
 def train_command(
@@ -74,17 +77,18 @@ def train(
     fold: int | None = None,
     overrides: Mapping[str, str] | None = None,
     out: Path | str | None = None,
+    trust: bool = False,
 ) -> int:
     """Look for what would fail, print the equal `python -m monai.bundle run ...` line, run it, make a bundle of it.
 
-    Takes what `train_command` takes. A finished training leaves `<out>/bundle`, for `segment --nodule-bundle`, where
-    it wrote `model.pt` and the bundle has an `inference.json`.
+    Takes what `train_command` takes, and whether the bundle may run code (`trust`). A finished training leaves
+    `<out>/bundle`, for `segment --nodule-bundle`, where it wrote `model.pt` and the bundle has an `inference.json`.
 
     Returns:
         Exit code of the training, 0 when it finished.
 
     Raises:
-        BundleError: E_NO_BUNDLE, E_CLASS_COUNT.
+        BundleError: E_NO_BUNDLE, E_CLASS_COUNT, E_UNTRUSTED_CONFIG.
         UsageError: E_NO_OVERLAY, E_NO_KEY, E_NO_FOLD.
         LungSegError: E_MANIFEST, E_MISSING_DATA, E_SPLIT_LEAK.
     """
@@ -94,12 +98,13 @@ def train(
     words = train_command(bundle, network=network, training=training, fold=fold, overrides=overrides, out=out)
     root, folder = Path(bundle).absolute(), Path(words[words.index("--output_dir") + 1])
     files = training_files(root, network, training)
-    configuration = training_configuration(files, root, overrides or {}, fold=fold, output_dir=str(folder))
-    check_training(configuration, root)
+    with trusting_bundles(trust):
+        configuration = training_configuration(files, root, overrides or {}, fold=fold, output_dir=str(folder))
+        check_training(configuration, root)
     command = "python " + shlex.join(words[1:])
     print(command, flush=True)
     check_writable(folder)
-    code = subprocess.run(words, check=False, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}).returncode
+    code = subprocess.run(words, check=False, env={**os.environ, **CHILD_ENVIRONMENT}).returncode
     weights, inference = folder / "model.pt", root / "configs" / "inference.json"
     if code == 0 and weights.is_file() and inference.is_file():
         print(f"Wrote {write_trained_bundle(root, configuration, weights, folder / 'bundle', command)}")

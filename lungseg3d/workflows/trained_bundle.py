@@ -1,7 +1,7 @@
 """A finished training -> a bundle of its own, which `segment` and `python -m monai.bundle run` take like a shipped one.
 
-In: the trained bundle's folder, its training configuration, the weights. Out: a folder with configs, weights, a card,
-and a record of the cases that the weights have seen.
+In: the trained bundle's folder, its training configuration, the weights. Out: a folder with configs, weights and their
+SHA-256, a card, and a record of the cases that the weights have seen.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from lungseg3d.io import copy_file, make_folder, placing_folder, write_text
+from lungseg3d.io import copy_file, make_folder, pin_weights, placing_folder, write_text
 from lungseg3d.workflows.training_checks import seen_in_training
 from lungseg3d.workflows.training_record import write_training_record
 
@@ -68,6 +68,7 @@ def write_trained_bundle(root: Path, parser: ConfigParser, weights: Path, folder
         for name, source in copied.items():
             copy_file(source, bundle / name)
         write_text(bundle / "docs" / "README.md", card)
+        pin_weights(bundle)
         write_training_record(bundle, seen_in_training(parser))
     return folder
 

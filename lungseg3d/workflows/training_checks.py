@@ -15,6 +15,7 @@ from fire.parser import DefaultParseValue
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
 
 from lungseg3d.core import BundleError, LungSegError, UsageError
+from lungseg3d.io import check_bundle
 
 _DATA_LISTS = "lungseg3d.data.load_datalist"
 
@@ -32,9 +33,10 @@ def training_configuration(
         **more: further top-level keys, as they are.
 
     Raises:
-        BundleError: E_CONFIGURATION for a file that is no JSON.
+        BundleError: E_CONFIGURATION for a file that is no JSON; E_UNTRUSTED_CONFIG, see `lungseg3d.io.check_bundle`.
         UsageError: E_NO_KEY for an unknown key, with the nearest; E_NO_FOLD for a fold of a bundle without folds.
     """
+    check_bundle(Path(root), configs)
     parser = ConfigParser()
     for config in configs:
         try:

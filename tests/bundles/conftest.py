@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from lungseg3d.core import Volume
-from lungseg3d.io import write_labels, write_volume
+from lungseg3d.io import pin_weights, write_labels, write_volume
 from lungseg3d.networks import LightUNet3d
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
@@ -59,6 +59,8 @@ def save_weights() -> Callable[[Path, Path, Mapping[int, tuple[float, float]]], 
         definition = json.loads((bundle / "configs" / "inference.json").read_text())["network_def"]
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.save(threshold_weights(definition, lines), file)
+        if file.parent.name == "models":
+            pin_weights(file.parent.parent)
 
     return save
 

@@ -14,6 +14,7 @@ from monai.data import MetaTensor
 
 from lungseg3d.core import BundleError, Volume
 from lungseg3d.inference import SegmentLungsd, open_bundle, shipped_bundle
+from lungseg3d.io import pin_weights
 from lungseg3d.networks import LightUNet3d
 from lungseg3d.tensors import to_meta_tensor
 
@@ -33,6 +34,7 @@ def bundle(tmp_path: Path) -> Path:
     (root / "configs" / "metadata.json").write_text('{"name": "tiny", "version": "1.2.3"}', encoding="utf-8")
     torch.manual_seed(0)
     torch.save(LightUNet3d(out_channels=3, channels=CHANNELS).state_dict(), root / "models" / "model.pt")
+    pin_weights(root)
     return root
 
 
@@ -102,6 +104,7 @@ def test_an_unknown_shipped_bundle_is_an_error():
 
 def test_weights_of_another_network_are_refused_with_the_keys_that_differ(bundle):
     torch.save(LightUNet3d(out_channels=2, channels=CHANNELS).state_dict(), bundle / "models" / "model.pt")
+    pin_weights(bundle)
     with pytest.raises(BundleError, match="E_BAD_CHECKPOINT") as caught:
         open_bundle(bundle)
     text = str(caught.value)
@@ -114,6 +117,7 @@ def test_missing_and_surplus_weights_are_named(bundle):
     state = LightUNet3d(out_channels=3, channels=CHANNELS).state_dict()
     state["extra"] = state.pop("head.bias")
     torch.save(state, bundle / "models" / "model.pt")
+    pin_weights(bundle)
     with pytest.raises(BundleError, match="E_BAD_CHECKPOINT") as caught:
         open_bundle(bundle)
     assert "head.bias: (24,) expected, None found" in str(caught.value)
@@ -134,7 +138,8 @@ class Evil:
 def test_a_pickle_that_is_no_weights_is_refused_and_not_run(bundle, tmp_path):
     for save in (torch.save, lambda value, path: Path(path).write_bytes(pickle.dumps(value))):
         save(Evil(tmp_path / "owned"), bundle / "models" / "model.pt")
-        with pytest.raises(BundleError, match="E_BAD_CHECKPOINT"):
+        pin_weights(bundle)
+        with pytest.raises(BundleError, match="E_UNSAFE_CHECKPOINT"):
             open_bundle(bundle)
         assert not (tmp_path / "owned").exists()
 
@@ -142,12 +147,14 @@ def test_a_pickle_that_is_no_weights_is_refused_and_not_run(bundle, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no weights at all", b"\x80\x02]q\x00."])
 def test_a_file_that_is_no_weights_is_refused(bundle, content):
     (bundle / "models" / "model.pt").write_bytes(content)
+    pin_weights(bundle)
     with pytest.raises(BundleError, match="E_BAD_CHECKPOINT"):
         open_bundle(bundle)
 
 
 def test_a_training_checkpoint_is_told_from_weights(bundle):
     torch.save({"model": {"a": torch.zeros(1)}}, bundle / "models" / "model.pt")
+    pin_weights(bundle)
     state = LightUNet3d(out_channels=3, channels=CHANNELS).state_dict()
     with pytest.raises(BundleError, match=f"in {len(state) + 1} places"):
         open_bundle(bundle)
@@ -156,5 +163,6 @@ def test_a_training_checkpoint_is_told_from_weights(bundle):
 @pytest.mark.parametrize("saved", [[1, 2, 3], {"model": {"a": torch.zeros(1)}}, {"epoch": 3}, torch.zeros(3)])
 def test_weights_that_are_no_plain_state_dict_are_refused(bundle, saved):
     torch.save(saved, bundle / "models" / "model.pt")
+    pin_weights(bundle)
     with pytest.raises(BundleError, match="E_BAD_CHECKPOINT"):
         open_bundle(bundle)

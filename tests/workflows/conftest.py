@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from lungseg3d.core import Volume
+from lungseg3d.io import pin_weights
 from tests.small_data import BUNDLES, small_crops
 
 SPACING_MM = (3.0, 3.0, 4.0)
@@ -86,6 +87,7 @@ def make_bundle() -> Callable[..., Path]:
         config.update(overrides)
         (root / "configs" / "inference.json").write_text(json.dumps(config), encoding="utf-8")
         torch.save(threshold_network(lines).state_dict(), root / "models" / "model.pt")
+        pin_weights(root)
         return root
 
     return make
