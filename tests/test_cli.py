@@ -278,7 +278,17 @@ def test_train_passes_overlays_and_overrides_on_and_ends_with_its_code(monkeypat
     assert done.exit_code == 5
     settings = {"trainer::max_epochs": "10", "loss::weight": "[0.2, 1]=x"}
     assert asked == [
-        (tmp_path, {"network": "se_unet", "training": None, "fold": 0, "overrides": settings, "out": None}),
+        (
+            tmp_path,
+            {
+                "network": "se_unet",
+                "training": None,
+                "fold": 0,
+                "overrides": settings,
+                "out": None,
+                "trust": False,
+            },
+        ),
     ]
     assert run("train", tmp_path, "--set", "epochs").exit_code == 2
 
