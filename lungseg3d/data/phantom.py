@@ -7,6 +7,7 @@ Knows no file format; research and testing only.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,9 +16,10 @@ import numpy as np
 from lungseg3d.core import Grid, Lung, Volume
 from lungseg3d.core.labels import LEFT_LUNG, NODULE, RIGHT_LUNG
 from lungseg3d.data.phantom_anatomy import Anatomy
+from lungseg3d.data.phantom_habitus import Habitus
 from lungseg3d.data.phantom_nodules import NoduleSpec, make_nodule_specs, nodule_box, nodule_hu
 from lungseg3d.data.phantom_placement import PlacedNodule, lung_occupancy, place_nodules
-from lungseg3d.data.phantom_scanner import HIGHEST_HU, LOWEST_HU, blur, kernel_named, make_noise, noise_strength
+from lungseg3d.data.phantom_scanner import kernel_named, scan
 from lungseg3d.data.phantom_scene import Scene
 from lungseg3d.data.phantom_shapes import Places
 
@@ -122,18 +124,14 @@ def make_phantom(spec: PhantomSpec = PhantomSpec()) -> Phantom:
         count = spec.nodule_count if anatomy.aerated else 0
         wanted = make_nodule_specs(count, np.random.default_rng((spec.seed, 42)))
     placed = place_nodules(anatomy, scene.vessels, wanted, grid, spec.scale, spec.seed)
-    hu = np.empty(spec.shape, dtype=np.float32)
-    labels = np.zeros(spec.shape, dtype=np.uint8)
-    thickness = max(4, _SLAB_VOXELS // (spec.shape[0] * spec.shape[1]))
-    whole = Places.of_grid(grid, spec.scale)
-    for start in range(0, spec.shape[2], thickness):
-        slab = slice(start, start + thickness)
-        places = Places(whole.x, whole.y, whole.z[:, :, slab], whole.spacing_mm)
-        hu[:, :, slab], right, left = scene.draw(places)
-        labels[:, :, slab][right] = RIGHT_LUNG.value
-        labels[:, :, slab][left] = LEFT_LUNG.value
-    nodule_map = _draw_nodules(hu, labels, placed, anatomy, grid, spec.scale)
-    ct = _scan(hu, spec, whole)
+    hu, labels = draw_thorax(scene, grid, spec.scale)
+
+    def lung_in(part: Grid) -> np.ndarray:
+        return lung_occupancy(anatomy, Places.of_grid(part, spec.scale))
+
+    nodule_map = draw_nodules(hu, labels, placed, grid, lung_in, anatomy.habitus)
+    rng = np.random.default_rng((spec.seed, 50))
+    ct = scan(hu, Places.of_grid(grid, spec.scale), spec.spacing_mm, kernel_named(spec.kernel), spec.noise_hu, rng)
     nodules = tuple(
         PhantomNodule(n.spec, i, n.centre_ras_mm, n.volume_mm3, float(np.cbrt(6 * n.volume_mm3 / np.pi)), n.side)
         for i, n in enumerate(placed, start=1)
@@ -141,15 +139,38 @@ def make_phantom(spec: PhantomSpec = PhantomSpec()) -> Phantom:
     return Phantom(Volume(ct, grid.affine), Volume(labels, grid.affine), Volume(nodule_map, grid.affine), nodules)
 
 
-def _draw_nodules(
+def draw_thorax(scene: Scene, grid: Grid, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """(HU float32, label map uint8) of a person without nodules, noise and blur, slab by slab."""
+    hu = np.empty(grid.shape, dtype=np.float32)
+    labels = np.zeros(grid.shape, dtype=np.uint8)
+    thickness = max(4, _SLAB_VOXELS // (grid.shape[0] * grid.shape[1]))
+    whole = Places.of_grid(grid, scale)
+    for start in range(0, grid.shape[2], thickness):
+        slab = slice(start, start + thickness)
+        places = Places(whole.x, whole.y, whole.z[:, :, slab], whole.spacing_mm)
+        hu[:, :, slab], right, left = scene.draw(places)
+        labels[:, :, slab][right] = RIGHT_LUNG.value
+        labels[:, :, slab][left] = LEFT_LUNG.value
+    return hu, labels
+
+
+def draw_nodules(
     hu: np.ndarray,
     labels: np.ndarray,
-    placed: tuple[PlacedNodule, ...],
-    anatomy: Anatomy,
+    placed: Sequence[PlacedNodule],
     grid: Grid,
-    scale: float,
+    lung_in: Callable[[Grid], np.ndarray],
+    habitus: Habitus,
 ) -> np.ndarray:
-    """Mix the nodules into `hu` and `labels` in place; returns their map."""
+    """Mix the nodules into `hu` and `labels` in place; returns their map, numbered from 1 in the order given.
+
+    Args:
+        hu, labels: as `draw_thorax` gives them.
+        placed: nodules with a place; what lies outside the grid is not drawn.
+        grid: of the arrays.
+        lung_in: share of each voxel of a part of the grid that lies in aerated lung.
+        habitus: the person.
+    """
     nodule_map = np.zeros(grid.shape, dtype=np.uint16)
     for number, nodule in enumerate(placed, start=1):
         box = nodule_box(nodule.spec, grid, nodule.centre_ras_mm)
@@ -157,10 +178,10 @@ def _draw_nodules(
             continue
         part = grid.cropped(box)
         occupancy, own_hu = nodule_hu(nodule.spec, part, nodule.centre_ras_mm)
-        occupancy = np.minimum(occupancy, lung_occupancy(anatomy, Places.of_grid(part, scale)))
+        occupancy = np.minimum(occupancy, lung_in(part))
         block = hu[box.slices]
         # The nodule takes the place of air-filled lung: vessels in it stay, and the pleura stays in its own voxels.
-        lung_hu = np.minimum(block, anatomy.habitus.lung_hu)
+        lung_hu = np.minimum(block, habitus.lung_hu)
         np.maximum(block, np.minimum(block + occupancy * (own_hu - lung_hu), np.maximum(block, own_hu)), out=block)
         mask = fullest_voxels(occupancy)
         nodule_map[box.slices][mask] = number
@@ -180,16 +201,3 @@ def fullest_voxels(occupancy: np.ndarray) -> np.ndarray:
     mask = np.zeros(occupancy.size, dtype=bool)
     mask[np.argpartition(occupancy.ravel(), -count)[-count:]] = True
     return mask.reshape(occupancy.shape)
-
-
-def _scan(hu: np.ndarray, spec: PhantomSpec, places: Places) -> np.ndarray:
-    """Blur, noise, rounding: float32 HU (overwritten) -> int16."""
-    kernel = kernel_named(spec.kernel)
-    blur(hu, spec.spacing_mm, kernel)
-    if spec.noise_hu > 0:
-        noise = make_noise(spec.shape, spec.spacing_mm, kernel, np.random.default_rng((spec.seed, 50)))
-        noise *= noise_strength(places) * np.float32(spec.noise_hu)
-        hu += noise
-        del noise
-    np.rint(hu, out=hu)
-    return np.clip(hu, LOWEST_HU, HIGHEST_HU, out=hu).astype(np.int16)

@@ -46,6 +46,34 @@ def kernel_named(name: str) -> Kernel:
     return KERNELS[name]
 
 
+def scan(
+    hu: np.ndarray,
+    places: Places,
+    spacing_mm: tuple[float, float, float],
+    kernel: Kernel,
+    noise_hu: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Blur, noise, rounding: noise-free HU, float32 (overwritten) -> int16.
+
+    Args:
+        hu: on the scanner's grid.
+        places: its voxels in the body's own measure.
+        spacing_mm: of the grid.
+        kernel: what reconstructs.
+        noise_hu: standard deviation of the noise in the middle of the chest.
+        rng: of the noise.
+    """
+    blur(hu, spacing_mm, kernel)
+    if noise_hu > 0:
+        noise = make_noise(hu.shape, spacing_mm, kernel, rng)
+        noise *= noise_strength(places) * np.float32(noise_hu)
+        hu += noise
+        del noise
+    np.rint(hu, out=hu)
+    return np.clip(hu, LOWEST_HU, HIGHEST_HU, out=hu).astype(np.int16)
+
+
 def blur(hu: np.ndarray, spacing_mm: tuple[float, float, float], kernel: Kernel) -> np.ndarray:
     """Point spread in the plane and slice profile along z; the input is overwritten."""
     _smooth(hu, kernel.blur_mm, spacing_mm[:2])
