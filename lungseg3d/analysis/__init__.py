@@ -4,25 +4,54 @@ from lungseg3d.analysis.candidates import CandidateRule, NoduleMap, find_nodules
 from lungseg3d.analysis.diameters import axial_diameters_mm
 from lungseg3d.analysis.lung_quality import LUNG_CODES, check_lungs, compare_lungs
 from lungseg3d.analysis.lungs import segment_lungs_by_rules
+from lungseg3d.analysis.matching import Match, Matching, gate_mm, match_nodules
+from lungseg3d.analysis.nodule_changes import TimePoint, compare_nodules
 from lungseg3d.analysis.nodules import classed, kind_of, measure_lungs, measure_nodules
+from lungseg3d.analysis.registration import Chest, LungRegistration, register_lungs
+from lungseg3d.analysis.scan_differences import (
+    FOLLOW_UP_CODES,
+    LEAST_DICE,
+    compare_noise,
+    compare_scans,
+    lung_noise_hu,
+)
 from lungseg3d.analysis.size_classes import NoduleSize, fleischner, lung_rads
+from lungseg3d.analysis.volume_change import LEAST_CHANGE, doubling_time_days, volume_change, word_for
 from lungseg3d.analysis.volume_interval import volume_interval_mm3
 
 __all__ = [
+    "FOLLOW_UP_CODES",
+    "LEAST_CHANGE",
+    "LEAST_DICE",
     "LUNG_CODES",
     "CandidateRule",
+    "Chest",
+    "LungRegistration",
+    "Match",
+    "Matching",
     "NoduleMap",
     "NoduleSize",
+    "TimePoint",
     "axial_diameters_mm",
     "check_lungs",
     "classed",
     "compare_lungs",
+    "compare_nodules",
+    "compare_noise",
+    "compare_scans",
+    "doubling_time_days",
     "find_nodules",
     "fleischner",
+    "gate_mm",
     "kind_of",
+    "lung_noise_hu",
     "lung_rads",
+    "match_nodules",
     "measure_lungs",
     "measure_nodules",
+    "register_lungs",
     "segment_lungs_by_rules",
+    "volume_change",
     "volume_interval_mm3",
+    "word_for",
 ]

@@ -9,8 +9,9 @@ from lungseg3d.core.errors import (
     TrainingError,
     UsageError,
 )
+from lungseg3d.core.follow_up import Change, Estimate, FollowUp, NoduleChange
 from lungseg3d.core.local_map import LocalMap, joined_maps
-from lungseg3d.core.records import Case, CaseResult, Lung, Nodule, QualityIssue, Severity, to_json
+from lungseg3d.core.records import Case, CaseResult, Lung, Nodule, QualityIssue, Severity, case_result_of, to_json
 from lungseg3d.core.volume import Box, Grid, Volume
 
 __all__ = [
@@ -18,6 +19,9 @@ __all__ = [
     "BundleError",
     "Case",
     "CaseResult",
+    "Change",
+    "Estimate",
+    "FollowUp",
     "GeometryError",
     "Grid",
     "IntakeError",
@@ -25,12 +29,14 @@ __all__ = [
     "Lung",
     "LungSegError",
     "Nodule",
+    "NoduleChange",
     "OutputError",
     "QualityIssue",
     "Severity",
     "TrainingError",
     "UsageError",
     "Volume",
+    "case_result_of",
     "joined_maps",
     "to_json",
 ]

@@ -6,6 +6,7 @@ In: numbers and names. Out: dataclasses and their `to_json` dictionaries. Knows 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -166,6 +167,32 @@ class CaseResult:
     timings_s: dict[str, float] = field(default_factory=dict)
     peak_memory_mib: float | None = None
     files: tuple[str, ...] = ()
+
+
+def case_result_of(record: Mapping[str, Any]) -> CaseResult:
+    """The record that was written as `result.json`: the inverse of `to_json`.
+
+    Keys that this version does not know (of a later one) are left out, those of nodules too; what an earlier version
+    did not write has its default.
+
+    Raises:
+        TypeError, KeyError, ValueError: it is no record of a case.
+    """
+    known = _known(CaseResult, record)
+    known["nodules"] = tuple(Nodule(**_known(Nodule, _with_tuples(row))) for row in record.get("nodules", ()))
+    known["lungs"] = tuple(Lung(**_known(Lung, row)) for row in record.get("lungs", ()))
+    known["issues"] = tuple(QualityIssue(**_known(QualityIssue, row)) for row in record.get("issues", ()))
+    known["files"] = tuple(record.get("files", ()))
+    return CaseResult(**known)
+
+
+def _known(kind: type, row: Mapping[str, Any]) -> dict[str, Any]:
+    names = {f.name for f in dataclasses.fields(kind)}
+    return {name: value for name, value in row.items() if name in names}
+
+
+def _with_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
 
 
 def to_json(value: Any) -> Any:

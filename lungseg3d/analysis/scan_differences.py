@@ -1,0 +1,99 @@
+"""What differs between two scans so that nodules differ without growing: slices, pixels, kernel, tube voltage, noise.
+
+In: the `source` and `grid` of two records, and the noise of both CTs. Out: `QualityIssue`s. Reads no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from lungseg3d.analysis.morphology import eroded
+from lungseg3d.core import CaseResult, QualityIssue, Volume
+
+FOLLOW_UP_CODES: Mapping[str, str] = MappingProxyType(
+    {
+        "W_OTHER_SLICES": "Slices of both CTs differ in thickness or distance by more than a fifth.",
+        "W_OTHER_PIXELS": "Pixels of both CTs differ in size by more than a third.",
+        "W_OTHER_KERNEL": "The CTs were reconstructed with different kernels.",
+        "W_OTHER_VOLTAGE": "The CTs were taken at different tube voltages.",
+        "W_OTHER_NOISE": "One CT is at least 1.5 times as noisy in the lungs: another dose or kernel.",
+        "W_UNKNOWN_SCAN": "Kernel or slice thickness of a CT is not known, so it cannot be compared.",
+        "W_OTHER_PROGRAM": "The CTs were segmented with different weights or options.",
+        "W_POOR_REGISTRATION": "The lungs of both CTs could not be brought together well.",
+        "W_MASKS_ALONE": "Without both CTs, lungs were registered by their masks alone.",
+        "W_NO_DAYS": "The time between the CTs is not known, so there are no doubling times.",
+        "W_CURRENT_FIRST": "The current CT was taken before the prior one, or on the same day.",
+        "W_SAME_SERIES": "Prior and current are one and the same series.",
+    }
+)
+"""Every code that a follow-up may add, and what it means."""
+
+LEAST_DICE = 0.9
+_WAY_OUT = "Compare CTs of one protocol where there are some; a change of volume may come from this alone."
+
+
+def compare_scans(prior: CaseResult, current: CaseResult) -> list[QualityIssue]:
+    """What the records of two CTs say differs between them."""
+    issues = []
+    sources = prior.source, current.source
+    slices = [_thickness_mm(result) for result in (prior, current)]
+    if max(slices) > 1.2 * min(slices):
+        issues.append(_issue("W_OTHER_SLICES", f"slices of {slices[0]:.2f} mm before, {slices[1]:.2f} mm now."))
+    pixels = [min(result.grid["spacing_mm"][:2]) for result in (prior, current)]
+    if max(pixels) > 4 / 3 * min(pixels):
+        issues.append(_issue("W_OTHER_PIXELS", f"pixels of {pixels[0]:.2f} mm before, {pixels[1]:.2f} mm now."))
+    kernels = [str(source.get("kernel") or "") for source in sources]
+    if all(kernels) and kernels[0] != kernels[1]:
+        issues.append(_issue("W_OTHER_KERNEL", f"kernel {kernels[0]} before, {kernels[1]} now."))
+    voltages = [source.get("kvp") for source in sources]
+    if all(voltages) and voltages[0] != voltages[1]:
+        issues.append(_issue("W_OTHER_VOLTAGE", f"{voltages[0]:g} kV before, {voltages[1]:g} kV now."))
+    if not all(kernels) or not all(source.get("slice_thickness_mm") for source in sources):
+        issues.append(QualityIssue("W_UNKNOWN_SCAN", "kernel or slice thickness is not stated by both CTs."))
+    series = [source.get("series_sha256") for source in sources]
+    if all(series) and series[0] == series[1]:
+        issues.append(QualityIssue("W_SAME_SERIES", "both are one series.", "Give another CT as CURRENT."))
+    if _how(prior) != _how(current):
+        text = "the CTs were segmented with different weights or options."
+        issues.append(QualityIssue("W_OTHER_PROGRAM", text, "Segment both in the same way."))
+    return issues
+
+
+def compare_noise(noise_hu: tuple[float, float]) -> list[QualityIssue]:
+    """A flag where one CT is at least 1.5 times as noisy, by `lung_noise_hu` of the prior and the current one."""
+    if min(noise_hu) <= 0 or max(noise_hu) < 1.5 * min(noise_hu):
+        return []
+    text = f"noise of {noise_hu[0]:.0f} HU in the lungs before, {noise_hu[1]:.0f} HU now: another dose or kernel."
+    return [_issue("W_OTHER_NOISE", text)]
+
+
+def lung_noise_hu(ct: Volume, labels: Volume) -> float:
+    """Standard deviation of the noise in the lungs' middle, from differences of neighbours in a row: vessels are few.
+
+    The median of absolute differences of voxels two apart, over 0.6745 sqrt(2). Returns 0 without lungs.
+    """
+    thin = (slice(None), slice(None), slice(None, None, max(1, ct.shape[2] // 40)))
+    lung = labels.array[thin] > 0
+    inside = np.stack([eroded(lung[:, :, i : i + 1], 5.0, ct.spacing_mm) for i in range(lung.shape[2])], axis=2)[..., 0]
+    both = inside[2:] & inside[:-2]
+    hu = ct.array[thin].astype(np.float32)
+    differences = np.abs(hu[2:] - hu[:-2])[both]
+    return float(np.median(differences) / (0.6745 * np.sqrt(2))) if differences.size else 0.0
+
+
+def _thickness_mm(result: CaseResult) -> float:
+    """Of a slice: as stated, or the distance of slices where that is larger or nothing is stated."""
+    return max(float(result.source.get("slice_thickness_mm") or 0), float(max(result.grid["spacing_mm"])))
+
+
+def _how(result: CaseResult) -> Any:
+    bundles = result.provenance.get("bundles", {})
+    return {role: facts.get("weights_sha256") for role, facts in bundles.items()}
+
+
+def _issue(code: str, text: str) -> QualityIssue:
+    return QualityIssue(code, text, _WAY_OUT)
