@@ -28,6 +28,7 @@ from lungseg3d.io.reader import inspect, open_ct, read_labels, read_volume
 from lungseg3d.io.reading import Inspection, Reading, ReadOptions, SeriesInfo
 from lungseg3d.io.rtstruct import Structure, StructureSet, read_structures
 from lungseg3d.io.rtstruct_masks import StructureMask, check_reference, draw_structures
+from lungseg3d.io.study_dates import days_between
 from lungseg3d.io.tars import unpack_tar
 from lungseg3d.io.weight_files import pin_weights, pinned_weights, read_pins, read_weights
 from lungseg3d.io.writers import MAP_STEPS, write_labels, write_map, write_volume
@@ -49,6 +50,7 @@ __all__ = [
     "check_reference",
     "check_writable",
     "copy_file",
+    "days_between",
     "download",
     "draw_structures",
     "find_series",

@@ -34,6 +34,7 @@ class SeriesSpec:
         kvp: tube voltage in kV.
         thickness_mm: SliceThickness; None = the distance of the slices.
         patient_position: PatientPosition.
+        study_date: of study, series and acquisition, YYYYMMDD.
     """
 
     seed: str = "phantom"
@@ -43,6 +44,7 @@ class SeriesSpec:
     kvp: float = 120.0
     thickness_mm: float | None = None
     patient_position: str = "HFS"
+    study_date: str = "20000101"
 
 
 def write_dicom_series(
@@ -94,7 +96,7 @@ def _common(affine: np.ndarray, directions: np.ndarray, array: np.ndarray, spec:
     d.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     d.SOPClassUID = CTImageStorage
     for keyword in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):
-        setattr(d, keyword, "20000101")
+        setattr(d, keyword, spec.study_date)
     for keyword in ("StudyTime", "SeriesTime", "AcquisitionTime", "ContentTime"):
         setattr(d, keyword, "120000")
     for keyword in ("AccessionNumber", "ReferringPhysicianName", "PatientBirthDate", "PatientSex", "StudyID"):

@@ -79,20 +79,21 @@ def result_json(result: CaseResult) -> str:
     Raises:
         TypeError: the record holds something that has no JSON form.
     """
-    record = {"schema_version": SCHEMA_VERSION, **_finite(to_json(result))}
+    record = {"schema_version": SCHEMA_VERSION, **finite(to_json(result))}
     for key in ("source", "grid", "provenance"):
         record[key] = _sorted(record[key])
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _row(nodule: Nodule) -> list[str]:
-    cells = [_cell(getattr(nodule, name), digits) for name, digits in _COLUMNS]
+    cells = [cell(getattr(nodule, name), digits) for name, digits in _COLUMNS]
     points = (getattr(nodule, f"{point}_mm" if unit else point) for point, unit in _POINTS)
-    places = [_cell(value, ".2f") for point in points for value in point]
-    return cells + places + [_cell(getattr(nodule, name), digits) for name, digits in _LATER]
+    places = [cell(value, ".2f") for point in points for value in point]
+    return cells + places + [cell(getattr(nodule, name), digits) for name, digits in _LATER]
 
 
-def _cell(value: Any, digits: str) -> str:
+def cell(value: Any, digits: str) -> str:
+    """A number with fixed digits, or a word; empty where it is None or not finite."""
     is_number = digits.endswith("f")
     if value is None or (is_number and not math.isfinite(value)):
         return ""
@@ -100,11 +101,12 @@ def _cell(value: Any, digits: str) -> str:
     return format(round(float(value), int(digits[1])) + 0.0, digits) if is_number else format(value, digits)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same JSON value with None for every number that is not finite."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -1,0 +1,101 @@
+"""What `follow-up` starts from: for each time point a record, its masks and, where it can be read, the CT.
+
+In: a folder of results, or a CT that was segmented into one. Out: an `Examination`. Runs no network.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scipy import ndimage
+
+from lungseg3d.analysis import volume_interval_mm3
+from lungseg3d.core import CaseResult, GeometryError, IntakeError, Nodule, Volume, case_result_of
+from lungseg3d.io import ReadOptions, open_ct, read_labels
+
+_MASKS = ("labels.nii.gz", "nodules.nii.gz")
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """One time point.
+
+    Attributes:
+        result: its record; every nodule with the interval of its volume.
+        labels, nodules: masks on the CT's grid.
+        ct: None where it was not given.
+        files: of the CT.
+    """
+
+    result: CaseResult
+    labels: Volume
+    nodules: Volume
+    ct: Volume | None = None
+    files: tuple[Path, ...] = ()
+
+
+def is_result(path: Path) -> bool:
+    """Whether a path is the folder of one case that was segmented."""
+    return (path / "result.json").is_file()
+
+
+def examine(folder: Path, ct: Path | None, options: ReadOptions) -> Examination:
+    """Read a case that was segmented, and its CT.
+
+    Args:
+        folder: with `result.json`, `labels.nii.gz` and `nodules.nii.gz`.
+        ct: the CT that was segmented; None = it is not at hand.
+        options: how to read it.
+
+    Raises:
+        IntakeError: E_NOT_A_RESULT, or as `open_ct`.
+        GeometryError: E_GRID_MISMATCH when the CT is another one.
+    """
+    result = _record(folder)
+    labels, nodules = (read_labels(folder / name) for name in _MASKS)
+    found = tuple(_with_interval(nodule, nodules) for nodule in result.nodules)
+    result = replace(result, nodules=found)
+    if ct is None:
+        return Examination(result, labels, nodules)
+    reading = open_ct(ct, options)
+    if not reading.volume.grid.matches(labels.grid):
+        raise GeometryError(
+            "E_GRID_MISMATCH",
+            f"{folder.name} was not made from {Path(ct).name}: its grid {labels.shape} is not the CT's "
+            f"{reading.volume.shape}, or lies elsewhere.",
+            "Give the CT that was segmented.",
+        )
+    return Examination(result, labels, nodules, reading.volume, reading.files)
+
+
+def _record(folder: Path) -> CaseResult:
+    try:
+        result = case_result_of(json.loads((folder / "result.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise IntakeError(
+            "E_NOT_A_RESULT", f"{folder.name}: no readable result.json ({error}).", "Give a folder that segment wrote."
+        ) from error
+    if result.status != "done":
+        reasons = "; ".join(f"{i.code}: {i.message}" for i in result.issues if i.code.startswith("E_"))
+        what = f"the case was {result.status} ({reasons})." if reasons else f"the case was {result.status}."
+        raise IntakeError("E_NOT_A_RESULT", f"{folder.name}: {what}", "Segment the CT again.")
+    absent = [name for name in _MASKS if not (folder / name).is_file()]
+    if absent:
+        what = f"{folder.name}: {' and '.join(absent)} missing."
+        raise IntakeError("E_NOT_A_RESULT", what, "Segment it with nifti among the formats.")
+    return result
+
+
+def _with_interval(nodule: Nodule, nodules: Volume) -> Nodule:
+    """The nodule with the interval of its volume, which records of earlier versions lack."""
+    if nodule.volume_low_mm3 is not None and nodule.volume_high_mm3 is not None:
+        return nodule
+    mask = nodules.array == nodule.id
+    if not mask.any():
+        text = f"nodule {nodule.id} of the record has no voxels in nodules.nii.gz."
+        raise IntakeError("E_NOT_A_RESULT", text, "Segment the CT again.")
+    (place,) = ndimage.find_objects(mask.astype("u1"))
+    low, high = volume_interval_mm3(mask[place], nodules.spacing_mm, nodules.voxel_volume_mm3)
+    return replace(nodule, volume_low_mm3=low, volume_high_mm3=high)
