@@ -175,7 +175,7 @@ def _scanned(
     measured.sort(key=lambda nodule: -nodule.volume_mm3)
     hu, labels = _sampled(person, grid, motion)
     nodule_map = draw_nodules(
-        hu, labels, measured, grid, lambda part: _lung_in(person.anatomy, part, motion), person.anatomy.habitus
+        hu, labels, measured, grid, lambda part: lung_share(person.anatomy, part, motion), person.anatomy.habitus
     )
     rng = np.random.default_rng(seed)
     ct = scan(hu, Places.of_grid(grid), spec.spacing_mm, kernel_named(spec.kernel), spec.noise_hu, rng)
@@ -213,7 +213,7 @@ def _sampled(person: Person, grid: Grid, motion: Motion) -> tuple[np.ndarray, np
     return hu, labels
 
 
-def _lung_in(anatomy: Anatomy, part: Grid, motion: Motion) -> np.ndarray:
+def lung_share(anatomy: Anatomy, part: Grid, motion: Motion) -> np.ndarray:
     """Share of each voxel of a grid that lies in the moved lungs, float32."""
     voxels = np.stack(np.meshgrid(*[np.arange(n) for n in part.shape], indexing="ij"), axis=-1)
     points = motion.to_prior(part.to_world(voxels)).reshape(-1, 3)
@@ -233,10 +233,10 @@ def _true_volume_mm3(anatomy: Anatomy, nodule: PlacedNodule, motion: Motion) -> 
     if box is None:
         return whole
     part = grid.cropped(box)
-    if nodule.spec.attachment != "pleura" and _lung_in(anatomy, _corners(part), motion).min() > 0.99:
+    if nodule.spec.attachment != "pleura" and lung_share(anatomy, _corners(part), motion).min() > 0.99:
         return whole
     occupancy = nodule_occupancy(nodule.spec, part, nodule.centre_ras_mm)
-    return whole * float((occupancy * _lung_in(anatomy, part, motion)).sum() / occupancy.sum(dtype=np.float64))
+    return whole * float((occupancy * lung_share(anatomy, part, motion)).sum() / occupancy.sum(dtype=np.float64))
 
 
 def _corners(part: Grid) -> Grid:
