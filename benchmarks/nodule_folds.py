@@ -3,7 +3,7 @@
 Every crop of `nodules_lidc` is segmented by `lungseg3d segment --roi full` with the weights of the fold that held it
 out, and its mask compared with the reader's. Prints mean 3D Dice with its 95 % bootstrap interval, by size and texture.
 
-    python benchmarks/nodule_folds.py --weights 'runs/fold-{fold}/model.pt' \\
+    python -m benchmarks.nodule_folds --weights 'runs/fold-{fold}/model.pt' \\
         --outlines 'runs/outline-{fold}/model.pt' --data ../shared/data/nodules_lidc
 """
 
@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.fold_bundle import bundle_of_fold
 from lungseg3d.data import load_datalist
-from lungseg3d.inference import shipped_bundle
 from lungseg3d.io import read_labels
 from lungseg3d.metrics import bootstrap_mean, dice
 from lungseg3d.workflows.evaluate_nodules import TEXTURES
@@ -29,12 +28,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def segment_fold(fold: int, asked: argparse.Namespace, data: Path, scratch: Path) -> dict[str, float]:
     """Dice of each held-out nodule of one fold, by case id."""
-    bundle = scratch / f"bundle-{fold}"
-    shutil.copytree(shipped_bundle("lung_nodule_ct_segmentation"), bundle, ignore=shutil.ignore_patterns("*.pt"))
-    (bundle / "models").mkdir(exist_ok=True)
-    shutil.copy(asked.weights.format(fold=fold), bundle / "models" / "model.pt")
-    if asked.outlines:
-        shutil.copy(asked.outlines.format(fold=fold), bundle / "models" / "outline.pt")
+    bundle = bundle_of_fold(fold, asked.weights, asked.outlines, scratch / f"bundle-{fold}")
     cases = load_datalist("nodules_lidc", data, fold=fold, held_out=True)
     options = SegmentOptions(roi="full", nodule_bundle=bundle)
     results = segment_cases([case["image"] for case in cases], scratch / f"fold-{fold}", options)

@@ -6,14 +6,14 @@ the fold that held it out. `lungseg3d evaluate` then counts: a nodule is found w
 by an IoU of 0.1. All else counts as false, although both CTs are of sick lungs and nobody read them for nodules: what
 the same weights mark in the CTs as they were is counted beside it.
 
-    python -m benchmarks.semi_synthetic --weights 'runs/fold-{fold}/model.pt' --data ../shared/data
+    python -m benchmarks.semi_synthetic --weights 'runs/fold-{fold}/model.pt' \\
+        --outlines 'runs/outline-{fold}/model.pt' --data ../shared/data
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from benchmarks.fold_bundle import bundle_of_fold
 from lungseg3d.analysis import segment_lungs_by_rules
 from lungseg3d.core import Volume
 from lungseg3d.data import Donor, free_places, implant, load_datalist
-from lungseg3d.inference import shipped_bundle
 from lungseg3d.io import open_ct, read_labels, read_volume, write_labels, write_volume
 from lungseg3d.workflows.evaluate import EvaluateOptions, evaluate
 from lungseg3d.workflows.segment import SegmentOptions, segment_cases
@@ -57,22 +57,11 @@ def make_scans(fold: int, data: Path, folder: Path, seed: int) -> list[dict[str,
     return cases
 
 
-def bundle_of(weights: Path | None, peak: float | None, folder: Path) -> Path:
-    """The shipped nodule bundle with other weights and another least peak."""
-    shutil.copytree(shipped_bundle("lung_nodule_ct_segmentation"), folder)
-    if weights is not None:
-        shutil.copy(weights, folder / "models" / "model.pt")
-    config = json.loads((folder / "configs" / "inference.json").read_text(encoding="utf-8"))
-    if peak is not None:
-        config["postprocessing"]["transforms"][-1]["peak"] = peak
-    (folder / "configs" / "inference.json").write_text(json.dumps(config), encoding="utf-8")
-    return folder
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", help="path with {fold} in it; without, the shipped weights, which saw all nodules")
+    parser.add_argument("--outlines", help="path with {fold} in it, of the network that outlines")
     parser.add_argument("--bundle", help="path with {fold} in it of a trained bundle, instead of --weights")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--folds", type=int, nargs="*", default=list(range(5)))
@@ -89,8 +78,8 @@ def main() -> None:
             if asked.bundle:
                 bundle = Path(asked.bundle.format(fold=fold))
             else:
-                weights = Path(asked.weights.format(fold=fold)) if asked.weights else None
-                bundle = bundle_of(weights, asked.peak, Path(scratch) / f"bundle-{fold}")
+                copy = Path(scratch) / f"bundle-{fold}"
+                bundle = bundle_of_fold(fold, asked.weights, asked.outlines, copy, peak=asked.peak)
             options = SegmentOptions(nodule_bundle=bundle, overwrite=True)
             found = make_scans(fold, asked.data, scans, asked.seed)
             segment_cases([scans / case["files"]["image"] for case in found], folder / "results", options)

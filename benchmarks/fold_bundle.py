@@ -1,0 +1,40 @@
+"""The shipped nodule bundle with the weights of one fold.
+
+In: weights, and where the copy goes. Out: a bundle's folder.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from lungseg3d.inference import shipped_bundle
+
+
+def bundle_of_fold(
+    fold: int, weights: str | None, outlines: str | None, folder: Path, *, peak: float | None = None
+) -> Path:
+    """A copy of the shipped nodule bundle in `folder`, with other weights.
+
+    Args:
+        fold: takes the place of `{fold}` in both paths.
+        weights: of the network that finds; None keeps the shipped ones.
+        outlines: of the network that outlines; None leaves it out, unless the shipped weights are kept too.
+        folder: new folder.
+        peak: least probability that a nodule must reach; None for the bundle's own.
+    """
+    shutil.copytree(shipped_bundle("lung_nodule_ct_segmentation"), folder)
+    models = folder / "models"
+    if weights:
+        shutil.copy(weights.format(fold=fold), models / "model.pt")
+        # The shipped outlines have seen every nodule.
+        (models / "outline.pt").unlink(missing_ok=True)
+    if outlines:
+        shutil.copy(outlines.format(fold=fold), models / "outline.pt")
+    if peak is not None:
+        path = folder / "configs" / "inference.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["postprocessing"]["transforms"][-1]["peak"] = peak
+        path.write_text(json.dumps(config), encoding="utf-8")
+    return folder
