@@ -9,7 +9,7 @@ import json
 import shutil
 from pathlib import Path
 
-from lungseg3d.inference import shipped_bundle
+from lungseg3d.io import pin_weights, shipped_bundle
 
 
 def bundle_of_fold(
@@ -32,6 +32,7 @@ def bundle_of_fold(
         (models / "outline.pt").unlink(missing_ok=True)
     if outlines:
         shutil.copy(outlines.format(fold=fold), models / "outline.pt")
+    pin_weights(folder)
     if peak is not None:
         path = folder / "configs" / "inference.json"
         config = json.loads(path.read_text(encoding="utf-8"))
