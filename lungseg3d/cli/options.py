@@ -62,6 +62,10 @@ TrustBundle = Annotated[
     bool,
     typer.Option("--trust-bundle", help="Let a bundle of somebody else run code; without, it is checked and refused."),
 ]
+Formats = Annotated[
+    str,
+    typer.Option("--format", metavar="LIST", help="nifti, seg (DICOM SEG), sr (DICOM SR, with seg); several: seg,sr."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")]
 
 

@@ -16,6 +16,7 @@ from lungseg3d.cli.compare import compare
 from lungseg3d.cli.demo import demo
 from lungseg3d.cli.evaluate import evaluate
 from lungseg3d.cli.explain import explain
+from lungseg3d.cli.export import export
 from lungseg3d.cli.follow_up import follow_up
 from lungseg3d.cli.froc import froc
 from lungseg3d.cli.outcome import DEBUG, EXIT_CODES, with_debug_first
@@ -58,6 +59,7 @@ app.command(epilog=EXIT_CODES)(explain)
 app.command(epilog=EXIT_CODES)(check)
 app.command(name="follow-up", epilog=EXIT_CODES)(follow_up)
 app.command()(convert)
+app.command()(export)
 app.command()(demo)
 app.add_typer(prepare_app, name="prepare")
 app.command(epilog=EXIT_CODES)(train)

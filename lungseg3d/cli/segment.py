@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lungseg3d.cli.console import progress, say_table
-from lungseg3d.cli.options import InputPaths, Overwrite, TrustBundle, with_reading_options
+from lungseg3d.cli.options import Formats, InputPaths, Overwrite, TrustBundle, with_reading_options
 from lungseg3d.cli.outcome import outcome_of, reporting_errors
 from lungseg3d.cli.results import results_table
 
@@ -73,14 +73,17 @@ def segment(
         typer.Option("--settings", exists=True, dir_okay=False, metavar="FILE", help="Of evaluate --operating-point."),
     ] = None,
     trust_bundle: TrustBundle = False,
+    format: Formats = "nifti",
     overwrite: Overwrite = False,
     *,
     reading: ReadOptions,
 ) -> int:
     """Segment and measure lungs and nodules; several INPUTs load the models once.
 
-    Each case gets DIR/<case_id>/ with labels.nii.gz, nodules.nii.gz, nodules.csv, result.json and report.html.
+    Each case gets DIR/<case_id>/ with labels.nii.gz, nodules.nii.gz, nodules.csv, result.json and report.html; with seg
+    and sr also segmentation.dcm and measurements.dcm, which bear the patient of the DICOM series.
     """
+    from lungseg3d.workflows.dicom_objects import formats_of
     from lungseg3d.workflows.segment import SegmentOptions, segment_cases
     from lungseg3d.workflows.settings import Settings, read_settings
 
@@ -97,6 +100,7 @@ def segment(
         explain=explain,
         settings=read_settings(settings) if settings else Settings(),
         read=reading,
+        formats=formats_of(format),
     )
     with progress() as on_progress:
         results = segment_cases(inputs, out, options, on_progress)

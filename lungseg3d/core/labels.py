@@ -30,6 +30,8 @@ class Label:
         colour: sRGB, each 0-255.
         code: SNOMED CT term of the structure.
         laterality: SNOMED CT qualifier of the side, or None.
+        category: what kind of thing it is (DICOM CID 7150, segmentation property categories).
+        region: SNOMED CT term of the body part that it lies in; None where `code` says so itself.
     """
 
     value: int
@@ -38,6 +40,8 @@ class Label:
     colour: tuple[int, int, int]
     code: Code
     laterality: Code | None = None
+    category: Code = Code("SCT", "91723000", "Anatomical Structure")
+    region: Code | None = None
 
     @property
     def hex_colour(self) -> str:
@@ -50,7 +54,15 @@ _LUNG = Code("SCT", "39607008", "Lung")
 
 RIGHT_LUNG = Label(1, "right_lung", "Right lung", (86, 180, 233), _LUNG, Code("SCT", "24028007", "Right"))
 LEFT_LUNG = Label(2, "left_lung", "Left lung", (0, 158, 115), _LUNG, Code("SCT", "7771000", "Left"))
-NODULE = Label(3, "nodule", "Nodule", (230, 75, 0), Code("SCT", "27925004", "Nodule"))
+NODULE = Label(
+    3,
+    "nodule",
+    "Nodule",
+    (230, 75, 0),
+    Code("SCT", "27925004", "Nodule"),
+    category=Code("SCT", "49755003", "Morphologically Abnormal Structure"),
+    region=_LUNG,
+)
 
 LABELS: tuple[Label, ...] = (RIGHT_LUNG, LEFT_LUNG, NODULE)
 LUNGS: tuple[Label, ...] = (RIGHT_LUNG, LEFT_LUNG)

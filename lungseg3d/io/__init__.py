@@ -8,6 +8,9 @@ from lungseg3d.io.bundle_folders import shipped_bundle
 from lungseg3d.io.bundle_scan import check_bundle, is_trusting, trusting_bundles
 from lungseg3d.io.cases import list_cases, list_studies
 from lungseg3d.io.codes import CODES
+from lungseg3d.io.dicom_reference import SourceSeries, find_source_series
+from lungseg3d.io.dicom_seg import Algorithm, Masks, list_segments, make_dicom_seg
+from lungseg3d.io.dicom_sr import Measured, make_dicom_sr
 from lungseg3d.io.dicom_writer import SeriesSpec, write_dicom_series
 from lungseg3d.io.digests import sha256_of
 from lungseg3d.io.downloads import download
@@ -36,12 +39,16 @@ from lungseg3d.io.writers import MAP_STEPS, write_labels, write_map, write_volum
 __all__ = [
     "CODES",
     "MAP_STEPS",
+    "Algorithm",
     "Inspection",
+    "Masks",
+    "Measured",
     "ReadOptions",
     "Reading",
     "SeriesFiles",
     "SeriesInfo",
     "SeriesSpec",
+    "SourceSeries",
     "Structure",
     "StructureMask",
     "StructureSet",
@@ -54,13 +61,17 @@ __all__ = [
     "download",
     "draw_structures",
     "find_series",
+    "find_source_series",
     "growing",
     "inspect",
     "instance_uids",
     "is_trusting",
     "link_to",
     "list_cases",
+    "list_segments",
     "list_studies",
+    "make_dicom_seg",
+    "make_dicom_sr",
     "make_folder",
     "open_ct",
     "open_to_append",

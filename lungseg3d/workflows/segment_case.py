@@ -29,9 +29,10 @@ from lungseg3d.analysis import (
 from lungseg3d.core import CaseResult, IntakeError, LungSegError, OutputError, QualityIssue, Volume
 from lungseg3d.core.labels import NODULE
 from lungseg3d.inference import SegmentLungsd
-from lungseg3d.io import open_ct, placing_together, remove_unfinished, write_labels, write_text
+from lungseg3d.io import find_source_series, open_ct, placing_together, remove_unfinished, write_labels, write_text
 from lungseg3d.report import NoduleMaps, nodules_csv, render_html, render_refusal, result_json
 from lungseg3d.tensors import orthogonalise, resample, to_meta_tensor, to_volume
+from lungseg3d.workflows.dicom_objects import MASK_NAMES, NIFTI_NAMES, needs_dicom, with_objects, write_objects
 from lungseg3d.workflows.segment_extras import (
     EXTRA_FILES,
     Extras,
@@ -58,6 +59,7 @@ _STEPS = {
     "explain": 0.75,
     "measure": 0.78,
     "check": 0.82,
+    "objects": 0.84,
     "report": 0.85,
     "write": 0.95,
 }
@@ -110,6 +112,8 @@ def _done(
 ) -> CaseResult:
     with watch.step("read"):
         reading = open_ct(source, options.read)
+        # Before the networks: what cannot be written as asked is refused at once.
+        series = find_source_series(source, options.read) if needs_dicom(options.formats) else None
     ct = reading.volume
     found = _run_networks(ct, models, watch, options)
     with watch.step("measure"):
@@ -122,8 +126,8 @@ def _done(
         lungs = measure_lungs(found.labels) if in_lungs is not None else ()
     with watch.step("check"):
         lung_issues = _lung_issues(ct, found.labels, options)
+    nifti = NIFTI_NAMES if "nifti" in options.formats else ()
     extras = extra_files(options)
-    files = ("labels.nii.gz", "nodules.nii.gz", *extras, "nodules.csv", "result.json", "report.html")
     result = CaseResult(
         case_id=case_id,
         status="done",
@@ -135,17 +139,22 @@ def _done(
         provenance=provenance_of(models, options),
         timings_s=watch.seconds,
         peak_memory_mib=_peak_memory_mib(),
-        files=files,
+        files=(*nifti, *extras, "nodules.csv", "result.json", "report.html"),
     )
+    objects: dict[str, Any] = {}
+    if series is not None:
+        with watch.step("objects"):
+            result, objects = with_objects(result, found.labels, found.nodules, series, options.formats)
     shown = result if options.write_timings else replace(result, timings_s={}, peak_memory_mib=None)
     with watch.step("report"):
         maps = NoduleMaps(found.extras.entropies, found.extras.explanations)
         page = render_html(shown, ct, found.labels, found.nodules, maps)
     # The record last, so that a folder with a record is a complete one.
-    stale = [name for name in EXTRA_FILES if name not in extras]
+    stale = [name for name in (*MASK_NAMES, *EXTRA_FILES) if name not in result.files]
     with watch.step("write"), placing_together(folder, last="result.json", stale=stale) as stage:
-        write_labels(stage / "labels.nii.gz", found.labels)
-        write_labels(stage / "nodules.nii.gz", found.nodules)
+        for name, volume in zip(nifti, (found.labels, found.nodules), strict=False):
+            write_labels(stage / name, volume)
+        write_objects(stage, objects)
         write_extras(stage, found.extras, ct, extras)
         write_text(stage / "nodules.csv", nodules_csv(result))
         write_text(stage / "report.html", page)
@@ -192,7 +201,7 @@ def _stopped(case_id: str, status: str, issue: QualityIssue, folder: Path) -> Ca
     """The record of a case that came to nothing, written where its results would be."""
     result = CaseResult(case_id, status, issues=(issue,), files=("result.json", "report.html"))
     try:
-        stale = ("labels.nii.gz", "nodules.nii.gz", "nodules.csv", *EXTRA_FILES)
+        stale = (*MASK_NAMES, "nodules.csv", *EXTRA_FILES)
         with placing_together(folder, last="result.json", stale=stale) as stage:
             write_text(stage / "report.html", render_refusal(result))
             write_text(stage / "result.json", result_json(result))

@@ -28,6 +28,7 @@ class SegmentOptions:
         settings: which nodules are sure enough to be kept.
         read: how CTs are read.
         trust_bundle: bundles may run code, and their weights need no checksum.
+        formats: `nifti`, `seg`, `sr`: how masks are written, and measurements beside CSV and JSON (`dicom_objects`).
         write_timings: write seconds and memory into record and report; without, two runs write the same bytes.
     """
 
@@ -44,3 +45,4 @@ class SegmentOptions:
     read: ReadOptions = field(default_factory=ReadOptions)
     write_timings: bool = True
     trust_bundle: bool = False
+    formats: tuple[str, ...] = ("nifti",)

@@ -1,0 +1,91 @@
+"""`export`: the results of a case, written earlier, as DICOM objects of the series they were made of.
+
+In: a folder of `segment` or `batch`, and the series. Out: `segmentation.dcm` and `measurements.dcm` beside the results.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lungseg3d.core import CaseResult, IntakeError, OutputError, case_result_of
+from lungseg3d.io import ReadOptions, find_source_series, read_labels, write_text
+from lungseg3d.io.folders import placing_together
+from lungseg3d.workflows.dicom_objects import NIFTI_NAMES, formats_of, make_objects, write_objects
+
+OBJECTS = ("seg", "sr")
+
+
+def export(
+    folder: Path | str,
+    source: Path | str | None,
+    formats: str = "seg,sr",
+    options: ReadOptions = ReadOptions(),  # noqa: B008 - frozen
+    *,
+    overwrite: bool = False,
+) -> tuple[Path, ...]:
+    """Write a finished case as DICOM SEG and SR.
+
+    Args:
+        folder: with `result.json`, `labels.nii.gz` and `nodules.nii.gz`.
+        source: the DICOM series; where the result was made of a NIfTI, the series that the NIfTI was made of.
+        formats: `seg`, `sr` or both; `sr` refers to `seg`, which is written with it.
+        options: which series of `source`; only where the result does not say it itself.
+        overwrite: replace objects that are there.
+
+    Returns:
+        The files.
+
+    Raises:
+        IntakeError: E_NO_DICOM_SOURCE, E_SERIES_NOT_FOUND, E_NOT_A_RESULT, or as `open_ct`.
+        OutputError: E_OUTPUT_EXISTS, E_EMPTY_RESULT, E_WRITE, E_NO_SPACE.
+        GeometryError: E_GRID_MISMATCH when the series is not the one.
+        UsageError: E_BAD_OPTION.
+    """
+    folder = Path(folder)
+    wanted = formats_of(formats, OBJECTS)
+    record, result = _record(folder)
+    if source is None:
+        raise IntakeError(
+            "E_NO_DICOM_SOURCE",
+            f"{folder.name}: results do not say where their series lies, nor whose it is.",
+            "Pass --source with the folder of the DICOM series.",
+        )
+    found = find_source_series(source, options, result.source.get("series_sha256"))
+    labels, nodules = (read_labels(folder / name) for name in NIFTI_NAMES)
+    objects = make_objects(result, labels, nodules, found, wanted)
+    there = [name for name in objects if (folder / name).exists()]
+    if there and not overwrite:
+        raise OutputError("E_OUTPUT_EXISTS", f"{folder.name}: {there[0]} is there already.", "Pass --overwrite.")
+    record["files"] = list(dict.fromkeys([*result.files, *objects]))
+    known = {issue["code"] for issue in record.get("issues", [])}
+    record.setdefault("issues", []).extend(
+        {"code": i.code, "message": i.message, "remedy": i.remedy, "severity": i.severity.value}
+        for i in found.issues
+        if i.code not in known
+    )
+    with placing_together(folder, last="result.json") as stage:
+        write_objects(stage, objects)
+        write_text(stage / "result.json", json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    return tuple(folder / name for name in objects)
+
+
+def _record(folder: Path) -> tuple[dict[str, Any], CaseResult]:
+    """The record as it was written, and as a value.
+
+    Raises:
+        IntakeError: E_NOT_A_RESULT.
+    """
+    try:
+        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        result = case_result_of(record)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise IntakeError(
+            "E_NOT_A_RESULT", f"{folder.name}: no readable result.json ({error}).", "Give a folder that segment wrote."
+        ) from error
+    absent = [name for name in NIFTI_NAMES if not (folder / name).is_file()]
+    if result.status != "done" or absent:
+        what = f"the case was {result.status}" if result.status != "done" else f"{' and '.join(absent)} missing"
+        raise IntakeError("E_NOT_A_RESULT", f"{folder.name}: {what}.", "Segment it with nifti among the formats.")
+    return record, result
