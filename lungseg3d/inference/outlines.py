@@ -7,7 +7,7 @@ Knows no file and no label.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -31,8 +31,8 @@ class OutlineCandidatesd(LookAgaind):
         flips: axes to mirror; all their combinations are views.
         peak: candidates that never reach this probability are dropped.
         threshold: probability of the network at an outline; it becomes 0.5.
-        seed_middle: take the middle of the image for a candidate, whatever was found there: for crops that somebody cut
-            around a nodule.
+        seed_middle: outline what lies in the middle of the image, whatever was found there, and nothing else: for crops
+            that somebody cut around a nodule. Where the middle is empty, the candidates are outlined as ever.
         most_seeded_voxels: longest side of an image whose middle is taken; in larger ones it means nothing.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
     """
@@ -58,8 +58,17 @@ class OutlineCandidatesd(LookAgaind):
 
     def looked(self, image: torch.Tensor, found: np.ndarray) -> np.ndarray:
         """(X, Y, Z) probabilities, 0 away from the outlines."""
-        outlined = np.zeros_like(found)
-        for middle, side, certainty in self._places(found):
+        if self.seed_middle and max(found.shape) <= self.most_seeded_voxels:
+            middle = (np.array(found.shape) - 1) / 2
+            outlined = self._outlined(image, [(middle, self.roi_size, 1.0)])
+            if outlined.any():
+                return outlined
+        return self._outlined(image, self._candidates(found))
+
+    def _outlined(self, image: torch.Tensor, places: Iterable[tuple[np.ndarray, int, float]]) -> np.ndarray:
+        """The outlines of what lies in the middle of windows, each with its side and how sure the search was."""
+        outlined = np.zeros(image.shape[1:], np.float32)
+        for middle, side, certainty in places:
             if outlined[tuple(np.rint(middle).astype(int))] >= 0.5:
                 continue  # a piece of what has been outlined already
             corner = [round(m - (side - 1) / 2) for m in middle]
@@ -71,11 +80,8 @@ class OutlineCandidatesd(LookAgaind):
             outlined[place] = np.maximum(outlined[place], piece[inside])
         return outlined
 
-    def _places(self, found: np.ndarray) -> list[tuple[np.ndarray, int, float]]:
+    def _candidates(self, found: np.ndarray) -> Iterator[tuple[np.ndarray, int, float]]:
         """Middle and side of the window of each candidate, and how sure the search was of it."""
-        places = []
-        if self.seed_middle and max(found.shape) <= self.most_seeded_voxels:
-            places.append(((np.array(found.shape) - 1) / 2, self.roi_size, 1.0))
         pieces, _ = ndimage.label(found > 0.5)
         for number, place in enumerate(ndimage.find_objects(pieces), start=1):
             piece = pieces[place] == number
@@ -84,8 +90,7 @@ class OutlineCandidatesd(LookAgaind):
                 continue
             voxels = np.argwhere(piece)
             side = max(self.roi_size, int(np.ptp(voxels, axis=0).max()) + 1 + self.roi_size // 3)
-            places.append((voxels.mean(axis=0) + [s.start for s in place], side, certainty))
-        return places
+            yield voxels.mean(axis=0) + [s.start for s in place], side, certainty
 
     def _middle_piece(self, probability: np.ndarray) -> np.ndarray:
         """The one connected piece in the middle, its border at 0.5 where it was at `threshold`; 0 elsewhere."""

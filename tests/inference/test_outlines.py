@@ -114,6 +114,13 @@ def test_two_candidates_in_one_nodule_are_outlined_once():
     assert len(network.seen) == 1
 
 
-def test_a_second_nodule_of_a_crop_is_kept():
+def test_of_a_crop_only_the_middle_is_outlined():
     case = make_case(((30, 25, 20), 0.9), ((10, 10, 10), 0.9))
+    found = outline(case, seed_middle=True)[0].numpy() > 0.5
+    assert found[28:33, 23:28, 18:23].all()
+    assert found.sum() == 125
+
+
+def test_a_crop_with_nothing_in_its_middle_keeps_its_candidates():
+    case = make_case(((10, 10, 10), 0.9))
     assert torch.equal(outline(case, seed_middle=True)[0] > 0.5, case["image"][0] > 0.5)
