@@ -69,8 +69,9 @@ def _room(module: str) -> str:
 
 
 # Who may write by itself, and why. Everything else goes through these modules of lungseg3d.io.
-WRITERS = {"lungseg3d.io.files", "lungseg3d.io.folders", "lungseg3d.io.growing"}
+WRITERS = {"lungseg3d.io.files", "lungseg3d.io.folders", "lungseg3d.io.growing", "lungseg3d.io.case_folders"}
 EXCEPTIONS = {
+    ("lungseg3d.workflows.batch_journal", "__init__"): "SQLite writes its own file, each record synced",
     ("lungseg3d.cli.console", "_write"): "the null device takes what is printed after the reader of a pipe has gone",
 }
 HOW_TO_WRITE = """writes by itself: {call}

@@ -13,7 +13,7 @@ import typer
 from lungseg3d.cli.console import complain, say, say_table
 from lungseg3d.cli.options import with_reading_options
 from lungseg3d.cli.outcome import reporting_errors
-from lungseg3d.cli.segment import Device
+from lungseg3d.cli.segment_options import Device
 
 if TYPE_CHECKING:
     from lungseg3d.io import ReadOptions

@@ -13,7 +13,7 @@ import typer
 from lungseg3d.cli.console import complain, number_text, progress, say, say_table
 from lungseg3d.cli.options import Overwrite, with_reading_options
 from lungseg3d.cli.outcome import Outcome, reporting_errors
-from lungseg3d.cli.segment import Device, Precision
+from lungseg3d.cli.segment_options import Device, Precision
 
 if TYPE_CHECKING:
     from lungseg3d.core import FollowUp, NoduleChange

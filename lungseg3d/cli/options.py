@@ -22,7 +22,7 @@ def _option(kind: Any, name: str, **settings: Any) -> Any:
 
 
 # Field of ReadOptions -> (annotation that typer reads, default).
-_READING: dict[str, tuple[Any, Any]] = {
+READING: dict[str, tuple[Any, Any]] = {
     "series": (_option(str | None, "--series", metavar="UID", help="SeriesInstanceUID to use, of several."), None),
     "allow_gaps": (_option(bool, "--allow-gaps", help="Fill missing slices by interpolation."), False),
     "assume_hu": (_option(bool, "--assume-hu", help="Take the values as HU where the file does not say."), False),
@@ -71,29 +71,47 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results th
 
 def with_reading_options(verb: Callable[..., Any]) -> Callable[..., Any]:
     """A verb whose parameter `reading` (an `io.ReadOptions`) is filled from `--series`, `--allow-gaps` and so on."""
-    return with_reading_options_of(*_READING)(verb)
+    return with_reading_options_of(*READING)(verb)
 
 
 def with_reading_options_of(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """As `with_reading_options`, with some of the options: those that fit a whole dataset."""
-    return functools.partial(_with_options, {name: _READING[name] for name in names})
+    return functools.partial(with_options, "reading", {name: READING[name] for name in names}, _read_options)
 
 
-def _with_options(options: Mapping[str, tuple[Any, Any]], verb: Callable[..., Any]) -> Callable[..., Any]:
-    # ReadOptions is a name for type checkers only: its package would load NumPy and more before --help.
-    own = inspect.signature(verb, eval_str=True, locals={"ReadOptions": Any}).parameters
+def _read_options(given: Mapping[str, Any]) -> Any:
+    from lungseg3d.io import ReadOptions
+
+    return ReadOptions(**given)
+
+
+def with_options(
+    parameter: str,
+    options: Mapping[str, tuple[Any, Any]],
+    make: Callable[[Mapping[str, Any]], Any],
+    verb: Callable[..., Any],
+) -> Callable[..., Any]:
+    """A verb one of whose parameters is made of options of the command line.
+
+    Args:
+        parameter: of the verb.
+        options: name -> (annotation that typer reads, default).
+        make: turns what was given for the options into the parameter; called when the verb runs.
+        verb: the verb itself.
+    """
+    # Records are names for type checkers only: their packages would load NumPy and more before --help.
+    records = {"ReadOptions": Any, "SegmentOptions": Any}
+    own = inspect.signature(verb, eval_str=True, locals=records).parameters
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, (annotation, default) in options.items()
     ]
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.items() if name != "reading"]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.items() if name != parameter]
 
     @functools.wraps(verb)
     def verb_with_options(**given: Any) -> Any:
-        from lungseg3d.io import ReadOptions
-
-        reading = ReadOptions(**{name: given.pop(name) for name in options})
-        return verb(reading=reading, **given)
+        made = make({name: given.pop(name) for name in options})
+        return verb(**{parameter: made}, **given)
 
     # typer reads signature and annotations; functools.wraps would show it those of the bare verb.
     verb_with_options.__signature__ = inspect.Signature(parameters + shared)  # type: ignore[attr-defined]

@@ -31,6 +31,7 @@ class Outcome(IntEnum):
     NOT_FINITE = 5
     SOME_DONE = 8
     STOPPED = 130
+    TERMINATED = 143
 
 
 EXIT_CODES = """Exit codes:
@@ -40,7 +41,7 @@ EXIT_CODES = """Exit codes:
   5  train: the loss became NaN or infinite; the last checkpoint is good
   2  wrong usage
   1  a fault of the program itself
-130  stopped by Ctrl-C"""
+130  stopped by Ctrl-C; 143 by SIGTERM"""
 
 
 def outcome_of(statuses: Iterable[str]) -> Outcome:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from lungseg3d.cli.batch import batch
 from lungseg3d.cli.calibrate import calibrate
 from lungseg3d.cli.check import check, convert
 from lungseg3d.cli.compare import compare
@@ -55,6 +56,7 @@ def program(
 
 
 app.command(epilog=EXIT_CODES)(segment)
+app.command(epilog=EXIT_CODES)(batch)
 app.command(epilog=EXIT_CODES)(explain)
 app.command(epilog=EXIT_CODES)(check)
 app.command(name="follow-up", epilog=EXIT_CODES)(follow_up)

@@ -135,7 +135,7 @@ class Sender:
         return True
 
     def _later(self) -> str:
-        return f"Training goes on; all is kept in {self.journal.path.name}. Afterwards: lungseg3d replay {self.folder}"
+        return f"The work goes on; all is kept in {self.journal.path.name}. Afterwards: lungseg3d replay {self.folder}"
 
     def _warn(self, code: str, text: str) -> None:
         """Once for each code."""

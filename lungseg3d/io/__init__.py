@@ -6,13 +6,15 @@ What every code means is in `lungseg3d.io.codes`.
 
 from lungseg3d.io.bundle_folders import shipped_bundle
 from lungseg3d.io.bundle_scan import check_bundle, is_trusting, trusting_bundles
+from lungseg3d.io.case_folders import FolderLock, place_folder, recover, remove_folder, set_aside
+from lungseg3d.io.case_tree import CaseSource, CaseTree, find_cases
 from lungseg3d.io.cases import list_cases, list_studies
 from lungseg3d.io.codes import CODES
 from lungseg3d.io.dicom_reference import SourceSeries, find_source_series
 from lungseg3d.io.dicom_seg import Algorithm, Masks, list_segments, make_dicom_seg
 from lungseg3d.io.dicom_sr import Measured, make_dicom_sr
 from lungseg3d.io.dicom_writer import SeriesSpec, write_dicom_series
-from lungseg3d.io.digests import sha256_of
+from lungseg3d.io.digests import sha256_of, signature_of
 from lungseg3d.io.downloads import download
 from lungseg3d.io.files import copy_file, placing, write_bytes, write_text, writing
 from lungseg3d.io.folders import (
@@ -26,7 +28,7 @@ from lungseg3d.io.folders import (
 from lungseg3d.io.geometry import to_ras_mm
 from lungseg3d.io.growing import growing, open_to_append, scratch_file
 from lungseg3d.io.instances import SeriesFiles, find_series, instance_uids
-from lungseg3d.io.names import case_id_of
+from lungseg3d.io.names import CaseNames, case_id_of, is_case_name
 from lungseg3d.io.reader import inspect, open_ct, read_labels, read_volume
 from lungseg3d.io.reading import Inspection, Reading, ReadOptions, SeriesInfo
 from lungseg3d.io.rtstruct import Structure, StructureSet, read_structures
@@ -40,6 +42,10 @@ __all__ = [
     "CODES",
     "MAP_STEPS",
     "Algorithm",
+    "CaseNames",
+    "CaseSource",
+    "CaseTree",
+    "FolderLock",
     "Inspection",
     "Masks",
     "Measured",
@@ -60,11 +66,13 @@ __all__ = [
     "days_between",
     "download",
     "draw_structures",
+    "find_cases",
     "find_series",
     "find_source_series",
     "growing",
     "inspect",
     "instance_uids",
+    "is_case_name",
     "is_trusting",
     "link_to",
     "list_cases",
@@ -77,6 +85,7 @@ __all__ = [
     "open_to_append",
     "pin_weights",
     "pinned_weights",
+    "place_folder",
     "placing",
     "placing_folder",
     "placing_together",
@@ -85,10 +94,14 @@ __all__ = [
     "read_structures",
     "read_volume",
     "read_weights",
+    "recover",
+    "remove_folder",
     "remove_unfinished",
     "scratch_file",
+    "set_aside",
     "sha256_of",
     "shipped_bundle",
+    "signature_of",
     "to_ras_mm",
     "trusting_bundles",
     "unpack_tar",

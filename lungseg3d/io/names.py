@@ -20,14 +20,46 @@ _EMPTY_NAME = re.compile(
 _MAX_LENGTH = 80
 
 
+class CaseNames:
+    """Names of cases that differ from one another, upper and lower case counted as equal, as some file systems do.
+
+    Args:
+        taken: names that are in use already.
+    """
+
+    def __init__(self, taken: Collection[str] = ()) -> None:
+        self._occupied = {name.lower() for name in taken}
+        self._next: dict[str, int] = {}
+
+    def name(self, path: Path | str) -> str:
+        """`case_id_of` the path, with a suffix -2, -3, ... where that name is in use; in use from now on."""
+        name = _name_of(Path(path))
+        unique, number = name, self._next.get(name.lower(), 2)
+        while unique.lower() in self._occupied:
+            suffix = f"-{number}"
+            unique = name[: _MAX_LENGTH - len(suffix)] + suffix
+            number += 1
+        self._next[name.lower()] = number
+        self._occupied.add(unique.lower())
+        return unique
+
+
 def case_id_of(path: Path | str, taken: Collection[str] = ()) -> str:
     """The name of the results of `path`: ASCII letters, digits, `.`, `_`, `-`; 1 to 80 characters.
 
     The file's name without its endings, or the folder's name; with its parent's in front where the name says
-    nothing (`dicom`, `series`, `ct`, `0001`, `SE000001`, ...). A suffix -2, -3, ... keeps it apart from `taken`,
-    upper and lower case counted as equal, because some file systems do so.
+    nothing (`dicom`, `series`, `ct`, `0001`, `SE000001`, ...). A suffix -2, -3, ... keeps it apart from `taken`;
+    see `CaseNames` for many.
     """
-    path = Path(path)
+    return CaseNames(taken).name(path)
+
+
+def is_case_name(name: str) -> bool:
+    """Whether a name that came from elsewhere may name a folder: characters and length as of `case_id_of`."""
+    return 0 < len(name) <= _MAX_LENGTH and name == _file_safe(name)
+
+
+def _name_of(path: Path) -> str:
     if path.name in ("", ".", "..") or ".." in path.parts:
         path = path.resolve()
     name = _file_safe(_stem(path.name))
@@ -40,14 +72,7 @@ def case_id_of(path: Path | str, taken: Collection[str] = ()) -> str:
             break
         name = f"{front}_{name}" if name else front
         parent = parent.parent
-    name = name[:_MAX_LENGTH].strip("._-") or "case"
-    occupied = {other.lower() for other in taken}
-    unique, number = name, 2
-    while unique.lower() in occupied:
-        suffix = f"-{number}"
-        unique = name[: _MAX_LENGTH - len(suffix)] + suffix
-        number += 1
-    return unique
+    return name[:_MAX_LENGTH].strip("._-") or "case"
 
 
 def _stem(name: str) -> str:

@@ -1,5 +1,6 @@
 """A segmented case for people and programs: CSV, JSON, figures, one self-contained HTML page."""
 
+from lungseg3d.report.batch import batch_csv, render_batch
 from lungseg3d.report.comparison import render_comparison
 from lungseg3d.report.disagreement import Disagreement, disagreement_view
 from lungseg3d.report.evaluation import WorstCase, render_evaluation
@@ -24,6 +25,7 @@ __all__ = [
     "Time",
     "WorstCase",
     "axial_view",
+    "batch_csv",
     "changes_csv",
     "coronal_overview",
     "disagreement_view",
@@ -32,6 +34,7 @@ __all__ = [
     "nodule_panels",
     "nodules_csv",
     "numbers_of",
+    "render_batch",
     "render_comparison",
     "render_evaluation",
     "render_follow_up",

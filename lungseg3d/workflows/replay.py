@@ -48,7 +48,8 @@ def replay(folder: Path | str, tracking_uri: str | None = None) -> Replayed:
     folder = Path(folder).absolute()
     paths = Journal.files_in(folder)
     if not paths:
-        raise LungSegError("E_NO_JOURNAL", f"{folder} has no tracking.jsonl", "Give the output_dir of a training.")
+        text = f"{folder} has no tracking.jsonl"
+        raise LungSegError("E_NO_JOURNAL", text, "Give the folder of a training or a batch.")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_TIMEOUT_S))
     chosen = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     done = Replayed((), 0, 0)

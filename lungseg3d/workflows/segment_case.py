@@ -30,7 +30,7 @@ from lungseg3d.core import CaseResult, IntakeError, LungSegError, OutputError, Q
 from lungseg3d.core.labels import NODULE
 from lungseg3d.inference import SegmentLungsd
 from lungseg3d.io import find_source_series, open_ct, placing_together, remove_unfinished, write_labels, write_text
-from lungseg3d.report import NoduleMaps, nodules_csv, render_html, render_refusal, result_json
+from lungseg3d.report import NoduleMaps, nodules_csv, render_html, result_json
 from lungseg3d.tensors import orthogonalise, resample, to_meta_tensor, to_volume
 from lungseg3d.workflows.dicom_objects import MASK_NAMES, NIFTI_NAMES, needs_dicom, with_objects, write_objects
 from lungseg3d.workflows.segment_extras import (
@@ -43,6 +43,7 @@ from lungseg3d.workflows.segment_extras import (
 )
 from lungseg3d.workflows.segment_models import Models, provenance_of
 from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.stopped_case import write_stopped
 from lungseg3d.workflows.stopwatch import Stopwatch
 
 logger = logging.getLogger(__name__)
@@ -96,12 +97,12 @@ def segment_case(
         # Where results cannot be written, or must not, a report cannot either.
         return CaseResult(case_id, "failed", issues=(_issue(error),))
     except IntakeError as error:
-        result = _stopped(case_id, "refused", _issue(error), folder)
+        result = write_stopped(case_id, "refused", _issue(error), folder, (*MASK_NAMES, *EXTRA_FILES))
     except LungSegError as error:
-        result = _stopped(case_id, "failed", _issue(error), folder)
+        result = write_stopped(case_id, "failed", _issue(error), folder, (*MASK_NAMES, *EXTRA_FILES))
     except Exception as error:
         logger.debug("%s failed", case_id, exc_info=True)
-        result = _stopped(case_id, "failed", _issue_of_fault(case_id, error), folder)
+        result = write_stopped(case_id, "failed", _issue_of_fault(case_id, error), folder, (*MASK_NAMES, *EXTRA_FILES))
     if on_progress:
         on_progress(case_id, result.status, 1.0)
     return result
@@ -195,19 +196,6 @@ def _lung_issues(ct: Volume, labels: Volume, options: SegmentOptions) -> list[Qu
     coarse_labels = resample(orthogonalise(labels, order=0, fill=0), QUALITY_SPACING_MM, labels=True)
     by_rules = segment_lungs_by_rules(coarse_ct)
     return [*check_lungs(labels), *compare_lungs(coarse_labels, by_rules)]
-
-
-def _stopped(case_id: str, status: str, issue: QualityIssue, folder: Path) -> CaseResult:
-    """The record of a case that came to nothing, written where its results would be."""
-    result = CaseResult(case_id, status, issues=(issue,), files=("result.json", "report.html"))
-    try:
-        stale = (*MASK_NAMES, "nodules.csv", *EXTRA_FILES)
-        with placing_together(folder, last="result.json", stale=stale) as stage:
-            write_text(stage / "report.html", render_refusal(result))
-            write_text(stage / "result.json", result_json(result))
-    except OutputError:
-        logger.warning("%s: its record could not be written", case_id)
-    return result
 
 
 def _issue(error: LungSegError) -> QualityIssue:

@@ -1,0 +1,96 @@
+"""The options of `segment`, which `batch` has, too: one table, one noun.
+
+In: a verb that takes `asked`, a `SegmentOptions`. Out: the same verb with one command line option for each field.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lungseg3d.cli.options import READING, Formats, Overwrite, TrustBundle, with_options
+
+
+class Roi(str, Enum):
+    """Where nodules are looked for."""
+
+    lungs = "lungs"
+    full = "full"
+
+
+class Device(str, Enum):
+    """What the networks run on."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Precision(str, Enum):
+    """Arithmetic of the networks."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+def _bundle(text: str) -> Any:
+    return Annotated[Path | None, typer.Option(exists=True, file_okay=False, metavar="DIR", help=text)]
+
+
+_ROI = typer.Option(help="lungs: find the lungs first. full: for crops, no lungs.")
+# Field of SegmentOptions -> (annotation that typer reads, default).
+_SEGMENT: dict[str, tuple[Any, Any]] = {
+    "roi": (Annotated[Roi, _ROI], Roi.lungs),
+    "device": (Annotated[Device, typer.Option(help="auto takes a GPU where there is one.")], Device.auto),
+    "precision": (
+        Annotated[Precision, typer.Option(help="auto takes what the device does well.")],
+        Precision.auto,
+    ),
+    "lung_bundle": (_bundle("Another MONAI bundle for lungs."), None),
+    "nodule_bundle": (_bundle("Another one for nodules."), None),
+    "uncertainty": (
+        Annotated[
+            bool, typer.Option("--uncertainty", help="Map where the network is unsure, and say it of each nodule.")
+        ],
+        False,
+    ),
+    "explain": (
+        Annotated[bool, typer.Option("--explain", help="Map what in the CT spoke for each nodule (Grad-CAM).")],
+        False,
+    ),
+    "settings": (
+        Annotated[
+            Path | None,
+            typer.Option(exists=True, dir_okay=False, metavar="FILE", help="Of evaluate --operating-point."),
+        ],
+        None,
+    ),
+    "trust_bundle": (TrustBundle, False),
+    "format": (Formats, "nifti"),
+    "overwrite": (Overwrite, False),
+}
+
+
+def with_segment_options(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """A verb whose parameter `asked` (a `SegmentOptions`) is filled from `--roi`, `--device`, `--series` and so on."""
+    return functools.partial(with_options, "asked", {**_SEGMENT, **READING}, _made)(verb)
+
+
+def _made(given: Mapping[str, Any]) -> Any:
+    from lungseg3d.io import ReadOptions
+    from lungseg3d.workflows.dicom_objects import formats_of
+    from lungseg3d.workflows.segment_options import SegmentOptions
+    from lungseg3d.workflows.settings import Settings, read_settings
+
+    plain = {name: value.value if isinstance(value, Enum) else value for name, value in given.items()}
+    reading = ReadOptions(**{name: plain.pop(name) for name in READING})
+    settings = plain.pop("settings")
+    cut = read_settings(settings) if settings else Settings()
+    return SegmentOptions(read=reading, settings=cut, formats=formats_of(plain.pop("format")), **plain)

@@ -1,0 +1,121 @@
+"""`batch`: thousands of CTs overnight. Every good one done, every bad one explained, nothing lost, nothing doubled.
+
+In: a source of CTs, options. Out: `<out>/<case_id>/` for each, the journal, a summary. The same call again goes on
+where the last one stopped, however it stopped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lungseg3d.core import UsageError
+from lungseg3d.io import FolderLock, check_writable, make_folder, recover
+from lungseg3d.workflows.batch_case import CaseSegmenter, Segmenter
+from lungseg3d.workflows.batch_decision import cases_to_do, settle
+from lungseg3d.workflows.batch_identity import Identity, identity_of
+from lungseg3d.workflows.batch_journal import BatchJournal
+from lungseg3d.workflows.batch_plan import Plan, Selection, make_plan
+from lungseg3d.workflows.batch_records import BatchDone, BatchOptions, OnProgress
+from lungseg3d.workflows.batch_run import BatchRun, Stop
+from lungseg3d.workflows.batch_summary import write_summary
+from lungseg3d.workflows.batch_workers import Limits, LocalPool, Pool
+
+if TYPE_CHECKING:
+    from lungseg3d.workflows.batch_tracking import BatchTracking
+
+LOCK, WORK = ".lock", ".work"
+_GIB = 2**30
+
+
+def batch(
+    selection: Selection,
+    out: Path | str,
+    options: BatchOptions,
+    on_progress: OnProgress | None = None,
+    segmenter: Segmenter | None = None,
+) -> BatchDone:
+    """Do every case of a source that the journal does not know as done.
+
+    Args:
+        selection: the source.
+        out: folder of results, journal and summary.
+        options: see `BatchOptions`.
+        on_progress: called when a case begins, moves or ends.
+        segmenter: what the workers open; None takes `segment`'s own.
+
+    Raises:
+        UsageError: E_NO_SOURCE, E_BAD_OPTION.
+        BundleError: the models cannot be opened.
+        OutputError: E_LOCKED, E_STALE_OUTPUT, E_WRITE, E_NO_SPACE.
+        LungSegError: E_MANIFEST, E_BAD_CSV, E_DUPLICATE_CASE; E_WORKER_LOST when no worker can be started.
+    """
+    out = Path(out)
+    _check(options)
+    opened: Segmenter = segmenter or CaseSegmenter(options.segment, options.threads)
+    identity = identity_of(options.segment, options.threads)
+    plan = make_plan(selection, leave_out=out)
+    check_writable(make_folder(out) / WORK)
+    lock = FolderLock(out / LOCK)
+    try:
+        journal = BatchJournal(out)
+        try:
+            return _run(plan, out, journal, identity, options, opened, on_progress)
+        finally:
+            journal.close()
+    finally:
+        lock.release()
+
+
+def _run(
+    plan: Plan,
+    out: Path,
+    journal: BatchJournal,
+    identity: Identity,
+    options: BatchOptions,
+    segmenter: Segmenter,
+    on_progress: OnProgress | None,
+) -> BatchDone:
+    recover(out / WORK, out)
+    settle(journal, out)
+    plan = plan.named({record.key: case_id for case_id, record in journal.records().items()})
+    to_do = cases_to_do(plan.cases, journal, identity, out, options.segment.overwrite)
+    journal.add_identity(identity)
+    skipped = len(plan.cases) - len(to_do)
+    run = BatchRun(out, out / WORK, journal, identity, len(plan.cases), skipped, on_progress)
+    tracking = _tracking(out, identity) if options.track else None
+    with Stop() as stopping:
+        if to_do:
+            run.work_through(to_do, _pool(segmenter, options), options.workers, stopping)
+        records = journal.records()
+        page, files = write_summary(out, records, identity)
+        recover(out / WORK, out)
+        if tracking is not None:
+            tracking.close(records, files, stopping.signal)
+    return BatchDone(records, page, skipped, plan.ignored, stopping.signal)
+
+
+def _tracking(out: Path, identity: Identity) -> BatchTracking:
+    from lungseg3d.workflows.batch_tracking import BatchTracking  # loads torch and MLflow
+
+    return BatchTracking(out, identity)
+
+
+def _pool(segmenter: Segmenter, options: BatchOptions) -> Pool:
+    memory = None if options.memory_limit_gib is None else int(options.memory_limit_gib * _GIB)
+    limits = Limits(options.time_limit_s, memory)
+    if options.engine == "local":
+        return LocalPool(segmenter, limits)
+    from lungseg3d.workflows.batch_ray import RayPool
+
+    return RayPool(segmenter, limits, options)
+
+
+def _check(options: BatchOptions) -> None:
+    if options.memory_limit_gib is not None and options.segment.device == "cuda":
+        text = "--memory-limit bounds the address space, of which CUDA takes hundreds of GiB that it does not use."
+        raise UsageError("E_BAD_OPTION", text, "Leave it out with --device cuda.")
+    if options.engine not in ("local", "ray"):
+        raise UsageError("E_BAD_OPTION", f"engine {options.engine!r} is neither local nor ray.")
+    if options.address is not None and options.engine != "ray":
+        raise UsageError("E_BAD_OPTION", "--address is of a Ray cluster.", "Add --engine ray.")

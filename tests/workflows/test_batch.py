@@ -1,0 +1,323 @@
+"""`batch`: every good case done, every bad one explained, nothing lost, nothing doubled. A threshold stands in for the
+networks; reading, writing, processes and journal are the real ones."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from lungseg3d.cli import app
+from lungseg3d.core import BundleError, LungSegError, OutputError
+from lungseg3d.io import open_ct, read_labels
+from lungseg3d.workflows.batch import batch
+from lungseg3d.workflows.batch_identity import Identity
+from lungseg3d.workflows.batch_journal import BatchJournal
+from lungseg3d.workflows.batch_plan import Selection
+from lungseg3d.workflows.batch_records import BatchOptions
+from lungseg3d.workflows.batch_verify import verify_batch
+from lungseg3d.workflows.segment_options import SegmentOptions
+from tests.workflows.batch_stand_in import FILES, StandIn, contents, write_ct
+
+TWO = BatchOptions(workers=2)
+
+
+def run(source: Path, out: Path, options: BatchOptions = TWO, segmenter: StandIn = StandIn(), data=None):  # noqa: B008
+    done = batch(Selection(str(source), data), out, options, None, segmenter)
+    return {case_id: (record.status, [i.code for i in record.issues]) for case_id, record in done.records.items()}
+
+
+def good_cts(folder: Path, count: int) -> Path:
+    for number in range(count):
+        write_ct(folder / f"ct-{number:02d}.nii.gz", number)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory) -> Path:
+    return good_cts(tmp_path_factory.mktemp("three"), 3)
+
+
+@pytest.fixture
+def done(three, tmp_path) -> Path:
+    """Three cases, done."""
+    run(three, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_twenty_cases_of_which_ten_are_bad_give_ten_right_outputs_and_twenty_records(tmp_path, monkeypatch):
+    source = good_cts(tmp_path / "in", 10)
+    for number, fault in enumerate(("raise", "hang", "greedy", "killed", "abort", "altered")):
+        write_ct(source / f"{fault}.nii.gz", 100 + number)
+    (source / "text.nii.gz").write_text("no image")
+    (source / "cut.nii.gz").write_bytes((source / "ct-00.nii.gz").read_bytes()[:900])
+    (source / "nothing.nii.gz").touch()
+    (source / "empty").mkdir()
+    monkeypatch.setattr("lungseg3d.workflows.batch.CaseSegmenter", lambda options, threads: StandIn())
+    options = ["--workers", "2", "--time-limit", "3", "--memory-limit", "16"]
+    shown = CliRunner().invoke(app, ["batch", str(source), "--out", str(tmp_path / "out"), *options])
+    assert shown.exit_code == 8, shown.output
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())
+    codes = {case["case_id"]: [issue["code"] for issue in case["issues"]] for case in found["cases"]}
+    assert len(codes) == 20
+    assert found["counts"] == {"done": 10, "refused": 4, "failed": 6}
+    assert {name: codes[name] for name in codes if not name.startswith("ct-")} == {
+        "raise": ["E_UNEXPECTED"],
+        "hang": ["E_TIMEOUT"],
+        "greedy": ["E_OUT_OF_MEMORY"],
+        "killed": ["E_WORKER_LOST"],
+        "abort": ["E_OUT_OF_MEMORY"],
+        "altered": ["E_INPUT_CHANGED"],
+        "text": ["E_NOT_AN_IMAGE"],
+        "cut": ["E_TRUNCATED"],
+        "nothing": ["E_NOT_AN_IMAGE"],
+        "empty": ["E_NO_DICOM"],
+    }
+    for number in range(10):
+        folder = tmp_path / "out" / f"ct-{number:02d}"
+        assert sorted(path.name for path in folder.iterdir()) == FILES
+        ct = open_ct(source / f"ct-{number:02d}.nii.gz").volume
+        assert np.array_equal(read_labels(folder / "labels.nii.gz").array, ct.array < -500)
+    rows = list(csv.DictReader((tmp_path / "out" / "summary.csv").open(encoding="utf-8")))
+    assert [row["case_id"] for row in rows] == sorted(codes)
+    page = (tmp_path / "out" / "index.html").read_text()
+    for name in codes:
+        assert (tmp_path / "out" / name / "report.html").is_file()
+        assert f'href="{name}/report.html"' in page
+    assert not verify_batch(tmp_path / "out").problems
+
+
+def test_a_second_run_does_nothing_again_but_what_failed(three, tmp_path):
+    source = shutil.copytree(three, tmp_path / "in")
+    (source / "text.nii.gz").write_text("no image")
+    write_ct(source / "raise.nii.gz", 5)
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    first = run(source, tmp_path / "out", segmenter=StandIn(begun=begun))
+    before = contents(tmp_path / "out")
+    assert run(source, tmp_path / "out", segmenter=StandIn(begun=begun)) == first
+    counts = Counter(path.name.rsplit("-", 2)[0] for path in begun.iterdir())
+    assert counts == {"ct-00": 1, "ct-01": 1, "ct-02": 1, "text": 1, "raise": 2}
+    assert contents(tmp_path / "out") == before
+
+
+def test_workers_and_runs_and_order_do_not_change_a_byte(three, tmp_path):
+    rows = [f"{path}\n" for path in sorted(three.iterdir())]
+    found = []
+    for name, workers, lines in (("a", 1, rows), ("b", 2, rows[::-1]), ("c", 4, rows)):
+        (tmp_path / f"{name}.csv").write_text("image\n" + "".join(lines))
+        run(tmp_path / f"{name}.csv", tmp_path / name, BatchOptions(workers=workers))
+        found.append(contents(tmp_path / name))
+    assert len(found[0]) == 3 * len(FILES) + 3
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("changed", [{"roi": "full"}, {"precision": "bf16"}])
+def test_another_option_is_refused_and_made_again_only_when_asked(three, done, changed):
+    before = contents(done)
+    other = BatchOptions(SegmentOptions(**changed), workers=2)
+    with pytest.raises(OutputError, match=r"E_STALE_OUTPUT: ct-00 and 2 more: .*options: ") as refused:
+        run(three, done, other)
+    assert str(next(iter(changed.values()))) in str(refused.value)
+    assert contents(done) == before
+    overwriting = BatchOptions(SegmentOptions(**changed, overwrite=True), workers=2)
+    assert {status for status, _ in run(three, done, overwriting).values()} == {"done"}
+    run(three, done, other)
+    assert not (done / "set-aside").exists()
+
+
+def test_another_model_is_refused(three, done, monkeypatch):
+    other = Identity({"version": "0", "bundles": {"lung_bundle": {"models/model.pt": "0" * 64}}, "options": {}})
+    monkeypatch.setattr("lungseg3d.workflows.batch.identity_of", lambda options, threads: other)
+    with pytest.raises(OutputError, match=r"E_STALE_OUTPUT: .*models/model.pt"):
+        run(three, done)
+
+
+def test_a_changed_input_is_refused_and_a_touched_one_is_not(three, tmp_path):
+    source, out = shutil.copytree(three, tmp_path / "in"), tmp_path / "out"
+    run(source, out)
+    before = contents(out)
+    os.utime(source / "ct-00.nii.gz", (1, 1))
+    run(source, out)
+    assert contents(out) == before
+    write_ct(source / "ct-00.nii.gz", 77)
+    with pytest.raises(OutputError, match=r"E_STALE_OUTPUT: ct-00: .*the input has changed"):
+        run(source, out)
+    run(source, out, BatchOptions(SegmentOptions(overwrite=True)))
+    assert contents(out) != before
+
+
+def test_verify_finds_what_was_changed_and_the_next_run_makes_it_again_and_throws_nothing_away(three, done):
+    before = contents(done)
+    (done / "ct-00" / "labels.nii.gz").write_bytes(b"corrected by hand")
+    (done / "ct-01" / "report.html").unlink()
+    (done / "ct-02" / "notes.txt").write_text("mine")
+    shown = CliRunner().invoke(app, ["batch", "--verify", str(done)])
+    assert shown.exit_code == 3
+    assert "ct-00: labels.nii.gz: 17 bytes" in shown.stderr
+    assert "ct-01: report.html: missing" in shown.stderr
+    assert "ct-02: notes.txt: not of this batch" in shown.stderr
+    run(three, done)
+    assert (done / "set-aside" / "ct-00" / "labels.nii.gz").read_bytes() == b"corrected by hand"
+    assert (done / "set-aside" / "ct-02" / "notes.txt").read_text() == "mine"
+    assert {name: data for name, data in contents(done).items() if not name.startswith("set-aside")} == before
+    assert CliRunner().invoke(app, ["batch", "--verify", str(done)]).exit_code == 0
+
+
+def test_one_changed_bit_is_found(done):
+    path = done / "ct-01" / "labels.nii.gz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert verify_batch(done).problems == {"ct-01": ("labels.nii.gz: other content than was written",)}
+
+
+def test_a_folder_of_another_program_under_a_cases_name_is_set_aside(three, tmp_path):
+    (tmp_path / "out" / "ct-01").mkdir(parents=True)
+    (tmp_path / "out" / "ct-01" / "labels.nii.gz").write_text("half")
+    assert {status for status, _ in run(three, tmp_path / "out").values()} == {"done"}
+    assert (tmp_path / "out" / "set-aside" / "ct-01" / "labels.nii.gz").read_text() == "half"
+
+
+def test_files_count_for_nothing_without_the_journal(three, done):
+    before = contents(done)
+    (done / "journal.db").unlink()
+    run(three, done)
+    now = contents(done)
+    assert {name: data for name, data in now.items() if not name.startswith("set-aside")} == before
+    assert len(now) == len(before) + 3 * len(FILES)
+
+
+def test_models_that_cannot_be_opened_stop_everything(three, tmp_path):
+    fault = BundleError("E_BAD_CHECKPOINT", "the weights are no weights", "Get them again.")
+    with pytest.raises(LungSegError, match=r"E_BAD_CHECKPOINT: the weights are no weights"):
+        run(three, tmp_path / "out", segmenter=StandIn(fault=fault))
+    assert run(three, tmp_path / "out") == {f"ct-0{number}": ("done", []) for number in range(3)}
+
+
+def test_a_second_batch_is_kept_out_of_the_folder(three, tmp_path):
+    program = start(three, tmp_path, delay_s=5)
+    wait_for(lambda: len(list((tmp_path / "begun").iterdir())) > 0)
+    with pytest.raises(OutputError, match=f"E_LOCKED: .*process {program.pid}"):
+        run(three, tmp_path / "out")
+    program.kill()
+    program.wait()
+    run(three, tmp_path / "out")
+
+
+def start(source: Path, folder: Path, delay_s: float, workers: int = 2) -> subprocess.Popen:
+    """A batch as a process of its own, which writes to `folder`."""
+    (folder / "begun").mkdir(exist_ok=True)
+    words = [sys.executable, "-m", "tests.workflows.batch_stand_in", source, folder / "out", workers, delay_s]
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    return subprocess.Popen(
+        [*map(str, words), str(folder / "begun")], env=environment, cwd=root, stderr=subprocess.PIPE
+    )
+
+
+def wait_for(condition, longest_s: float = 120.0) -> None:
+    end = time.monotonic() + longest_s
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_within_ten_seconds_and_the_rest_is_done_by_the_next_run(three, tmp_path, number, code):
+    program = start(three, tmp_path, delay_s=60)
+    wait_for(lambda: len(list((tmp_path / "begun").iterdir())) == 2)
+    program.send_signal(number)
+    began = time.monotonic()
+    assert program.wait(10) == code
+    assert time.monotonic() - began < 10
+    journal = BatchJournal(tmp_path / "out", read_only=True)
+    assert [record.status for record in journal.records().values()] == ["pending"] * 3
+    journal.close()
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["counts"] == {"done": 0, "pending": 3}
+    run(three, tmp_path / "out")
+    run(three, tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_case_that_is_nearly_done_is_finished_after_a_signal(three, tmp_path):
+    program = start(three, tmp_path, delay_s=2, workers=1)
+    wait_for(lambda: len(list((tmp_path / "begun").iterdir())) == 1)
+    program.send_signal(signal.SIGINT)
+    assert program.wait(10) == 130
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["counts"] == {"done": 1, "pending": 2}
+
+
+def kill_at_random(source: Path, folder: Path, kills: int, seed: int) -> None:
+    """Start a batch again and again and kill it at any moment with SIGKILL."""
+    random = np.random.default_rng(seed)
+    killed = 0
+    while killed < kills:
+        program = start(source, folder, delay_s=0.02)
+        try:
+            program.wait(float(random.uniform(0.3, 2.5)))
+        except subprocess.TimeoutExpired:
+            program.kill()
+            killed += 1
+        program.wait()
+        check_no_partial_file(folder / "out")
+
+
+def check_no_partial_file(out: Path) -> None:
+    """What lies under a final name is whole, and what the journal calls done lies there."""
+    for folder in out.iterdir() if out.is_dir() else ():
+        if folder.is_dir() and not folder.name.startswith("."):
+            assert sorted(path.name for path in folder.iterdir()) == FILES
+    if (out / "journal.db").is_file():
+        assert not verify_batch(out).problems
+
+
+def check_kills(source: Path, folder: Path, kills: int, seed: int) -> None:
+    kill_at_random(source, folder, kills, seed)
+    program = start(source, folder, delay_s=0)
+    assert program.wait() == 0
+    run(source, folder / "whole")
+    assert contents(folder / "out") == contents(folder / "whole")
+
+
+def test_a_batch_killed_three_times_gives_the_bytes_of_one_that_was_not(tmp_path):
+    check_kills(good_cts(tmp_path / "in", 12), tmp_path, kills=3, seed=1)
+
+
+@pytest.mark.slow
+def test_a_batch_killed_fifty_times_gives_the_bytes_of_one_that_was_not(tmp_path):
+    check_kills(good_cts(tmp_path / "in", 100), tmp_path, kills=50, seed=2)
+
+
+@pytest.mark.slow
+def test_a_thousand_inputs_of_one_name_give_a_thousand_outputs(tmp_path):
+    for number in range(1000):
+        write_ct(tmp_path / "in" / f"p{number}" / "scan" / "chest.nii.gz", number)
+    done = batch(Selection(str(tmp_path / "in")), tmp_path / "out", BatchOptions(workers=4), None, StandIn())
+    assert [record.status for record in done.records.values()] == ["done"] * 1000
+    assert len({record.input_sha256 for record in done.records.values()}) == 1000
+    assert len(list((tmp_path / "out").glob("*/result.json"))) == 1000
+    assert len(verify_batch(tmp_path / "out").whole) == 1000
+
+
+def test_nothing_that_is_written_names_a_folder_above_a_case(tmp_path):
+    source = tmp_path / "DOE^JANE-19540312"
+    write_ct(source / "ward" / "ct-1.nii.gz", 1)
+    (source / "ward" / "ct-2.nii.gz").write_text("no image")
+    write_ct(source / "ward" / "raise.nii.gz", 3)
+    run(source, tmp_path / "out")
+    for path in (tmp_path / "out").rglob("*"):
+        if path.is_file():
+            assert b"DOE" not in path.read_bytes(), path
+            assert b"ward" not in path.read_bytes(), path

@@ -1,0 +1,169 @@
+"""What a batch is about: trees, manifests, CSVs; names and keys that stay; what its results depend on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from lungseg3d.cli import app
+from lungseg3d.cli.batch_progress import batch_progress, duration_text
+from lungseg3d.core import LungSegError, UsageError
+from lungseg3d.io import ReadOptions
+from lungseg3d.workflows.batch_case import Outcome
+from lungseg3d.workflows.batch_identity import differences, identity_of
+from lungseg3d.workflows.batch_plan import Selection, make_plan
+from lungseg3d.workflows.batch_records import BatchState
+from lungseg3d.workflows.segment_options import SegmentOptions
+
+
+def plan_of(source: Path, known=None, **more):
+    return make_plan(Selection(str(source), **more), leave_out=source / "none").named(known or {})
+
+
+def ids(plan) -> list[str]:
+    return [case.case_id for case in plan.cases]
+
+
+def tree(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_a_new_input_takes_no_name_from_an_old_one(tmp_path):
+    before = plan_of(tree(tmp_path, "b/scan-x.nii.gz", "c/scan-x.nii.gz"))
+    assert ids(before) == ["scan-x", "scan-x-2"]
+    known = {case.key: case.case_id for case in before.cases}
+    after = plan_of(tree(tmp_path, "a/scan-x.nii.gz"), known)
+    assert ids(after) == ["scan-x-3", "scan-x", "scan-x-2"]
+    assert {case.key for case in before.cases} < {case.key for case in after.cases}
+
+
+def test_keys_do_not_change_when_the_tree_moves_and_hold_no_path(tmp_path):
+    tree(tmp_path / "here", "DOE/scan-x.nii.gz")
+    before = plan_of(tmp_path / "here").cases[0].key
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert plan_of(tmp_path / "there").cases[0].key == before
+    assert "DOE" not in before
+
+
+def test_no_case_is_named_like_a_file_of_the_batch(tmp_path):
+    assert ids(plan_of(tree(tmp_path, "index.html.nii.gz", "summary.csv.nii"))) == ["index.html-2", "summary.csv-2"]
+
+
+def test_a_manifest_names_its_cases_and_a_missing_file_is_a_case_of_its_own(tmp_path):
+    cases = [{"case_id": name, "files": {"image": f"images/{name}.nii.gz"}} for name in ("b", "a")]
+    (tmp_path / "m.json").write_text(json.dumps({"name": "m", "cases": cases}))
+    plan = plan_of(tmp_path / "m.json")
+    assert ids(plan) == ["b", "a"]
+    assert [case.source.path for case in plan.cases] == [tmp_path / "images" / f"{name}.nii.gz" for name in ("b", "a")]
+    assert plan_of(tmp_path / "m.json", data=Path("/data")).cases[0].source.path == Path("/data/images/b.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [(["a", "A"], "E_DUPLICATE_CASE"), (["../a"], "E_MANIFEST"), (["index.html"], "E_DUPLICATE_CASE")],
+)
+def test_names_that_clash_or_lead_elsewhere_stop_the_batch(tmp_path, names, code):
+    cases = [{"case_id": name, "files": {"image": "x"}} for name in names]
+    (tmp_path / "m.json").write_text(json.dumps({"name": "m", "cases": cases}))
+    with pytest.raises(LungSegError, match=code):
+        plan_of(tmp_path / "m.json")
+
+
+def test_a_name_that_the_journal_knows_for_another_input_stops_the_batch(tmp_path):
+    (tmp_path / "m.json").write_text(json.dumps({"name": "m", "cases": [{"case_id": "a", "files": {"image": "x"}}]}))
+    with pytest.raises(LungSegError, match="E_DUPLICATE_CASE"):
+        plan_of(tmp_path / "m.json", known={"another key": "a"})
+
+
+def test_a_csv_has_a_column_image_and_perhaps_names_studies_and_series(tmp_path):
+    (tmp_path / "list.csv").write_text("image,case_id,series\nx/ct.nii.gz,first,\ny,,1.2.3\n", encoding="utf-8-sig")
+    first, second = plan_of(tmp_path / "list.csv").cases
+    assert (first.case_id, first.source.path) == ("first", tmp_path / "x" / "ct.nii.gz")
+    assert (second.case_id, second.source.series) == ("y", "1.2.3")
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("name\nx\n", "E_BAD_CSV"),
+        ("image\n", "E_BAD_CSV"),
+        ("image,case_id\n,a\n", "E_BAD_CSV"),
+        ("image\nx\nx\n", "E_DUPLICATE_CASE"),
+        ("image,case_id\nx,a\ny,a\n", "E_DUPLICATE_CASE"),
+        ('image\n"x\n', "E_BAD_CSV"),
+    ],
+)
+def test_a_csv_that_cannot_be_meant_stops_the_batch(tmp_path, text, code):
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(LungSegError, match=code):
+        plan_of(tmp_path / "list.csv")
+
+
+def test_a_source_that_is_not_there_is_wrong_usage(tmp_path):
+    with pytest.raises(UsageError, match="E_NO_SOURCE"):
+        plan_of(tmp_path / "nowhere")
+
+
+def test_list_prints_names_and_inputs_and_writes_nothing(tmp_path):
+    tree(tmp_path / "in", "p1/scan-x.nii.gz", "p2/scan-x.nii.gz")
+    shown = CliRunner().invoke(app, ["batch", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--list"])
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.splitlines() == ["scan-x\tp1/scan-x.nii.gz", "scan-x-2\tp2/scan-x.nii.gz"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_source_and_out_or_verify_are_needed():
+    assert CliRunner().invoke(app, ["batch"]).exit_code == 2
+    assert CliRunner().invoke(app, ["batch", ".", "--out", "o", "--engine", "magic"]).exit_code == 2
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory) -> dict[str, Path]:
+    """Bundle folders with weights of four bytes."""
+    roots = {}
+    for role in ("lung_bundle", "nodule_bundle"):
+        root = roots[role] = tmp_path_factory.mktemp(role)
+        tree(root, "configs/inference.json", "configs/metadata.json", "models/model.pt")
+        (root / "models" / "model.pt").write_text(role)
+    return roots
+
+
+def test_results_depend_on_weights_configuration_options_and_threads_and_not_on_where_files_go(bundles, tmp_path):
+    asked = SegmentOptions(**bundles)
+    first = identity_of(asked, 1)
+    assert identity_of(replace(asked, overwrite=True, write_timings=False), 1).sha256 == first.sha256
+    others = [
+        replace(asked, roi="full"),
+        replace(asked, precision="bf16"),
+        replace(asked, read=ReadOptions(strict=True)),
+    ]
+    sums = {identity_of(other, 1).sha256 for other in others} | {identity_of(asked, 2).sha256, first.sha256}
+    assert len(sums) == 5
+    assert str(bundles["lung_bundle"]) not in json.dumps(first.facts)
+    (bundles["lung_bundle"] / "models" / "model.pt").write_text("other")
+    other = identity_of(asked, 1)
+    assert differences(first.facts, other.facts).startswith("bundles: lung_bundle: models/model.pt ")
+    (tmp_path / "sums").write_text("")
+    listed = identity_of(replace(asked, read=ReadOptions(verify_manifest=tmp_path / "sums")), 1)
+    assert str(tmp_path) not in json.dumps(listed.facts)
+
+
+def test_progress_without_a_terminal_is_a_line_a_case_with_pace_and_time_left(capsys):
+    last = Outcome("ct-1", "done", measures={"nodules": 1}, timings_s={"read": 1.0, "nodules": 2.5})
+    with batch_progress() as show:
+        show(BatchState(5, 1, {}, {"ct-1": ("read", 0.0)}, 0.0))
+        show(BatchState(5, 1, {"done": 1}, {}, 36.0, last))
+        show(BatchState(5, 1, {"done": 1, "failed": 1}, {}, 72.0, Outcome("ct-2", "failed")))
+    assert capsys.readouterr().err.splitlines() == [
+        "5 cases, 1 of them done before",
+        "[2/5] ct-1: done, 1 nodule, 3.5 s; 100 an hour, 2 min left",
+        "[3/5] ct-2: failed, ; 1 failed, 100 an hour, 72 s left",
+    ]
+    assert [duration_text(seconds) for seconds in (89, 600, 29100)] == ["89 s", "10 min", "8 h 05 min"]
