@@ -22,7 +22,7 @@ from lungseg3d.cli import app
 from lungseg3d.core import BundleError, LungSegError, OutputError
 from lungseg3d.io import open_ct, read_labels
 from lungseg3d.workflows.batch import batch
-from lungseg3d.workflows.batch_identity import Identity
+from lungseg3d.workflows.batch_identity import Identity, identity_of
 from lungseg3d.workflows.batch_journal import BatchJournal
 from lungseg3d.workflows.batch_plan import Selection
 from lungseg3d.workflows.batch_records import BatchOptions
@@ -138,7 +138,9 @@ def test_another_option_is_refused_and_made_again_only_when_asked(three, done, c
 
 
 def test_another_model_is_refused(three, done, monkeypatch):
-    other = Identity({"version": "0", "bundles": {"lung_bundle": {"models/model.pt": "0" * 64}}, "options": {}})
+    facts = identity_of(SegmentOptions(), 1).facts
+    weights = {**facts["bundles"]["lung_bundle"], "models/model.pt": "0" * 64}
+    other = Identity({**facts, "bundles": {**facts["bundles"], "lung_bundle": weights}})
     monkeypatch.setattr("lungseg3d.workflows.batch.identity_of", lambda options, threads: other)
     with pytest.raises(OutputError, match=r"E_STALE_OUTPUT: .*models/model.pt"):
         run(three, done)
