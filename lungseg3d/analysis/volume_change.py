@@ -70,9 +70,9 @@ def word_for(change: Estimate) -> tuple[Change, str]:
         return Change.NOT_MEASURABLE, "no volume"
     is_large = change.value >= LEAST_CHANGE or change.value <= 1 / (1 + LEAST_CHANGE) - 1
     if is_large and change.low <= 0 <= change.high:
-        return Change.NOT_MEASURABLE, "the interval holds no change, too"
+        return Change.NOT_MEASURABLE, "may be no change: the interval reaches below and above 0"
     if is_large:
         return (Change.GROWN if change.value > 0 else Change.SHRUNK), ""
     if change.low <= -0.5 or change.high >= 1:
-        return Change.NOT_MEASURABLE, "too small for these voxels: the interval holds a doubling or a halving"
+        return Change.NOT_MEASURABLE, "too small for these voxels: it may have doubled or halved"
     return Change.STABLE, ""
