@@ -19,7 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from lungseg3d.analysis import Chest, measure_nodules, register_lungs
-from lungseg3d.core import Volume
+from lungseg3d.core import FollowUp, Volume
 from lungseg3d.data.phantom_breathing import Motion
 from lungseg3d.io import open_ct, read_labels, write_labels, write_text, write_volume
 from lungseg3d.report import result_json
@@ -81,7 +81,7 @@ def row_of(source: Path, keep: Path) -> str:
     )
 
 
-def _said(result) -> str:
+def _said(result: FollowUp) -> str:
     counts = Counter(change.change.value for change in result.changes)
     return ", ".join(f"{count} {word}" for word, count in counts.most_common()) or "no nodules"
 

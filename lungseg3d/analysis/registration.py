@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from lungseg3d.core import Box, GeometryError, Grid, Volume
+from lungseg3d.core.labels import LUNGS
 
 PITCH_MM = 4.0
 _MARGIN_MM = 16.0
@@ -99,7 +100,7 @@ def register_lungs(prior: Chest, current: Chest) -> LungRegistration:
     Where either CT is missing, the lungs are flat and their surfaces lead. One thread, so that twice is the same.
 
     Raises:
-        GeometryError: E_NO_LUNG when one of the label maps is empty.
+        GeometryError: E_NO_LUNG when one of the label maps holds no lung.
     """
     with_ct = prior.ct is not None and current.ct is not None
     fixed, moving = (_picture(chest, with_ct) for chest in (prior, current))
@@ -136,8 +137,9 @@ def _picture(chest: Chest, with_ct: bool) -> _Picture:
 def _coarse_grid(labels: Volume) -> Grid:
     """A grid along R, A, S that holds all that is labelled and a margin."""
     box = Box.around(labels.array > 0)
-    if box is None:
-        raise GeometryError("E_NO_LUNG", "the label map is empty: there is no lung to register.", "Look at the CT.")
+    if box is None or not any((labels.array[box.slices] == lung.value).any() for lung in LUNGS):
+        text = "the label map holds no lung, so that there is nothing to register."
+        raise GeometryError("E_NO_LUNG", text, "Look at the CT; segment it with --roi lungs.")
     ends = np.array([box.start, box.stop]) - 0.5
     corners = np.array([[ends[i >> axis & 1, axis] for axis in range(3)] for i in range(8)])
     world = labels.grid.to_world(corners)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import lungseg3d
 from lungseg3d.analysis import (
+    FOLLOW_UP_CODES,
     Chest,
     TimePoint,
     compare_nodules,
@@ -46,17 +50,25 @@ def test_places_in_the_lungs_are_found_again_after_a_breath(two_breaths, with_ct
     assert registration.dice > 0.96 > registration.dice_before
 
 
-def test_an_empty_label_map_cannot_be_registered(two_breaths):
+@pytest.mark.parametrize("value", [0, 3])
+def test_a_label_map_without_lungs_cannot_be_registered(two_breaths, value):
     labels = two_breaths[0][1]
-    empty = labels.with_array(np.zeros_like(labels.array))
+    without = labels.with_array(np.where(labels.array == 1, value, 0).astype(np.uint8))
     with pytest.raises(GeometryError, match="E_NO_LUNG"):
-        register_lungs(Chest(labels), Chest(empty))
+        register_lungs(Chest(labels), Chest(without))
 
 
 def test_a_ct_must_lie_on_the_grid_of_its_labels(two_breaths):
     hu, labels, _ = two_breaths[0]
     with pytest.raises(GeometryError, match="E_GRID_MISMATCH"):
         Chest(labels, Volume(hu.array[:-1], hu.affine))
+
+
+def test_every_code_that_a_follow_up_adds_is_in_the_table_and_the_reverse():
+    folder = Path(lungseg3d.__file__).parent
+    sources = folder / "workflows" / "follow_up.py", folder / "analysis" / "scan_differences.py"
+    said = [re.findall(r'"(W_[A-Z_]+)"(?!:)', source.read_text(encoding="utf-8")) for source in sources]
+    assert {code for codes in said for code in codes} == set(FOLLOW_UP_CODES)
 
 
 def test_nodules_are_paired_by_where_registration_puts_them_not_by_where_they_lie():
