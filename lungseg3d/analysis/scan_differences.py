@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lungseg3d.analysis.morphology import eroded
-from lungseg3d.core import CaseResult, QualityIssue, Volume
+from lungseg3d.core import CaseResult, Grid, QualityIssue, Volume
 
 FOLLOW_UP_CODES: Mapping[str, str] = MappingProxyType(
     {
@@ -40,10 +40,9 @@ def compare_scans(prior: CaseResult, current: CaseResult) -> list[QualityIssue]:
     """What the records of two CTs say differs between them."""
     issues = []
     sources = prior.source, current.source
-    slices = [_thickness_mm(result) for result in (prior, current)]
+    pixels, slices = zip(*(_sampling_mm(result) for result in (prior, current)), strict=True)
     if max(slices) > 1.2 * min(slices):
         issues.append(_issue("W_OTHER_SLICES", f"slices of {slices[0]:.2f} mm before, {slices[1]:.2f} mm now."))
-    pixels = [min(result.grid["spacing_mm"][:2]) for result in (prior, current)]
     if max(pixels) > 4 / 3 * min(pixels):
         issues.append(_issue("W_OTHER_PIXELS", f"pixels of {pixels[0]:.2f} mm before, {pixels[1]:.2f} mm now."))
     kernels = [str(source.get("kernel") or "") for source in sources]
@@ -85,9 +84,11 @@ def lung_noise_hu(ct: Volume, labels: Volume) -> float:
     return float(np.median(differences) / (0.6745 * np.sqrt(2))) if differences.size else 0.0
 
 
-def _thickness_mm(result: CaseResult) -> float:
-    """Of a slice: as stated, or the distance of slices where that is larger or nothing is stated."""
-    return max(float(result.source.get("slice_thickness_mm") or 0), float(max(result.grid["spacing_mm"])))
+def _sampling_mm(result: CaseResult) -> tuple[float, float]:
+    """Side of a pixel, and thickness of a slice: as stated, or the slices' distance where that is larger."""
+    grid = Grid(tuple(result.grid["shape"]), np.array(result.grid["affine_ras"]))
+    across, along, upward = (grid.spacing_mm[axis] for axis in grid.ras_axes[0])
+    return min(across, along), max(upward, float(result.source.get("slice_thickness_mm") or 0))
 
 
 def _how(result: CaseResult) -> Any:
