@@ -1,5 +1,13 @@
 """Masks and probabilities -> lungs and nodules, measured in mm and HU. Never imports torch."""
 
+from lungseg3d.analysis.acquisition import (
+    OOD_CODES,
+    Acquisition,
+    TrainingRange,
+    measure_acquisition,
+    range_json,
+    range_of_json,
+)
 from lungseg3d.analysis.candidates import CandidateRule, NoduleMap, find_nodules
 from lungseg3d.analysis.diameters import axial_diameters_mm
 from lungseg3d.analysis.lung_quality import LUNG_CODES, check_lungs, compare_lungs
@@ -24,6 +32,8 @@ __all__ = [
     "LEAST_CHANGE",
     "LEAST_DICE",
     "LUNG_CODES",
+    "OOD_CODES",
+    "Acquisition",
     "CandidateRule",
     "Chest",
     "LungRegistration",
@@ -32,6 +42,7 @@ __all__ = [
     "NoduleMap",
     "NoduleSize",
     "TimePoint",
+    "TrainingRange",
     "axial_diameters_mm",
     "check_lungs",
     "classed",
@@ -47,8 +58,11 @@ __all__ = [
     "lung_noise_hu",
     "lung_rads",
     "match_nodules",
+    "measure_acquisition",
     "measure_lungs",
     "measure_nodules",
+    "range_json",
+    "range_of_json",
     "register_lungs",
     "segment_lungs_by_rules",
     "volume_change",

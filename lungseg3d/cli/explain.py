@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lungseg3d.cli.console import complain, say, say_table
-from lungseg3d.cli.options import with_reading_options
+from lungseg3d.cli.options import TrustBundle, with_reading_options
 from lungseg3d.cli.outcome import reporting_errors
 from lungseg3d.cli.segment_options import Device
 
@@ -39,6 +39,7 @@ def explain(
     nodule_bundle: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, metavar="DIR", help="The bundle of the results.")
     ] = None,
+    trust_bundle: TrustBundle = False,
     *,
     reading: ReadOptions,
 ) -> None:
@@ -50,7 +51,7 @@ def explain(
     from lungseg3d.workflows.explain import explain as explain_nodule
     from lungseg3d.workflows.segment import SegmentOptions
 
-    options = SegmentOptions(device=device.value, nodule_bundle=nodule_bundle, read=reading)
+    options = SegmentOptions(device=device.value, nodule_bundle=nodule_bundle, trust_bundle=trust_bundle, read=reading)
     if list_layers:
         _say_layers(network_layers(options))
         return

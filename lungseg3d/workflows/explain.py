@@ -29,7 +29,7 @@ from lungseg3d.inference import (
     shipped_bundle,
 )
 from lungseg3d.inference.nodule_windows import LEAST_SIDE
-from lungseg3d.io import MAP_STEPS, make_folder, open_ct, read_labels, write_bytes, write_map
+from lungseg3d.io import MAP_STEPS, make_folder, open_ct, read_labels, trusting_bundles, write_bytes, write_map
 from lungseg3d.report import Scene, explanation_picture
 from lungseg3d.tensors import resolve_precision, to_meta_tensor
 from lungseg3d.workflows.segment import SegmentOptions, segment_cases
@@ -137,7 +137,8 @@ def _open(options: SegmentOptions) -> Bundle:
     root = options.nodule_bundle or shipped_bundle("lung_nodule_ct_segmentation")
     device = resolve_device(options.device)
     precision = resolve_precision(options.precision, device)
-    return open_bundle(root, skip=1, roi="full", device=device, precision=precision)
+    with trusting_bundles(options.trust_bundle):
+        return open_bundle(root, skip=1, roi="full", device=device, precision=precision)
 
 
 def _record_of(results: Path) -> Mapping[str, Any]:

@@ -41,7 +41,7 @@ from lungseg3d.workflows.segment_extras import (
     extra_files,
     write_extras,
 )
-from lungseg3d.workflows.segment_models import Models, provenance_of
+from lungseg3d.workflows.segment_models import Models, provenance_of, range_issues
 from lungseg3d.workflows.segment_options import SegmentOptions
 from lungseg3d.workflows.stopped_case import write_stopped
 from lungseg3d.workflows.stopwatch import Stopwatch
@@ -127,6 +127,7 @@ def _done(
         lungs = measure_lungs(found.labels) if in_lungs is not None else ()
     with watch.step("check"):
         lung_issues = _lung_issues(ct, found.labels, options)
+        ood_issues = range_issues(models, reading, in_lungs and found.labels)
     nifti = NIFTI_NAMES if "nifti" in options.formats else ()
     extras = extra_files(options)
     result = CaseResult(
@@ -136,7 +137,7 @@ def _done(
         grid={"shape": ct.shape, "spacing_mm": ct.spacing_mm, "affine_ras": ct.affine},
         lungs=tuple(lungs),
         nodules=tuple(nodules),
-        issues=(*reading.issues, *lung_issues, *models.confidences.issues),
+        issues=(*reading.issues, *lung_issues, *ood_issues, *models.confidences.issues),
         provenance=provenance_of(models, options),
         timings_s=watch.seconds,
         peak_memory_mib=_peak_memory_mib(),

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 
-from lungseg3d.core import BundleError
+from lungseg3d.core import BundleError, QualityIssue, Volume
 from lungseg3d.inference import Bundle, SegmentLungsd, open_bundle, shipped_bundle
-from lungseg3d.io import trusting_bundles
+from lungseg3d.io import Reading, trusting_bundles
 from lungseg3d.tensors import resolve_precision
 from lungseg3d.workflows.segment_extras import Confidences
 from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.training_range import RangeJudge, acquisition_of, read_training_range
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Models:
     device: torch.device
     precision: str
     confidences: Confidences
+    ranges: tuple[RangeJudge, ...] = ()
 
 
 def open_models(options: SegmentOptions) -> Models:
@@ -46,7 +48,8 @@ def open_models(options: SegmentOptions) -> Models:
             nodule_root, skip=1, lung_bundle_root=str(lung_root), roi=options.roi, device=device, precision=precision
         )
     lungs = next(step.bundle for step in nodules.preprocessing.transforms if isinstance(step, SegmentLungsd))
-    return Models(nodules, lungs, device, precision, Confidences.of(nodules, options.settings))
+    ranges = tuple(read_training_range(bundle.root, bundle.name) for bundle in (nodules, lungs) if bundle)
+    return Models(nodules, lungs, device, precision, Confidences.of(nodules, options.settings), ranges)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -59,6 +62,20 @@ def resolve_device(name: str) -> torch.device:
         raise BundleError("E_DEVICE", "no CUDA device is available to PyTorch", "Use --device cpu or auto.")
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(automatic if name == "auto" else name)
+
+
+def range_issues(models: Models, reading: Reading, labels: Volume | None) -> list[QualityIssue]:
+    """W_OOD_* for a CT unlike those that the bundles were trained on; nothing where they do not say what they saw.
+
+    Args:
+        models: the opened bundles.
+        reading: the CT.
+        labels: its lungs; None for a crop.
+    """
+    if not any(judge.found for judge in models.ranges):
+        return []
+    like = acquisition_of(reading.volume, labels, reading.source)
+    return [issue for judge in models.ranges for issue in judge.issues(like)]
 
 
 def provenance_of(models: Models, options: SegmentOptions) -> dict[str, Any]:

@@ -1,20 +1,25 @@
 """A finished training -> a bundle of its own, which `segment` and `python -m monai.bundle run` take like a shipped one.
 
 In: the trained bundle's folder, its training configuration, the weights. Out: a folder with configs, weights and their
-SHA-256, a card, and a record of the cases that the weights have seen.
+SHA-256, a card, and records of the cases that the weights have seen and of what these were like.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
+from lungseg3d.core import LungSegError, OutputError
 from lungseg3d.io import copy_file, make_folder, pin_weights, placing_folder, write_text
-from lungseg3d.workflows.training_checks import seen_in_training
+from lungseg3d.workflows.training_checks import seen_in_training, training_entries
+from lungseg3d.workflows.training_range import write_training_range
 from lungseg3d.workflows.training_record import write_training_record
+
+logger = logging.getLogger(__name__)
 
 SHARED_KEYS = ("spacing_mm", "hu_range")
 """Keys that inference and training must agree on."""
@@ -70,7 +75,18 @@ def write_trained_bundle(root: Path, parser: ConfigParser, weights: Path, folder
         write_text(bundle / "docs" / "README.md", card)
         pin_weights(bundle)
         write_training_record(bundle, seen_in_training(parser))
+        _keep_range(bundle, parser)
     return folder
+
+
+def _keep_range(bundle: Path, parser: ConfigParser) -> None:
+    """What the training's CTs were like; where its data are gone by now, the bundle does without."""
+    try:
+        write_training_range(bundle, training_entries(parser), float(parser.get_parsed_content("spacing_mm")))
+    except OutputError:
+        raise
+    except LungSegError as error:
+        logger.warning("the range of the training's CTs is not known: %s", error)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -105,6 +105,16 @@ def seen_in_training(parser: ConfigParser) -> list[tuple[str, int | None]]:
     return list(dict.fromkeys(used))
 
 
+def training_entries(parser: ConfigParser) -> list[dict[str, Any]]:
+    """The entries of all data lists that a training learns from, each image once."""
+    found: dict[str, dict[str, Any]] = {}
+    for path, node in _nodes(parser.get("train"), "train"):
+        if isinstance(node, Mapping) and node.get("_target_") == _DATA_LISTS:
+            for entry in _data_list(parser, path):
+                found.setdefault(str(entry["image"]), entry)
+    return list(found.values())
+
+
 def _data_list(parser: ConfigParser, path: str) -> list[dict[str, Any]]:
     """The data list at `path` of a configuration; what it refuses is raised as it was, not as MONAI wraps it."""
     try:

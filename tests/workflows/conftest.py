@@ -82,6 +82,7 @@ def make_bundle() -> Callable[..., Path]:
     def make(name: str, root: Path, lines: Mapping[int, tuple[float, float]], **overrides) -> Path:
         (root / "models").mkdir(parents=True)
         shutil.copytree(BUNDLES / name / "configs", root / "configs")
+        (root / "configs" / "training_range.json").unlink(missing_ok=True)  # of the shipped weights
         config = json.loads((root / "configs" / "inference.json").read_text(encoding="utf-8"))
         config["network_def"]["channels"] = [8, 8]
         config.update(overrides)
