@@ -64,7 +64,7 @@ def test_what_is_missing_or_does_not_belong_together_is_named(done, chest, tmp_p
     def asked(**changes) -> ExplainOptions:
         return ExplainOptions(**{"ct": done.ct, "segment": done.options, **changes})
 
-    with pytest.raises(UsageError, match="(?s)E_NO_CT.*--ct CT"):
+    with pytest.raises(UsageError, match=r"(?s)E_NO_CT.*--ct CT"):
         explain(done.results, None, asked(ct=None))
     with pytest.raises(UsageError, match=r"(?s)E_NO_NODULE.*no nodule 7.*nodules 1 to 1"):
         explain(done.results, None, asked(nodule=7))
@@ -72,11 +72,11 @@ def test_what_is_missing_or_does_not_belong_together_is_named(done, chest, tmp_p
         explain(done.results, None, asked(layer="encodr.1"))
     brighter = tmp_path / "brighter.nii.gz"
     write_volume(brighter, chest.ct.with_array(chest.ct.array + np.int16(60)))
-    with pytest.raises(IntakeError, match="E_OTHER_CT.*HU in this CT"):
+    with pytest.raises(IntakeError, match=r"E_OTHER_CT.*HU in this CT"):
         explain(done.results, None, asked(ct=brighter))
     before = {path.name for path in Path(done.results).iterdir()}
     smaller = tmp_path / "smaller.nii.gz"
     write_volume(smaller, chest.ct.crop(Box((0, 0, 0), (*chest.ct.shape[:2], chest.ct.shape[2] - 1))))
-    with pytest.raises(IntakeError, match="E_OTHER_CT.*voxels"):
+    with pytest.raises(IntakeError, match=r"E_OTHER_CT.*voxels"):
         explain(done.results, None, asked(ct=smaller))
     assert {path.name for path in Path(done.results).iterdir()} == before
