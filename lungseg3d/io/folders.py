@@ -144,7 +144,6 @@ def placing_together(folder: Path | str, last: str, stale: Collection[str] = ())
             try:
                 names = sorted((path.name for path in stage.iterdir()), key=lambda name: (name == last, name))
                 _move_in(stage, folder, names, [last, *stale, *names])
-                sync(folder)
             except OSError as error:
                 raise output_error(folder, error) from error
     except BaseException:
@@ -187,6 +186,7 @@ def _move_in(stage: Path, folder: Path, names: list[str], old: list[str]) -> Non
                 move(folder / name, before / name)
         for name in names:
             move(stage / name, folder / name)
+        sync(folder)
     except OSError:
         for source, target in reversed(moved):
             os.replace(target, source)  # where this fails, too, `remove_unfinished` does it another time

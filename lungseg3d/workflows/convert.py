@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lungseg3d.core import OutputError, Volume
-from lungseg3d.io import Reading, ReadOptions, open_ct, placing, write_volume
+from lungseg3d.core import IntakeError, OutputError, Volume
+from lungseg3d.io import Reading, ReadOptions, open_ct, placing, read_volume, write_volume
 
 _NIFTI = (".nii.gz", ".nii")
 _BY_SIMPLEITK = (".nrrd", ".mha")
@@ -70,3 +70,10 @@ def _write_by_simpleitk(target: Path, volume: Volume) -> None:
             SimpleITK.WriteImage(image, str(temporary), useCompression=True)
         except RuntimeError as error:  # ITK says no more about a full disk or a lost folder
             raise OSError(None, "SimpleITK cannot write it") from error
+        # ITK has been seen to write half a file to a full disk without a word.
+        try:
+            whole = np.array_equal(read_volume(temporary).array, volume.array)
+        except IntakeError as error:
+            raise OSError(None, "SimpleITK left half of it") from error
+        if not whole:
+            raise OSError(None, "SimpleITK wrote other values")
