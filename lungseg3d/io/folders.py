@@ -205,7 +205,10 @@ def _swap(path: Path, stage: Path) -> None:
         raise
     try:
         os.rename(stage, path)
+        sync(path.parent)
     except OSError:
+        if not stage.exists():
+            os.rename(path, stage)
         os.rename(aside, path)
         raise
     shutil.rmtree(aside, ignore_errors=True)

@@ -13,7 +13,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from lungseg3d.io.files import writing
 from lungseg3d.io.folders import make_folder, placing_folder
@@ -77,8 +77,8 @@ def _members(
     """(parts of the name, content in pieces) of each file below `folder`; every member is checked."""
     size = count = 0
     seen: set[tuple[str, ...]] = set()
-    stream: Any = _Bounded(_unpacked(packed), archive, most_bytes)
-    with tarfile.open(fileobj=stream, mode="r:") as file:
+    stream = _Bounded(_unpacked(packed), archive, most_bytes)
+    with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as file:
         for member in file:
             count += 1
             parts = _checked_parts(archive, member)
@@ -93,6 +93,7 @@ def _members(
                 refuse("E_UNSAFE_ARCHIVE", text, _REMEDY)
             seen.add(parts)
             yield parts, _content(file, member)
+    stream.finish()
 
 
 def _content(file: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
@@ -139,12 +140,26 @@ class _Bounded:
     def __init__(self, stream: IO[bytes], archive: Path, most_bytes: int) -> None:
         self._stream, self._archive, self._most_bytes = stream, archive, most_bytes
         self.tell = stream.tell
+        self._last = b""
 
     def read(self, size: int = -1) -> bytes:
         """As a file's; never all that is left."""
         if not 0 <= size <= _MOST_HEADER_BYTES:
             _refuse_size(self._archive, self._most_bytes)
-        return self._stream.read(size)
+        self._last = self._stream.read(size)
+        return self._last
+
+    def finish(self) -> None:
+        """See that the archive has its end, which tarfile does not ask for, and the packing its checksum.
+
+        Raises:
+            EOFError: it was cut.
+        """
+        if self._last != bytes(tarfile.BLOCKSIZE):
+            raise EOFError("the archive ends too early")
+        while self._stream.read(_CHUNK):
+            if self._stream.tell() > self._most_bytes + 2048 * MAX_FILES:
+                _refuse_size(self._archive, self._most_bytes)
 
     def seek(self, place: int, whence: int = 0) -> int:
         """As a file's; not beyond what all members may be, with headers and padding."""

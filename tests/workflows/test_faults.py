@@ -113,7 +113,8 @@ def verb_of(small, chest, bundles, tmp_path_factory) -> Callable[..., Verb]:
             return Verb(program("segment", ct, "--out", out, "--overwrite"), out)
         if name.startswith("convert"):
             ending = name.removeprefix("convert ")
-            return Verb(program("convert", small / "series", out / f"ct{ending}", "--overwrite"), out)
+            # One file: when only the folder above it could not be synced, it is the new one, whole.
+            return Verb(program("convert", small / "series", out / f"ct{ending}", "--overwrite"), out, together=False)
         if name == "froc":
             files = [
                 word

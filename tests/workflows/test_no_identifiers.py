@@ -1,7 +1,7 @@
 """Name, id, birth date, accession number and the rest of a patient, planted in an input, are in nothing that we write.
 
-A case is named after its own file or folder, and a file that is broken by its name, as its user named them; folders above
-them, and headers, stay out.
+A case is named after its own file or folder, and a file that is broken by its name, as its user named them; folders
+above them, and headers, stay out.
 """
 
 from __future__ import annotations
