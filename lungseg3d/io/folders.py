@@ -114,7 +114,7 @@ def placing_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]
                 _swap(path, stage)
             else:
                 os.rename(stage, path)
-            sync(path.parent)
+                sync(path.parent)
         except OSError as error:
             raise output_error(path, error) from error
 
