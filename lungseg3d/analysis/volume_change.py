@@ -48,14 +48,14 @@ def doubling_time_days(change: Estimate, days: float | None) -> Estimate:
         days: between both CTs; None or not above 0 gives nothing.
 
     Returns:
-        Value and interval in days. The value is None where the nodule did not grow; `high` is None where the interval
-        of the change holds no growth, `low` too where it holds shrinking only.
+        Value and interval in days. The value is None where the nodule did not grow by 25 %, as NELSON has it; `high`
+        is None where the interval of the change reaches below no growth, `low` too where all of it does.
     """
     if days is None or days <= 0 or change.value is None or change.low is None or change.high is None:
         return Estimate(None)
     value, low, high = (
-        float(days * np.log(2) / np.log1p(share)) if share > 0 else None
-        for share in (change.value, change.high, change.low)
+        float(days * np.log(2) / np.log1p(share)) if share > least else None
+        for share, least in ((change.value, LEAST_CHANGE - 1e-9), (change.high, 0.0), (change.low, 0.0))
     )
     return Estimate(value, low, high)
 

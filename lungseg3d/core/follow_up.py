@@ -52,8 +52,8 @@ class NoduleChange:
             puts it.
         distance_mm: between its middle in the current CT and where registration puts the prior one; None without both.
         volume_change: (current - prior) / prior; not defined unless matched.
-        doubling_time_days: volume doubling time; `high` is open where no growth lies within the interval, the value
-            is not defined where the nodule did not grow.
+        doubling_time_days: volume doubling time; the value is not defined where the nodule did not grow by 25 %, `high`
+            is open where it may not have grown at all.
     """
 
     id: int

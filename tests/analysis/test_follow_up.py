@@ -134,9 +134,16 @@ def test_a_nodule_that_doubles_in_100_days_doubles_in_100_days():
 
 
 def test_a_doubling_time_is_open_where_the_nodule_may_not_have_grown():
-    assert doubling_time_days(Estimate(0.1, -0.1, 0.41421356), 100) == Estimate(
-        pytest.approx(100 * np.log(2) / np.log(1.1)), pytest.approx(200), None
+    assert doubling_time_days(Estimate(0.3, -0.1, 0.41421356), 100) == Estimate(
+        pytest.approx(100 * np.log(2) / np.log(1.3)), pytest.approx(200), None
     )
+
+
+def test_below_25_percent_there_is_no_doubling_time_but_what_it_is_at_least():
+    assert doubling_time_days(Estimate(1e-16, -0.2, 0.41421356), 100) == Estimate(None, pytest.approx(200), None)
+
+
+def test_without_growth_or_without_days_there_is_no_doubling_time():
     assert doubling_time_days(Estimate(-0.1, -0.3, 0.1), 100).value is None
     assert doubling_time_days(Estimate(-0.5, -0.6, -0.4), 100) == Estimate(None)
     assert doubling_time_days(Estimate(1.0, 0.5, 1.5), None) == Estimate(None)
