@@ -40,7 +40,9 @@ def clean_lungs(labels: np.ndarray, *, smallest_share: float = 0.05) -> np.ndarr
     return clean
 
 
-def lungs_on(probabilities: np.ndarray, working: Volume, target: Volume, *, least_ml: float = 0.0) -> Volume:
+def lungs_on(
+    probabilities: np.ndarray, working: Volume, target: Volume, *, least_ml: float = 0.0, threshold: float = 0.5
+) -> Volume:
     """Bring right and left lung from the working grid onto the target's own grid, borders interpolated.
 
     Args:
@@ -48,38 +50,39 @@ def lungs_on(probabilities: np.ndarray, working: Volume, target: Volume, *, leas
         working: any volume on the grid of `probabilities`.
         target: any volume on the CT's own grid.
         least_ml: where both lungs together have less, they are taken for bowel or stray air, and nothing is labelled.
+        threshold: probability of both lungs together at their border.
 
     Returns:
         uint8 label map on the target's grid, 1 right, 2 left.
     """
-    lungs = _lungs_on(probabilities, working, target)
+    lungs = _lungs_on(probabilities, working, target, threshold)
     found_ml = float(np.count_nonzero(lungs.array)) * target.voxel_volume_mm3 / 1000
     return lungs if found_ml >= least_ml else lungs.with_array(np.zeros_like(lungs.array))
 
 
-def _lungs_on(probabilities: np.ndarray, working: Volume, target: Volume) -> Volume:
-    coarse = clean_lungs(_argmax(probabilities))
+def _lungs_on(probabilities: np.ndarray, working: Volume, target: Volume, threshold: float) -> Volume:
+    coarse = clean_lungs(_argmax(probabilities, threshold))
     near = ndimage.binary_dilation(coarse > 0, iterations=2)
     # Stray pieces lose their probability before it is interpolated; the side is decided once, on the coarse grid.
     lung = np.where(near, probabilities.sum(axis=0), 0).astype(np.float32)
-    lung[coarse > 0] = np.maximum(lung[coarse > 0], 0.501)
+    lung[coarse > 0] = np.maximum(lung[coarse > 0], threshold + 0.001)
     right = ndimage.uniform_filter((coarse == RIGHT_LUNG.value).astype(np.float32), 3)
     left = ndimage.uniform_filter((coarse == LEFT_LUNG.value).astype(np.float32), 3)
     side = np.where(right >= left, RIGHT_LUNG.value, LEFT_LUNG.value).astype(np.uint8)
     if target.grid.is_orthogonal:
-        return target.from_ras(_upsampled(lung, side, target.as_ras()))
-    inside = sample_on(Volume(lung, working.affine), target.grid, fill=0).array >= 0.5
+        return target.from_ras(_upsampled(lung, side, target.as_ras(), threshold))
+    inside = sample_on(Volume(lung, working.affine), target.grid, fill=0).array >= threshold
     sides = sample_on(Volume(side, working.affine), target.grid, order=0, fill=0).array
     return Volume(np.where(inside, sides, 0).astype(np.uint8), target.affine)
 
 
-def _argmax(probabilities: np.ndarray) -> np.ndarray:
-    """(2, X, Y, Z) probabilities -> uint8 labels; background where neither lung reaches one half together."""
+def _argmax(probabilities: np.ndarray, threshold: float) -> np.ndarray:
+    """(2, X, Y, Z) probabilities -> uint8 labels; background where both lungs together stay below the threshold."""
     side = np.where(probabilities[0] >= probabilities[1], RIGHT_LUNG.value, LEFT_LUNG.value)
-    return np.where(probabilities.sum(axis=0) >= 0.5, side, 0).astype(np.uint8)
+    return np.where(probabilities.sum(axis=0) >= threshold, side, 0).astype(np.uint8)
 
 
-def _upsampled(lung: np.ndarray, side: np.ndarray, ras: Volume) -> Volume:
+def _upsampled(lung: np.ndarray, side: np.ndarray, ras: Volume, threshold: float) -> Volume:
     """Linear interpolation to the extent's own number of voxels, slice by slice, within the lungs' box only."""
     labels = np.zeros(ras.shape, dtype=np.uint8)
     box = Box.around(lung > 0)
@@ -98,7 +101,7 @@ def _upsampled(lung: np.ndarray, side: np.ndarray, ras: Volume) -> Volume:
     part = np.clip(depth - below, 0, 1)
     in_plane = np.ix_(nearest[0], nearest[1])
     for z in range(ras.shape[2]):
-        inside = (1 - part[z]) * planes[below[z]] + part[z] * planes[above[z]] >= 0.5
+        inside = (1 - part[z]) * planes[below[z]] + part[z] * planes[above[z]] >= threshold
         if inside.any():
             labels[:, :, z] = np.where(inside, side[:, :, nearest[2][z]][in_plane], 0)
     return Volume(labels, ras.affine)
@@ -112,20 +115,28 @@ class LungsOnSourced(MapTransform):
         source_key: the CT on its own grid.
         output_key: where the label map goes.
         least_ml: less lung than this is none.
+        threshold: probability of both lungs together at their border.
     """
 
     def __init__(
-        self, keys: KeysCollection, source_key: str = "ct", output_key: str = "lungs", least_ml: float = 0.0
+        self,
+        keys: KeysCollection,
+        source_key: str = "ct",
+        output_key: str = "lungs",
+        least_ml: float = 0.0,
+        threshold: float = 0.5,
     ) -> None:
         super().__init__(keys)
-        self.source_key, self.output_key, self.least_ml = source_key, output_key, least_ml
+        self.source_key, self.output_key = source_key, output_key
+        self.least_ml, self.threshold = least_ml, threshold
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             probabilities = torch.as_tensor(d[key]).as_subclass(torch.Tensor).float().cpu().numpy()
             source = to_volume(d[self.source_key])
-            labels = lungs_on(probabilities, to_volume(d[key]), source, least_ml=self.least_ml)
+            working = to_volume(d[key])
+            labels = lungs_on(probabilities, working, source, least_ml=self.least_ml, threshold=self.threshold)
             d[self.output_key] = to_meta_tensor(labels, getattr(d[self.source_key], "meta", None))
         return d
 

@@ -116,6 +116,15 @@ def test_less_lung_than_asked_is_none():
     assert not lungs_on(probabilities, working, working, least_ml=27.1).array.any()
 
 
+def test_the_border_lies_where_both_lungs_together_have_the_threshold():
+    working = Volume(np.zeros((20, 20, 20), np.int16), np.diag([3.0, 3, 3, 1]))
+    probabilities = np.zeros((2, 20, 20, 20), np.float32)
+    probabilities[0, 5:15, 5:15, 5:15] = 1.0
+    probabilities[0, 4, 5:15, 5:15] = 0.45
+    assert lungs_on(probabilities, working, working).array.sum() == 1000
+    assert lungs_on(probabilities, working, working, threshold=0.4).array.sum() == 1100
+
+
 def test_cleaning_keeps_large_pieces_drops_small_ones_and_fills_holes():
     labels = np.zeros((30, 30, 30), np.uint8)
     labels[2:12, 2:22, 2:22] = 1  # 4000 voxels
