@@ -14,7 +14,6 @@ DATA_CODES: Mapping[str, str] = MappingProxyType(
         "E_DUPLICATE_CASE": "Two cases have the same image.",
         "E_EMPTY_LABEL": "A label without any structure, which nothing in the manifest explains.",
         "E_FAILED": "A case failed in a way that has no code of its own; the reason names the error.",
-        "E_GRID_MISMATCH": "An image and its label do not lie on one grid.",
         "E_MANIFEST": "A manifest is absent, no JSON, or a field is not what it must be.",
         "E_MISSING_DATA": "A file that the manifest lists is not there.",
         "E_NO_CASES": "The folder holds no case of this dataset.",

@@ -26,7 +26,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "E_DOWNLOAD": "A download was refused by its server, or broke off again and again.",
         "E_DUPLICATE_CONFLICT": "Slices at one position with different pixels: two phases or reconstructions.",
         "E_EMPTY_RESULT": "No lung and no nodule, so there is no DICOM SEG or SR.",
-        "E_GRID_MISMATCH": "Masks and series, or two volumes, do not lie on one grid.",
+        "E_GRID_MISMATCH": "An image and its label, masks and series, or two volumes do not lie on one grid.",
         "E_LABEL_VALUES": "A label map with values that are not whole or not labels.",
         "E_LOCKED": "Another process works in this folder.",
         "E_MISSING_SLICES": "Slices are missing inside the series.",

@@ -11,12 +11,13 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lungseg3d.core import LungSegError, OutputError, QualityIssue
+from lungseg3d.io import placing
 from lungseg3d.workflows.batch_case import Outcome, Output
 from lungseg3d.workflows.batch_identity import Identity
 
@@ -25,9 +26,9 @@ ENDED = ("done", "refused", "failed")
 _VERSION = 1
 _BUSY_S = 10.0
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS identities (sha256 TEXT PRIMARY KEY, facts TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS cases (
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE identities (sha256 TEXT PRIMARY KEY, facts TEXT NOT NULL);
+CREATE TABLE cases (
     case_id TEXT PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
     status TEXT NOT NULL DEFAULT 'pending',  -- pending, placing, done, refused, failed
@@ -91,14 +92,14 @@ class BatchJournal:
         if read_only and not self.path.is_file():
             raise LungSegError("E_NO_JOURNAL", f"{folder.name} has no {NAME}.", "Give the --out of a batch.")
         # Also for looking: what a kill cut short in the middle of a record is rolled back first.
-        mode = "rwc" if not read_only else "rw" if os.access(folder, os.W_OK) else "ro"
+        mode = "rw" if os.access(folder, os.W_OK) else "ro"
         uri = f"{self.path.absolute().as_uri()}?mode={mode}"
         with self._in_words():
+            if not read_only and not self.path.exists():
+                _make(self.path)
             self._database = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
             if not read_only:
                 self._database.execute("PRAGMA synchronous=EXTRA")
-                self._database.executescript(_SCHEMA)
-                self._database.execute("INSERT OR IGNORE INTO facts VALUES ('version', ?)", (str(_VERSION),))
             if self._database.execute("SELECT value FROM facts WHERE name='version'").fetchone() != (str(_VERSION),):
                 raise LungSegError("E_NO_JOURNAL", f"{self.path} is of another version.", "Give another folder.")
 
@@ -194,6 +195,13 @@ class BatchJournal:
             code = "E_NO_SPACE" if "full" in str(error) else "E_WRITE"
             remedy = "See that the disk has space and the folder may be written; then run the same command again."
             raise OutputError(code, f"{self.path}: {error}.", remedy) from error
+
+
+def _make(path: Path) -> None:
+    """An empty journal that appears whole: a kill meanwhile leaves none, and who looks sees no half of one."""
+    with placing(path) as temporary, closing(sqlite3.connect(temporary)) as database, database:
+        database.executescript(_SCHEMA)
+        database.execute("INSERT INTO facts VALUES ('version', ?)", (str(_VERSION),))
 
 
 _COLUMNS = (
