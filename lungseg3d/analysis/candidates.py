@@ -113,7 +113,7 @@ def find_nodules(
             continue
         found.append(candidate)
     found = sorted(found, key=lambda c: -c.voxels)[:_MOST_NODULES]
-    labels = np.zeros(target.shape, np.uint16)
+    labels = np.zeros(target.shape, np.uint16, order="F")  # slices one behind the other, as in CTs and NIfTI
     for number, candidate in enumerate(found, start=1):
         labels[candidate.box.slices][candidate.mask] = number
     return NoduleMap(Volume(labels, target.affine), tuple(c.confidence for c in found))

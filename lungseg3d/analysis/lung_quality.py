@@ -110,7 +110,7 @@ def _edge_issues(ras: Volume) -> list[QualityIssue]:
     for axis, names in enumerate(_FACES):
         voxel_mm2 = _face_mm2(ras.spacing_mm, axis)
         for index, name in zip((0, -1), names, strict=True):
-            cut_mm2 = float(np.count_nonzero(lung.take(index, axis=axis))) * voxel_mm2
+            cut_mm2 = float(np.count_nonzero(np.moveaxis(lung, axis, 0)[index])) * voxel_mm2
             if cut_mm2 >= _LEAST_CUT_MM2:
                 cuts.append(f"{name} ({cut_mm2 / 100:.0f} cm2)")
     if not cuts:

@@ -66,7 +66,11 @@ def measure_nodules(
             raise GeometryError("E_GRID_MISMATCH", f"the {name} {other.shape} does not lie on the CT's grid {ct.shape}")
     scene = _scene(ct, nodules, lungs, slice_thickness_mm)
     measured = []
-    for number, place in enumerate(ndimage.find_objects(nodules.array), start=1):
+    # find_objects walks in C order: slow where memory runs the other way, as in CTs.
+    is_turned = nodules.array.strides[0] < nodules.array.strides[2]
+    places = ndimage.find_objects(nodules.array.T if is_turned else nodules.array)
+    for number, found in enumerate(places, start=1):
+        place = found[::-1] if found is not None and is_turned else found
         if place is None:
             continue
         if confidence is not None and number > len(confidence):
@@ -174,16 +178,23 @@ def measure_lungs(labels: Volume) -> tuple[Lung, ...]:
             one that touches it most, the nearest where none does.
     """
     voxels = {lung.value: int((labels.array == lung.value).sum()) for lung in LUNGS}
-    parts, _ = ndimage.label(labels.array == NODULE.value, structure=ANY_NEIGHBOUR)
+    is_nodule = labels.array == NODULE.value
+    held = Box.around(is_nodule) or Box((0, 0, 0), (1, 1, 1))
+    parts, _ = ndimage.label(is_nodule[held.slices], structure=ANY_NEIGHBOUR)
     for index, place in enumerate(ndimage.find_objects(parts), start=1):
-        box = Box(tuple(s.start for s in place), tuple(s.stop for s in place))
-        mask = parts[box.slices] == index
+        start, stop = ([a + n for a, n in zip(held.start, end, strict=True)] for end in _ends(place))
+        box = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+        mask = parts[place] == index
         side = _side(mask, box, labels)
         if side:
             voxels[side] += int(mask.sum())
     return tuple(
         Lung(lung.name, voxels[lung.value] * labels.voxel_volume_mm3 / 1000) for lung in LUNGS if voxels[lung.value]
     )
+
+
+def _ends(place: tuple[slice, slice, slice]) -> tuple[list[int], list[int]]:
+    return [s.start for s in place], [s.stop for s in place]
 
 
 def _side(mask: np.ndarray, box: Box, lungs: Volume) -> int:

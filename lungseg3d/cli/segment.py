@@ -15,6 +15,7 @@ import typer
 from lungseg3d.cli.console import progress, say_table
 from lungseg3d.cli.options import InputPaths
 from lungseg3d.cli.outcome import outcome_of, reporting_errors
+from lungseg3d.cli.profile import profiling, say_profile
 from lungseg3d.cli.results import results_table
 from lungseg3d.cli.segment_options import with_segment_options
 
@@ -30,6 +31,9 @@ def segment(
     recursive: Annotated[
         bool, typer.Option("--recursive", help="A folder of several studies is several cases, not an error.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say what each step took: time, memory, GFLOP/s beside the ceiling.")
+    ] = False,
     *,
     asked: SegmentOptions,
 ) -> int:
@@ -40,7 +44,10 @@ def segment(
     """
     from lungseg3d.workflows.segment import segment_cases
 
-    with progress() as on_progress:
+    with progress() as on_progress, profiling(profile) as costs:
         results = segment_cases(inputs, out, replace(asked, recursive=recursive), on_progress)
     say_table(results_table(results, out))
+    ran = next((result.provenance["options"] for result in results if result.status == "done"), None)
+    if costs is not None and ran is not None:
+        say_profile(costs, ran["device"], ran["precision"])
     return outcome_of(result.status for result in results)

@@ -40,6 +40,15 @@ class Precision(str, Enum):
     fp16 = "fp16"
 
 
+class Backend(str, Enum):
+    """What computes the networks."""
+
+    auto = "auto"
+    torch = "torch"
+    compile = "compile"
+    openvino = "openvino"
+
+
 def _bundle(text: str) -> Any:
     return Annotated[Path | None, typer.Option(exists=True, file_okay=False, metavar="DIR", help=text)]
 
@@ -52,6 +61,10 @@ _SEGMENT: dict[str, tuple[Any, Any]] = {
     "precision": (
         Annotated[Precision, typer.Option(help="auto takes what the device does well.")],
         Precision.auto,
+    ),
+    "backend": (
+        Annotated[Backend, typer.Option(help="What computes. auto takes what this machine does well: see doctor.")],
+        Backend.auto,
     ),
     "lung_bundle": (_bundle("Another MONAI bundle for lungs."), None),
     "nodule_bundle": (_bundle("Another one for nodules."), None),

@@ -3,9 +3,11 @@
 from lungseg3d.inference.bundle import Bundle, open_bundle
 from lungseg3d.inference.explanation import Layer, default_layer, grad_cam, list_layers
 from lungseg3d.inference.lungs import LungsOnSourced, SegmentLungsd
+from lungseg3d.inference.meter import Meter, metered
 from lungseg3d.inference.nodule_windows import NoduleWindow, nodule_windows
 from lungseg3d.inference.nodules import NodulesOnSourced
 from lungseg3d.inference.outlines import OutlineCandidatesd
+from lungseg3d.inference.predictors import BACKENDS, Plan, choose, predictor_of
 from lungseg3d.inference.saving import SaveLabelMapsd
 from lungseg3d.inference.second_look import SecondLookd
 from lungseg3d.inference.uncertainty import NoduleDoubt, doubt_nodules, outlining_views
@@ -13,23 +15,29 @@ from lungseg3d.inference.windows import WindowInferer
 from lungseg3d.io import shipped_bundle
 
 __all__ = [
+    "BACKENDS",
     "Bundle",
     "Layer",
     "LungsOnSourced",
+    "Meter",
     "NoduleDoubt",
     "NoduleWindow",
     "NodulesOnSourced",
     "OutlineCandidatesd",
+    "Plan",
     "SaveLabelMapsd",
     "SecondLookd",
     "SegmentLungsd",
     "WindowInferer",
+    "choose",
     "default_layer",
     "doubt_nodules",
     "grad_cam",
     "list_layers",
+    "metered",
     "nodule_windows",
     "open_bundle",
     "outlining_views",
+    "predictor_of",
     "shipped_bundle",
 ]

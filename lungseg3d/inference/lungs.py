@@ -6,6 +6,7 @@ In: probabilities of right and left lung. Out: uint8 label maps. Knows labels, a
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from scipy import ndimage
-from torch.nn.functional import interpolate
 
 from lungseg3d.core import Box, Volume
 from lungseg3d.core.labels import LEFT_LUNG, RIGHT_LUNG
@@ -84,27 +84,46 @@ def _argmax(probabilities: np.ndarray, threshold: float) -> np.ndarray:
 
 def _upsampled(lung: np.ndarray, side: np.ndarray, ras: Volume, threshold: float) -> Volume:
     """Linear interpolation to the extent's own number of voxels, slice by slice, within the lungs' box only."""
-    labels = np.zeros(ras.shape, dtype=np.uint8)
+    labels = np.zeros(ras.shape, dtype=np.uint8, order="F")
     box = Box.around(lung > 0)
     if box is None:
         return Volume(labels, ras.affine)
     ratio = np.array(ras.shape) / np.array(lung.shape)
-    nearest = [
-        np.minimum(((np.arange(n) + 0.5) / r).astype(int), s - 1)
-        for n, r, s in zip(ras.shape, ratio, lung.shape, strict=True)
-    ]
-    stack = torch.from_numpy(np.ascontiguousarray(lung.transpose(2, 0, 1)))[:, None]
-    planes = interpolate(stack, size=ras.shape[:2], mode="bilinear", align_corners=False)[:, 0].numpy()
-    depth = (np.arange(ras.shape[2]) + 0.5) / ratio[2] - 0.5
-    below = np.clip(np.floor(depth).astype(int), 0, lung.shape[2] - 1)
-    above = np.minimum(below + 1, lung.shape[2] - 1)
-    part = np.clip(depth - below, 0, 1)
-    in_plane = np.ix_(nearest[0], nearest[1])
-    for z in range(ras.shape[2]):
-        inside = (1 - part[z]) * planes[below[z]] + part[z] * planes[above[z]] >= threshold
+    # The fine voxels that the coarse box and one coarse voxel around it can reach.
+    start = np.maximum(np.floor((np.array(box.start) - 1) * ratio).astype(int), 0)
+    stop = np.minimum(np.ceil((np.array(box.stop) + 1) * ratio).astype(int), ras.shape)
+    x, y, z = (_Axis.of(np.arange(a, b), r, n) for a, b, r, n in zip(start, stop, ratio, lung.shape, strict=True))
+    in_plane = np.ix_(x.nearest, y.nearest)
+    for i in range(len(z.below)):
+        coarse = (1 - z.part[i]) * lung[:, :, z.below[i]] + z.part[i] * lung[:, :, z.above[i]]
+        inside = x.weights @ coarse @ y.weights.T >= threshold
         if inside.any():
-            labels[:, :, z] = np.where(inside, side[:, :, nearest[2][z]][in_plane], 0)
+            found = np.where(inside, side[:, :, z.nearest[i]][in_plane], np.uint8(0))
+            labels[start[0] : stop[0], start[1] : stop[1], start[2] + i] = found
     return Volume(labels, ras.affine)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Where fine voxels of one axis lie between coarse ones: `part` of the way from `below` to `above`."""
+
+    below: np.ndarray
+    above: np.ndarray
+    part: np.ndarray
+    nearest: np.ndarray
+    weights: np.ndarray
+
+    @staticmethod
+    def of(fine: np.ndarray, ratio: float, coarse_size: int) -> _Axis:
+        place = (fine + 0.5) / ratio - 0.5
+        below = np.clip(np.floor(place).astype(int), 0, coarse_size - 1)
+        above = np.minimum(below + 1, coarse_size - 1)
+        part = np.clip(place - below, 0, 1).astype(np.float32)
+        nearest = np.minimum(((fine + 0.5) / ratio).astype(int), coarse_size - 1)
+        weights = np.zeros((len(fine), coarse_size), np.float32)
+        weights[np.arange(len(fine)), below] += 1 - part
+        weights[np.arange(len(fine)), above] += part
+        return _Axis(below, above, part, nearest, weights)
 
 
 class LungsOnSourced(MapTransform):
@@ -148,21 +167,24 @@ class SegmentLungsd(MapTransform):
         keys: a CT (1, X, Y, Z) in HU, read by `ReadCTd`.
         bundle_root: the lung bundle.
         roi: `lungs` runs the bundle; `full` takes the whole volume as ROI and finds no lungs.
-        device, precision: given to the lung bundle.
+        device, precision, backend: given to the lung bundle.
     """
 
     def __init__(
-        self, keys: KeysCollection, bundle_root: str, roi: str = "lungs", device: Any = "cpu", precision: str = "auto"
+        self,
+        keys: KeysCollection,
+        bundle_root: str,
+        roi: str = "lungs",
+        device: Any = "cpu",
+        precision: str = "auto",
+        backend: str = "auto",
     ) -> None:
         super().__init__(keys)
         if roi not in ("lungs", "full"):
             raise ValueError(f"roi is {roi!r}, expected 'lungs' or 'full'")
         # Its first step reads the CT, which is done already.
-        self.bundle = (
-            open_bundle(Path(bundle_root), skip=1, device=torch.device(device), precision=precision)
-            if roi == "lungs"
-            else None
-        )
+        how = {"device": torch.device(device), "precision": precision, "backend": backend}
+        self.bundle = open_bundle(Path(bundle_root), skip=1, **how) if roi == "lungs" else None
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

@@ -41,7 +41,8 @@ class NodulesOnSourced(MapTransform):
             found = find_nodules(
                 to_volume(d[key]), lungs.grid, lungs=lungs if lungs.array.any() else None, rule=self.rule
             )
-            labels = np.where(found.labels.array > 0, NODULE.value, lungs.array).astype(np.uint8)
+            labels = lungs.array.astype(np.uint8, order="K", copy=True)
+            labels[found.labels.array > 0] = NODULE.value
             meta = dict(getattr(d[self.source_key], "meta", {}) or {})
             d["nodules"] = to_meta_tensor(found.labels, {**meta, "confidence": list(found.confidence)})
             d["labels"] = to_meta_tensor(lungs.with_array(labels), meta)

@@ -34,7 +34,7 @@ class OutlineCandidatesd(LookAgaind):
         seed_middle: outline what lies in the middle of the image, whatever was found there, and nothing else: for crops
             that somebody cut around a nodule. Where the middle is empty, the candidates are outlined as ever.
         most_seeded_voxels: longest side of an image whose middle is taken; in larger ones it means nothing.
-        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        precision, backend: how the network is computed, see `lungseg3d.inference.predictors`.
     """
 
     def __init__(
@@ -49,9 +49,10 @@ class OutlineCandidatesd(LookAgaind):
         seed_middle: bool = False,
         most_seeded_voxels: int = 80,
         precision: str = "auto",
+        backend: str = "torch",
     ) -> None:
         super().__init__(keys, image_key)
-        self.views = MirroredViews(network, flips, precision)
+        self.views = MirroredViews(network, flips, precision, backend)
         self.roi_size = roi_size
         self.peak, self.threshold = peak, threshold
         self.seed_middle, self.most_seeded_voxels = seed_middle, most_seeded_voxels

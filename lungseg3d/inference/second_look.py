@@ -1,18 +1,23 @@
 """Each candidate looked at again, in the middle of a window of its own and in all its mirror images.
 
 In: image, first probabilities, network. Out: probabilities that hold the candidates only, averaged over the views.
-A true nodule looks like one from every side; much that only resembles one in passing does not. Cost follows candidates.
+A true nodule looks like one from every side; much that only resembles one in passing does not. Cost follows candidates:
+one that can no longer reach the probability that the next step asks for is not looked at any further.
 Knows no file and no label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from lungseg3d.core import Box
 from lungseg3d.inference.views import LookAgaind, MirroredViews
@@ -32,7 +37,10 @@ class SecondLookd(LookAgaind):
         threshold: first-look probability that makes a candidate.
         peak: candidates whose first look never reaches this are dropped unseen.
         least_voxels: smaller ones too.
-        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        wanted: candidates whose mean can no longer reach this in the views that are left are dropped. What the next
+            step keeps is the same, if it asks for this peak at least; 0 looks at all of them from all sides.
+        precision, backend: how the network is computed, see `lungseg3d.inference.predictors`.
+        batch_size: windows run at once.
     """
 
     def __init__(
@@ -45,34 +53,61 @@ class SecondLookd(LookAgaind):
         threshold: float = 0.5,
         peak: float = 0.8,
         least_voxels: int = 5,
+        wanted: float = 0.0,
         precision: str = "auto",
+        backend: str = "torch",
+        batch_size: int = 8,
     ) -> None:
         super().__init__(keys, image_key)
-        self.views = MirroredViews(network, flips, precision)
+        self.views = MirroredViews(network, flips, precision, backend)
         self.roi_size = roi_size
-        self.threshold, self.peak, self.least_voxels = threshold, peak, least_voxels
+        self.threshold, self.peak, self.least_voxels, self.wanted = threshold, peak, least_voxels, wanted
+        self.batch_size = batch_size
 
     def looked(self, image: torch.Tensor, first: np.ndarray) -> np.ndarray:
         """(X, Y, Z) probabilities, 0 away from the candidates."""
         second = np.zeros_like(first)
+        for candidate in self._kept(image, self._candidates(first)):
+            part, near = second[candidate.reach.slices], candidate.near
+            part[near] = np.maximum(part, candidate.sum / len(self.views.views))[near]
+        return second
+
+    def _candidates(self, first: np.ndarray) -> list[_Candidate]:
         pieces, _ = ndimage.label(first > self.threshold)
+        found = []
         for number, place in enumerate(ndimage.find_objects(pieces), start=1):
             piece = pieces[place] == number
             if piece.sum() < self.least_voxels or first[place][piece].max() < self.peak:
                 continue
             box = Box(tuple(s.start for s in place), tuple(s.stop for s in place))
-            window = self._window(box, first.shape)
-            x, y, z = window.slices
-            probability = self.views.mean(image[:, x, y, z])
             reach = box.grown(_BORDER_VOXELS, within=first.shape)
             near = ndimage.binary_dilation(pieces[reach.slices] == number, iterations=_BORDER_VOXELS)
-            inside = Box(
-                tuple(a - w for a, w in zip(reach.start, window.start, strict=True)),  # type: ignore[arg-type]
-                tuple(b - w for b, w in zip(reach.stop, window.start, strict=True)),  # type: ignore[arg-type]
-            )
-            part = second[reach.slices]
-            part[near] = np.maximum(part, probability[inside.slices])[near]
-        return second
+            found.append(_Candidate(self._window(box, first.shape), reach, near))
+        return found
+
+    def _kept(self, image: torch.Tensor, candidates: list[_Candidate]) -> list[_Candidate]:
+        """The candidates that were looked at in every view; those of no more hope are left behind on the way.
+
+        Neighbours stay or go together, because what they have between them may make them one nodule.
+        """
+        groups = _neighbours(candidates)
+        for view in range(len(self.views.views)):
+            left = len(self.views.views) - view - 1
+            for batch in self._batches(itertools.chain.from_iterable(groups)):
+                patches = [candidate.patch(image) for candidate in batch]
+                for candidate, probability in zip(batch, self.views.seen(patches, view), strict=True):
+                    candidate.add(probability)
+            least = self.wanted * len(self.views.views) - left
+            groups = [group for group in groups if any(candidate.peak >= least for candidate in group)]
+        return list(itertools.chain.from_iterable(groups))
+
+    def _batches(self, candidates: Iterable[_Candidate]) -> Iterator[list[_Candidate]]:
+        """Windows of one size together."""
+        ordered = sorted(candidates, key=lambda candidate: candidate.window.shape)
+        for _, same in itertools.groupby(ordered, key=lambda candidate: candidate.window.shape):
+            alike = list(same)
+            for i in range(0, len(alike), self.batch_size):
+                yield alike[i : i + self.batch_size]
 
     def _window(self, box: Box, shape: tuple[int, ...]) -> Box:
         """A window around the candidate's middle, moved to lie in the image, never smaller than the candidate."""
@@ -83,3 +118,61 @@ class SecondLookd(LookAgaind):
             start.append(begin)
             stop.append(begin + side)
         return Box(tuple(start), tuple(stop))  # type: ignore[arg-type]
+
+
+@dataclass
+class _Candidate:
+    """A candidate: its window, the part of it that counts, and what the views have said of that part so far."""
+
+    window: Box
+    reach: Box
+    near: np.ndarray
+    sum: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sum = np.zeros(self.near.shape, np.float32)
+
+    def patch(self, image: torch.Tensor) -> torch.Tensor:
+        """Its window of an image (1, X, Y, Z)."""
+        x, y, z = self.window.slices
+        return image[:, x, y, z]
+
+    def add(self, probability: np.ndarray) -> None:
+        """Take a view of the whole window into account."""
+        self.sum += probability[_placed(self.reach, self.window)]
+
+    def touches(self, other: _Candidate) -> bool:
+        """Whether a voxel of one lies beside a voxel of the other, by face, edge or corner."""
+        both = self.reach.joined(other.reach)
+        placed = []
+        for one in (self, other):
+            mask = np.zeros(both.shape, bool)
+            mask[_placed(one.reach, both)] = one.near
+            placed.append(mask)
+        return bool((ndimage.binary_dilation(placed[0], np.ones((3, 3, 3), bool)) & placed[1]).any())
+
+    @property
+    def peak(self) -> float:
+        """Largest sum near the candidate."""
+        return float(self.sum[self.near].max())
+
+
+def _placed(part: Box, whole: Box) -> tuple[slice, slice, slice]:
+    """Where a box lies in an array that begins where another box begins."""
+    x, y, z = (slice(a - o, b - o) for a, b, o in zip(part.start, part.stop, whole.start, strict=True))
+    return x, y, z
+
+
+def _neighbours(candidates: list[_Candidate]) -> list[list[_Candidate]]:
+    """Candidates whose voxels touch, directly or by others between them, in one group."""
+    if not candidates:
+        return []
+    starts = np.array([candidate.reach.start for candidate in candidates])
+    stops = np.array([candidate.reach.stop for candidate in candidates])
+    # Boxes first, because most lie far apart.
+    close = ((starts[:, None] <= stops[None]) & (starts[None] <= stops[:, None])).all(axis=2)
+    pairs = [(i, j) for i, j in np.argwhere(np.triu(close, 1)) if candidates[i].touches(candidates[j])]
+    rows, columns = np.array(pairs, dtype=int).reshape(-1, 2).T
+    links = coo_array((np.ones(len(pairs)), (rows, columns)), shape=(len(candidates),) * 2)
+    count, group_of = connected_components(links, directed=False)
+    return [[candidates[i] for i in np.flatnonzero(group_of == group)] for group in range(count)]

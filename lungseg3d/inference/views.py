@@ -1,6 +1,6 @@
-"""One window seen from all its mirrored sides, and the mean of what the network says of them.
+"""Windows seen from their mirrored sides, and the mean of what a network says of them.
 
-In: a network, a window, or data whose probabilities are to be looked at again. Out: foreground probability. Knows no
+In: a network, windows, or data whose probabilities are to be looked at again. Out: foreground probability. Knows no
 label.
 """
 
@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.networks.utils import eval_mode
 from monai.transforms import MapTransform
 
-from lungseg3d.tensors import autocast_for, resolve_precision
+from lungseg3d.inference.predictors import predictor_of
+from lungseg3d.inference.windows import foreground
 
 
 class MirroredViews:
@@ -27,12 +27,19 @@ class MirroredViews:
     Args:
         network: gives logits (B, C, ...) of images (B, 1, ...), class 0 is background.
         flips: axes to mirror; all their combinations are views, so three axes give eight.
-        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        precision, backend: how it is computed, see `lungseg3d.inference.predictors`.
     """
 
-    def __init__(self, network: torch.nn.Module, flips: Sequence[int] = (0, 1, 2), precision: str = "auto") -> None:
-        self.network, self.precision = network, precision
-        self.views = [axes for r in range(len(flips) + 1) for axes in itertools.combinations(flips, r)]
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        flips: Sequence[int] = (0, 1, 2),
+        precision: str = "auto",
+        backend: str = "torch",
+    ) -> None:
+        self.network, self.precision, self.backend = network, precision, backend
+        axes = [axes for r in range(len(flips) + 1) for axes in itertools.combinations(flips, r)]
+        self.views = [tuple(axis + 1 for axis in view) for view in axes]
 
     def mean(self, patch: torch.Tensor) -> np.ndarray:
         """Foreground probability of (1, x, y, z), the mean of all views, as float32 (x, y, z)."""
@@ -40,15 +47,22 @@ class MirroredViews:
 
     def each(self, patch: torch.Tensor) -> np.ndarray:
         """Foreground probability of (1, x, y, z) in each view, turned back, as float32 (views, x, y, z)."""
-        device = next(self.network.parameters()).device
-        dims = [tuple(axis + 1 for axis in axes) for axes in self.views]
-        views = torch.stack([patch.flip(axes) if axes else patch for axes in dims]).to(device)
-        # MONAI post-processes after it has put the network back into training mode.
-        with eval_mode(self.network), autocast_for(resolve_precision(self.precision, device), device):
-            logits = self.network(views.contiguous(memory_format=torch.channels_last_3d))
-        found = 1 - logits.float().softmax(dim=1)[:, :1]
-        back = [view.flip(axes) if axes else view for view, axes in zip(found, dims, strict=True)]
+        found = self._probability(torch.stack([patch.flip(view) if view else patch for view in self.views]))
+        back = [one.flip(view) if view else one for one, view in zip(found, self.views, strict=True)]
         return torch.cat(back).cpu().numpy()
+
+    def seen(self, patches: Sequence[torch.Tensor], view: int) -> list[np.ndarray]:
+        """Foreground probability of patches (1, x, y, z) of one size in one of `views`, each as float32 (x, y, z)."""
+        dims = self.views[view]
+        found = self._probability(torch.stack([patch.flip(dims) if dims else patch for patch in patches]))
+        found = found.flip([d + 1 for d in dims]) if dims else found
+        return list(found[:, 0].cpu().numpy())
+
+    def _probability(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 1, x, y, z) -> 1 - background, (B, 1, x, y, z)."""
+        with torch.no_grad():
+            found = foreground(predictor_of(self.network, self.backend, self.precision)(images))
+        return found.sum(dim=1, keepdim=True) if found.shape[1] > 1 else found
 
 
 class LookAgaind(MapTransform):

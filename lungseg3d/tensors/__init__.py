@@ -1,13 +1,16 @@
-"""Floor 3: what every room with torch needs: volumes as tensors, working grids, mixed precision by name."""
+"""Floor 3: what every room with torch needs: volumes as tensors, working grids, mixed precision by name, its speed."""
 
 from lungseg3d.tensors.grids import AIR_HU, orthogonalise, resample, sample_on
 from lungseg3d.tensors.meta_tensors import to_meta_tensor, to_volume
 from lungseg3d.tensors.precision import PRECISIONS, autocast_for, resolve_precision
+from lungseg3d.tensors.speed import best_seconds, matmul_gflops
 
 __all__ = [
     "AIR_HU",
     "PRECISIONS",
     "autocast_for",
+    "best_seconds",
+    "matmul_gflops",
     "orthogonalise",
     "resample",
     "resolve_precision",

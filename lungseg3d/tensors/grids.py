@@ -74,23 +74,33 @@ def resample(volume: Volume, spacing_mm: float | tuple[float, float, float], *, 
     affine = volume.affine.copy()
     affine[:3, :3] = volume.affine[:3, :3] * factor
     affine[:3, 3] = volume.grid.to_world((factor - 1) / 2)
-    array = np.ascontiguousarray(volume.array)
     if labels:
         nearest = [
             np.minimum(((np.arange(n) + 0.5) * f).astype(int), s - 1)
             for n, f, s in zip(shape, factor, source, strict=True)
         ]
-        return Volume(np.ascontiguousarray(array[np.ix_(*nearest)]), affine)
-    tensor = torch.from_numpy(array)
-    # Two passes of the antialiased 2D filter: (X, Y) for each Z would need a copy, so (Y, Z) first, then X.
-    if shape[1:] != volume.shape[1:]:
-        planes = [
-            interpolate(part[:, None].float(), size=shape[1:], mode="bilinear", antialias=True)[:, 0]
-            for part in tensor.split(32)
-        ]
-        tensor = torch.cat(planes)
-    if shape[0] != volume.shape[0]:
-        flat = tensor.float().reshape(1, 1, volume.shape[0], -1)
-        tensor = interpolate(flat, size=(shape[0], flat.shape[-1]), mode="bilinear", antialias=True)
-        tensor = tensor.reshape(shape)
-    return Volume(tensor.float().numpy(), affine)
+        return Volume(volume.array[np.ix_(*nearest)], affine)
+    return Volume(_averaged(volume.array, shape), affine)
+
+
+def _averaged(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Two passes of the antialiased 2D filter: X and Y of each slice, then Z; float32, slices one behind the other.
+
+    In this order whatever the order in memory, so that a CT and its permuted copy give the same bits.
+    """
+    slices = array.transpose(2, 1, 0)
+    if any(stride < 0 for stride in slices.strides):
+        slices = slices.copy(order="K")
+    tensor = torch.from_numpy(slices)
+    planes = [
+        interpolate(part[:, None].float(), size=shape[1::-1], mode="bilinear", antialias=True)[:, 0]
+        if shape[:2] != array.shape[:2]
+        else part.float()
+        for part in tensor.split(32)
+    ]
+    tensor = torch.cat(planes)
+    if shape[2] != array.shape[2]:
+        flat = tensor.reshape(1, 1, array.shape[2], -1)
+        flat = interpolate(flat, size=(shape[2], flat.shape[-1]), mode="bilinear", antialias=True)
+        tensor = flat.reshape(shape[::-1])
+    return tensor.contiguous().numpy().transpose(2, 1, 0)

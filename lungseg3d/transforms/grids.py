@@ -26,6 +26,7 @@ class ToWorkingGridd(MapTransform):
         label_keys: those of `keys` that hold labels or masks (nearest voxel).
         roi_key: a mask on the same grid; only its bounding box plus `margin_mm` is kept. None keeps all.
         margin_mm: border kept around the mask.
+        source_key: where the first of `keys` stays as it was, on its own grid, without a copy; None keeps none.
 
     The images become float32 HU (1, X', Y', Z').
     """
@@ -37,14 +38,18 @@ class ToWorkingGridd(MapTransform):
         label_keys: KeysCollection = (),
         roi_key: str | None = None,
         margin_mm: float = 10.0,
+        source_key: str | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.spacing_mm, self.roi_key, self.margin_mm = spacing_mm, roi_key, margin_mm
         self.label_keys = ensure_tuple(label_keys)
+        self.source_key = source_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
+        if self.source_key is not None:
+            d[self.source_key] = d[self.keys[0]]
         box = self._box(to_volume(d[self.roi_key])) if self.roi_key is not None and self.roi_key in d else None
         for key in self.key_iterator(d):
             labels = key in self.label_keys

@@ -43,6 +43,9 @@ def segment_cases(
     out = Path(out)
     check_writable(out)
     models = open_models(options)
+    if on_progress:
+        plan = models.plan
+        on_progress("", f"networks by {plan.backend} in {plan.precision} on {models.device.type}: {plan.reason}", 0.0)
     results: list[CaseResult] = []
     taken: list[str] = []
     for source in inputs:

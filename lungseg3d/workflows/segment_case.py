@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import resource
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,12 +42,12 @@ from lungseg3d.workflows.segment_extras import (
 from lungseg3d.workflows.segment_models import Models, provenance_of, range_issues
 from lungseg3d.workflows.segment_options import SegmentOptions
 from lungseg3d.workflows.stopped_case import write_stopped
-from lungseg3d.workflows.stopwatch import Stopwatch
+from lungseg3d.workflows.stopwatch import Stopwatch, peak_memory_mib
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, str, float], None]
-QUALITY_SPACING_MM = 2.5
+QUALITY_SPACING_MM = 4.0
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|cannot allocate memory|bad_alloc", re.IGNORECASE)
 _STEPS = {
     "read": 0.0,
@@ -140,7 +138,7 @@ def _done(
         issues=(*reading.issues, *lung_issues, *ood_issues, *models.confidences.issues),
         provenance=provenance_of(models, options),
         timings_s=watch.seconds,
-        peak_memory_mib=_peak_memory_mib(),
+        peak_memory_mib=peak_memory_mib(),
         files=(*nifti, *extras, "nodules.csv", "result.json", "report.html"),
     )
     objects: dict[str, Any] = {}
@@ -209,8 +207,3 @@ def _issue_of_fault(case_id: str, error: Exception) -> QualityIssue:
         return QualityIssue("E_OUT_OF_MEMORY", f"{case_id}: memory ran out.", "Crop the CT, or use a larger machine.")
     text = f"{case_id}: {type(error).__name__}: {error}".splitlines()[0]
     return QualityIssue("E_UNEXPECTED", text, "Please report this.")
-
-
-def _peak_memory_mib() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

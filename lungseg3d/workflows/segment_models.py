@@ -13,9 +13,8 @@ from typing import Any
 import torch
 
 from lungseg3d.core import BundleError, QualityIssue, Volume
-from lungseg3d.inference import Bundle, SegmentLungsd, open_bundle, shipped_bundle
+from lungseg3d.inference import Bundle, Plan, SegmentLungsd, choose, open_bundle, shipped_bundle
 from lungseg3d.io import Reading, trusting_bundles
-from lungseg3d.tensors import resolve_precision
 from lungseg3d.workflows.segment_extras import Confidences
 from lungseg3d.workflows.segment_options import SegmentOptions
 from lungseg3d.workflows.training_range import RangeJudge, acquisition_of, read_training_range
@@ -28,7 +27,7 @@ class Models:
     nodules: Bundle
     lungs: Bundle | None
     device: torch.device
-    precision: str
+    plan: Plan
     confidences: Confidences
     ranges: tuple[RangeJudge, ...] = ()
 
@@ -37,19 +36,19 @@ def open_models(options: SegmentOptions) -> Models:
     """Open the bundles that the options name.
 
     Raises:
-        BundleError: they cannot be opened, or not on this device.
+        BundleError: they cannot be opened, or not on this device, or not by this backend.
     """
     device = resolve_device(options.device)
-    precision = resolve_precision(options.precision, device)
+    plan = choose(options.backend, options.precision, device)
     lung_root = options.lung_bundle or shipped_bundle("lung_ct_segmentation")
     nodule_root = options.nodule_bundle or shipped_bundle("lung_nodule_ct_segmentation")
+    # `auto` stays, so that PyTorch may step in for a network that OpenVINO cannot take.
+    how = {"device": device, "precision": plan.precision, "backend": options.backend}
     with trusting_bundles(options.trust_bundle):
-        nodules = open_bundle(
-            nodule_root, skip=1, lung_bundle_root=str(lung_root), roi=options.roi, device=device, precision=precision
-        )
+        nodules = open_bundle(nodule_root, skip=1, lung_bundle_root=str(lung_root), roi=options.roi, **how)
     lungs = next(step.bundle for step in nodules.preprocessing.transforms if isinstance(step, SegmentLungsd))
     ranges = tuple(read_training_range(bundle.root, bundle.name) for bundle in (nodules, lungs) if bundle)
-    return Models(nodules, lungs, device, precision, Confidences.of(nodules, options.settings), ranges)
+    return Models(nodules, lungs, device, plan, Confidences.of(nodules, options.settings), ranges)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -89,6 +88,11 @@ def provenance_of(models: Models, options: SegmentOptions) -> dict[str, Any]:
             | ({"outline_sha256": bundle.outline_sha256} if bundle.outline_sha256 else {})
             for role, bundle in bundles.items()
         },
-        "options": {"roi": options.roi, "device": models.device.type, "precision": models.precision}
+        "options": {
+            "roi": options.roi,
+            "device": models.device.type,
+            "backend": models.plan.backend,
+            "precision": models.plan.precision,
+        }
         | ({"least_confidence": cut} if (cut := options.settings.least_confidence) else {}),
     }

@@ -20,6 +20,7 @@ class SegmentOptions:
         roi: `lungs` finds the lungs first; `full` takes the whole volume, for crops.
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
+        backend: `auto`, `torch`, `compile` or `openvino`.
         lung_bundle, nodule_bundle: bundle folders; None takes the shipped ones.
         overwrite: replace the results of an earlier run.
         recursive: a folder that holds several studies is several cases.
@@ -35,6 +36,7 @@ class SegmentOptions:
     roi: str = "lungs"
     device: str = "auto"
     precision: str = "auto"
+    backend: str = "auto"
     lung_bundle: Path | None = None
     nodule_bundle: Path | None = None
     overwrite: bool = False

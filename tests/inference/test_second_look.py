@@ -52,10 +52,34 @@ def test_what_is_seen_in_half_of_the_views_only_gets_half_of_the_probability():
     assert np.allclose(second[second > 0.01], 0.5, atol=1e-3)
 
 
-def test_the_network_sees_one_window_of_eight_views_for_each_candidate_and_nothing_else():
+def test_the_network_sees_eight_views_of_one_window_for_each_candidate_and_nothing_else():
     network = Threshold()
     look(make_case(), network)
-    assert network.seen == [(8, 1, 24, 24, 24)] * 2
+    assert network.seen == [(2, 1, 24, 24, 24)] * 8
+    network.seen.clear()
+    look(make_case(), network, batch_size=1)
+    assert network.seen == [(1, 1, 24, 24, 24)] * 16
+
+
+def test_a_candidate_without_hope_is_looked_at_no_further_and_the_others_stay_as_they_are():
+    case = make_case(at=((20, 20, 20), (20, 20, 35), (55, 45, 40)))
+    case["image"][0, 52:58] *= 0.52  # 0.69 in every view
+    full, network = look(case, Threshold(), peak=0.5).numpy(), Threshold()
+    short = look(case, network, peak=0.5, wanted=0.99).numpy()
+    # After one view 7.69 of 8 is possible, after the second 7.38: less than 8 times 0.99.
+    assert [shape[0] for shape in network.seen] == [3] + [2] * 7
+    assert full[0, 55, 45, 40] > 0.6
+    assert not short[0, 50:].any()
+    assert np.array_equal(short[0, :45], full[0, :45])
+
+
+def test_a_neighbour_without_hope_stays_beside_one_that_has_it():
+    case = make_case(at=((20, 20, 20),))
+    case["image"][0, 17:23, 17:23, 23:26] = 0.52
+    case["pred"][0, 17:23, 17:23, 24:26] = 1  # a gap of one voxel parts the two
+    full = look(case, Threshold(), peak=0.5)
+    assert torch.equal(look(case, Threshold(), peak=0.5, wanted=0.99), full)
+    assert (full[0, 17:23, 17:23, 24:26] > 0.6).all()
 
 
 def test_what_the_first_look_left_out_is_not_found_by_the_second():
@@ -73,7 +97,7 @@ def test_a_window_at_the_edge_moves_inwards_and_one_for_a_large_candidate_grows(
     case["pred"][0, 10:50, 20:50, 10:40] = 1
     second = look(case, network)
     assert np.allclose(second.numpy(), case["image"].numpy(), atol=1e-6)
-    assert sorted(network.seen) == [(8, 1, 24, 24, 24), (8, 1, 48, 38, 38)]
+    assert sorted(network.seen) == [(1, 1, 24, 24, 24)] * 8 + [(1, 1, 48, 38, 38)] * 8
 
 
 def test_a_network_in_training_mode_is_looked_through_in_evaluation_mode_and_given_back():
@@ -97,4 +121,8 @@ def test_candidates_that_the_first_look_hardly_believed_are_dropped_unseen():
     case["pred"] *= 0.7
     assert not look(case, network).any()
     assert look(case, network, peak=0.6).any()
-    assert len(network.seen) == 2
+    assert network.seen == [(2, 1, 24, 24, 24)] * 8
+
+
+def test_no_candidate_gives_nothing():
+    assert not look(make_case(at=()), Threshold()).any()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.inferers import SlidingWindowInferer
 
 from lungseg3d.inference import WindowInferer
 from lungseg3d.networks import LightUNet3d
@@ -16,6 +17,7 @@ class Counting(torch.nn.Module):
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         self.network, self.windows, self.sizes = network, 0, set()
+        self.eval()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         self.windows += len(image)
@@ -48,9 +50,10 @@ def foreground(network, image):
 
 @pytest.mark.parametrize("window", [(16, 16, 16), (32, 16, 48), (96, 96, 96)])
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.6])
-def test_a_local_network_gives_the_same_through_any_windows(local, window, overlap):
+@pytest.mark.parametrize("placement", ["grid", "tight"])
+def test_a_local_network_gives_the_same_through_any_windows(local, window, overlap, placement):
     image = torch.rand(1, 1, 40, 33, 50)
-    result = run(local, image, roi_size=window, overlap=overlap, batch_size=3)
+    result = run(local, image, roi_size=window, overlap=overlap, batch_size=3, placement=placement)
     assert result.shape == (1, 2, 40, 33, 50)
     torch.testing.assert_close(result, foreground(local, image), atol=1e-6, rtol=1e-5)
 
@@ -85,6 +88,26 @@ def test_windows_without_mask_are_never_run(local):
         torch.testing.assert_close(result[..., x, y, z], expected[..., x, y, z], atol=1e-6, rtol=1e-5)
         result[..., x, y, z] = 0
     assert not result.any()
+
+
+def test_tight_windows_without_mask_are_never_run_either(local):
+    image, counting = torch.rand(1, 1, 64, 64, 64), Counting(local)
+    mask = torch.zeros(1, 1, 64, 64, 64, dtype=torch.uint8)
+    mask[0, 0, 3, 3, 3] = mask[0, 0, 60, 5, 40] = 1
+    result = run(counting, image, mask, roi_size=(16, 16, 16), overlap=0.0, placement="tight", margin=0)
+    assert counting.windows == 2
+    seen = result[0, 0] > 0
+    assert int(seen.sum()) == 2 * 16**3
+    assert seen[3, 3, 3]
+    assert seen[60, 5, 40]
+    torch.testing.assert_close(result[..., seen], foreground(local, image)[..., seen], atol=1e-6, rtol=1e-5)
+
+
+def test_the_grid_is_monais_sliding_window(unet):
+    image = torch.rand(1, 1, 40, 48, 32)
+    with torch.no_grad():
+        logits = SlidingWindowInferer((32, 32, 32), 2, 0.25, mode="gaussian")(image, lambda x: foreground(unet, x))
+    torch.testing.assert_close(run(unet, image, roi_size=(32, 32, 32)), logits, atol=2e-3, rtol=1e-3)
 
 
 def test_without_a_mask_every_window_is_run(local):
@@ -144,6 +167,11 @@ def test_bf16_comes_close_and_probabilities_are_float32(unet):
     result = run(unet, image, precision="bf16")
     assert result.dtype == torch.float32
     assert (result - run(unet, image)).abs().max() < 0.05
+
+
+def test_an_unknown_placement_is_an_error():
+    with pytest.raises(ValueError, match="'grid' or 'tight'"):
+        WindowInferer(placement="loose")
 
 
 def test_a_window_that_no_network_here_can_halve_is_refused():

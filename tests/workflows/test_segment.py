@@ -22,7 +22,8 @@ FILES = ["labels.nii.gz", "nodules.csv", "nodules.nii.gz", "report.html", "resul
 
 @pytest.fixture(scope="module")
 def options(bundles) -> SegmentOptions:
-    return SegmentOptions(device="cpu", precision="fp32", lung_bundle=bundles.lungs, nodule_bundle=bundles.nodules)
+    how = {"device": "cpu", "precision": "fp32", "backend": "torch"}
+    return SegmentOptions(**how, lung_bundle=bundles.lungs, nodule_bundle=bundles.nodules)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ def test_the_record_says_how_it_came_about(record, bundles):
     assert provenance["bundles"]["nodules"]["name"] == "lung_nodule_ct_segmentation"
     assert set(provenance["versions"]) == {"lungseg3d", "torch", "monai", "python"}
     assert all(provenance["versions"].values())
-    assert provenance["options"] == {"roi": "lungs", "device": "cpu", "precision": "fp32"}
+    assert provenance["options"] == {"roi": "lungs", "device": "cpu", "backend": "torch", "precision": "fp32"}
 
 
 def test_the_record_holds_grid_timings_memory_and_files(record, chest):

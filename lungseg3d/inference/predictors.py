@@ -1,0 +1,184 @@
+"""A network and how it is to be computed -> a predictor: one call, logits out, whatever computes them.
+
+In: a network with its weights, a backend's name, a precision's name. Out: `Predictor`. Knows no window and no label.
+PyTorch runs everywhere; `compile` is PyTorch's own compiler; OpenVINO (extra `openvino`) is the faster one on CPUs
+without bfloat16 units. `auto` takes what the machine does well and says what it took.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import logging
+import weakref
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import torch
+from monai.networks.utils import eval_mode
+
+from lungseg3d.core import BundleError
+from lungseg3d.inference.meter import watched
+from lungseg3d.tensors import autocast_for, resolve_precision
+
+logger = logging.getLogger(__name__)
+
+Predictor = Callable[[torch.Tensor], torch.Tensor]
+"""Images (B, 1, X, Y, Z) float32 on any device -> logits (B, C, X, Y, Z) float32 on the network's device."""
+
+BACKENDS = ("auto", "torch", "compile", "openvino")
+_EXAMPLE_SIDE = 32
+_OPENVINO_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What computes a network.
+
+    Attributes:
+        backend: `torch`, `compile` or `openvino`.
+        precision: `fp32`, `bf16` or `fp16`.
+        reason: why, as a sentence for people.
+    """
+
+    backend: str
+    precision: str
+    reason: str
+
+
+def choose(backend: str, precision: str, device: torch.device | str) -> Plan:
+    """What `auto` means on this machine; what was asked for by name stays.
+
+    Raises:
+        ValueError: a name that is none of `BACKENDS` or `PRECISIONS`.
+        BundleError: E_BACKEND when OpenVINO is asked for and is not installed, or for a GPU or a precision that it does
+            not take.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
+    kind = torch.device(device).type
+    resolved = resolve_precision(precision, device)
+    if backend == "openvino":
+        _check_openvino(kind, resolved)
+        return Plan("openvino", resolved, "asked for by name")
+    if backend in ("torch", "compile"):
+        return Plan(backend, resolved, "asked for by name")
+    if kind != "cpu":
+        return Plan("torch", resolved, f"{kind} multiplies {resolved} in hardware")
+    if resolved == "fp32" and has_openvino():
+        return Plan("openvino", "fp32", "OpenVINO's fp32 is faster than PyTorch's on a CPU")
+    if resolved == "bf16":
+        return Plan("torch", "bf16", "this CPU multiplies bfloat16 in hardware")
+    hint = "" if resolved != "fp32" else "; pip install 'lungseg3d[openvino]' makes fp32 faster"
+    return Plan("torch", resolved, "PyTorch is always there" + hint)
+
+
+def has_openvino() -> bool:
+    """Whether OpenVINO is installed; it is not imported."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def predictor_of(network: torch.nn.Module, backend: str = "auto", precision: str = "auto") -> Predictor:
+    """The predictor of a network, made once for its present weights.
+
+    Where `auto` chose OpenVINO and it cannot take the network, PyTorch does the work, and a warning says so.
+
+    Raises:
+        BundleError: E_BACKEND when OpenVINO was asked for by name and cannot take the network.
+        ValueError: names that are not known.
+    """
+    weights = _weights_of(network)
+    made, made_for = _KNOWN.get(network, ({}, weights))
+    made = made if made_for == weights else {}
+    if (backend, precision) not in made:
+        plan = choose(backend, precision, device_of(network))
+        try:
+            made[backend, precision] = _made(network, plan)
+        except BundleError as error:
+            if backend != "auto":
+                raise
+            logger.warning("%s PyTorch is used instead.", error.message)
+            made[backend, precision] = _Torch(network, plan.precision)
+    _KNOWN[network] = (made, weights)
+    return watched(made[backend, precision], network)
+
+
+def device_of(network: torch.nn.Module) -> torch.device:
+    """Where a network's weights lie; the CPU for a network without any."""
+    first = next(itertools.chain(network.parameters(), network.buffers()), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+_Made = dict[tuple[str, str], Predictor]
+_KNOWN: weakref.WeakKeyDictionary[torch.nn.Module, tuple[_Made, Hashable]] = weakref.WeakKeyDictionary()
+
+
+def _weights_of(network: torch.nn.Module) -> Hashable:
+    """Changes with every change of the weights, in place or not."""
+    return tuple((t.data_ptr(), t._version) for t in itertools.chain(network.parameters(), network.buffers()))
+
+
+def _made(network: torch.nn.Module, plan: Plan) -> Predictor:
+    if plan.backend == "openvino":
+        return _OpenVino(network, plan.precision)
+    return _Torch(network, plan.precision, compiled=plan.backend == "compile")
+
+
+class _Torch:
+    def __init__(self, network: torch.nn.Module, precision: str, compiled: bool = False) -> None:
+        self._network = weakref.ref(network)  # a weak key must not be held by its own value
+        self._precision = precision
+        self._forward: Callable[..., torch.Tensor] | None = None
+        if compiled:
+            self._forward = torch.compile(type(network).forward, dynamic=True)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        network = self._network()
+        assert network is not None, "a predictor is used while its network lives"
+        device = device_of(network)
+        images = images.to(device).contiguous(memory_format=torch.channels_last_3d)
+        # MONAI post-processes after it has put the network back into training mode.
+        with eval_mode(network), autocast_for(self._precision, device):
+            logits = network(images) if self._forward is None else self._forward(network, images)
+        return logits.float()
+
+
+class _OpenVino:
+    def __init__(self, network: torch.nn.Module, precision: str) -> None:
+        import openvino
+
+        _check_openvino(device_of(network).type, precision)
+        example = torch.zeros(1, 1, _EXAMPLE_SIDE, _EXAMPLE_SIDE, _EXAMPLE_SIDE)
+        try:
+            with eval_mode(network):
+                traced = torch.jit.trace(network, example, check_trace=False)
+                model = openvino.convert_model(traced, example_input=example)
+            model.reshape([-1, 1, -1, -1, -1])
+            self._compiled = openvino.Core().compile_model(
+                model,
+                "CPU",
+                {
+                    # OpenVINO's CPU default is bfloat16 where the CPU has it; the one that was asked for is taken.
+                    "INFERENCE_PRECISION_HINT": _OPENVINO_PRECISIONS[precision],
+                    "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                    "NUM_STREAMS": 1,
+                },
+            )
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise BundleError(
+                "E_BACKEND", f"OpenVINO cannot take {type(network).__name__} ({reason}).", "Use --backend torch."
+            ) from error
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        (logits,) = self._compiled([images.float().contiguous().cpu().numpy()]).values()
+        return torch.from_numpy(logits)
+
+
+def _check_openvino(device: str, precision: str) -> None:
+    if not has_openvino():
+        raise BundleError("E_BACKEND", "OpenVINO is not installed.", "pip install 'lungseg3d[openvino]'")
+    if device != "cpu":
+        raise BundleError("E_BACKEND", f"OpenVINO runs on the CPU here, not on {device}.", "Use --device cpu.")
+    if precision not in _OPENVINO_PRECISIONS:
+        raise BundleError("E_BACKEND", f"OpenVINO has no {precision} on a CPU.", "Use --precision fp32 or bf16.")

@@ -1,0 +1,81 @@
+"""What a segmentation costs, step by step, and how near its networks come to what the machine can do.
+
+In: `profiled()` around any `segment_cases`. Out: `Profile`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+
+from lungseg3d.inference import Meter, metered
+from lungseg3d.networks.cost import GFLOP_SIDE, gflop_of
+from lungseg3d.tensors import matmul_gflops
+from lungseg3d.workflows.stopwatch import StepCost, recorded_steps
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """What one network did.
+
+    Attributes:
+        name: its class.
+        calls: how often it was called.
+        windows: voxels that it was given, in windows of 96 x 96 x 96.
+        seconds: by the clock, inside the network.
+        gflops: GFLOP/s, multiplications and additions counted apart.
+    """
+
+    name: str
+    calls: int
+    windows: float
+    seconds: float
+    gflops: float
+
+
+@dataclass
+class Profile:
+    """What ran inside `profiled`; complete when the block has ended."""
+
+    steps: list[StepCost] = field(default_factory=list)
+    networks: list[NetworkCost] = field(default_factory=list)
+
+
+@contextmanager
+def profiled() -> Iterator[Profile]:
+    """Record steps and networks of all that is segmented inside the block."""
+    profile = Profile()
+    with recorded_steps() as steps, metered() as meter:
+        yield profile
+    profile.steps += _added_up(steps)
+    profile.networks += _networks(meter)
+
+
+def ceiling_gflops(precision: str, device: torch.device | str) -> float:
+    """GFLOP/s that this machine reaches now in products of large matrices: see `matmul_gflops`."""
+    return matmul_gflops(precision, device)
+
+
+def _added_up(steps: list[StepCost]) -> list[StepCost]:
+    """One entry a name, in the order of first appearance."""
+    names = dict.fromkeys(step.name for step in steps)
+    alike = {name: [step for step in steps if step.name == name] for name in names}
+    return [
+        StepCost(name, sum(s.wall_s for s in same), sum(s.cpu_s for s in same), max(s.peak_mib for s in same))
+        for name, same in alike.items()
+    ]
+
+
+def _networks(meter: Meter) -> list[NetworkCost]:
+    costs = []
+    for work in meter.works:
+        # On the meta device nothing is computed, only counted.
+        counted = gflop_of(copy.deepcopy(work.network).to("meta"), torch.device("meta")) or 0.0
+        windows = work.voxels / GFLOP_SIDE**3
+        gflops = windows * counted / work.seconds if work.seconds else 0.0
+        costs.append(NetworkCost(type(work.network).__name__, work.calls, windows, work.seconds, gflops))
+    return costs

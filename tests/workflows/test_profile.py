@@ -1,0 +1,37 @@
+"""A profile holds what ran inside it: steps with their time, networks with their operations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lungseg3d.inference import predictor_of
+from lungseg3d.networks import LightUNet3d
+from lungseg3d.networks.cost import gflop_of
+from lungseg3d.workflows.profile import profiled
+from lungseg3d.workflows.stopwatch import Stopwatch
+
+
+def test_steps_of_one_name_add_up_and_networks_say_what_they_computed():
+    network = LightUNet3d(channels=(4, 8)).eval()
+    with profiled() as profile, torch.no_grad():
+        for _ in range(2):
+            watch = Stopwatch()
+            with watch.step("nodules"):
+                predictor_of(network, "torch", "fp32")(torch.rand(1, 1, 48, 96, 96))
+            with watch.step("write"):
+                pass
+    assert [step.name for step in profile.steps] == ["nodules", "write"]
+    assert profile.steps[0].wall_s >= profile.networks[0].seconds > 0
+    assert profile.steps[0].peak_mib > 50
+    (cost,) = profile.networks
+    assert (cost.name, cost.calls, cost.windows) == ("LightUNet3d", 2, 1.0)
+    assert cost.gflops * cost.seconds == pytest.approx(gflop_of(network, torch.device("cpu")))
+
+
+def test_nothing_is_kept_after_the_profile_has_ended():
+    with profiled() as profile:
+        pass
+    with Stopwatch().step("read"):
+        pass
+    assert profile.steps == []
