@@ -15,6 +15,7 @@ from lungseg3d.cli.calibrate import calibrate
 from lungseg3d.cli.check import check, convert
 from lungseg3d.cli.compare import compare
 from lungseg3d.cli.demo import demo
+from lungseg3d.cli.doctor import doctor
 from lungseg3d.cli.evaluate import evaluate
 from lungseg3d.cli.explain import explain
 from lungseg3d.cli.export import export
@@ -63,6 +64,7 @@ app.command(name="follow-up", epilog=EXIT_CODES)(follow_up)
 app.command()(convert)
 app.command()(export)
 app.command()(demo)
+app.command()(doctor)
 app.add_typer(prepare_app, name="prepare")
 app.command(epilog=EXIT_CODES)(train)
 app.command(epilog=EXIT_CODES)(compare)

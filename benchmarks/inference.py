@@ -1,0 +1,100 @@
+"""From a CT to its results: time and memory of lungseg3d beside a pipeline as MONAI's model zoo writes them.
+
+The same network and weights for both; ours runs a second one for the lungs, looks at candidates again, measures, checks
+and reports as well. Inputs: a phantom of 512 x 512 x 300 voxels of 0.7 x 0.7 x 1.0 mm as DICOM and as NIfTI, and
+`ricord-000082`. Each run is a process of its own; contenders take turns, so that what else the machine does meets all.
+
+    python benchmarks/inference.py --data ../shared/data --repeats 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+_LOADING = "load models"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--inputs", nargs="+", default=["phantom-dicom", "phantom-nifti", "ricord-000082"])
+    parser.add_argument("--contenders", nargs="+", default=["ours", "zoo"])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--slices", type=int, default=300, help="of the phantom")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        sources = {name: _source(name, asked, Path(scratch)) for name in asked.inputs}
+        load = os.getloadavg()
+        runs = [
+            _run(contender, name, source)
+            for _ in range(asked.repeats)
+            for name, source in sources.items()
+            for contender in asked.contenders
+        ]
+    text = _table(runs, asked) + f"\nLoad of the machine at the beginning: {load[0]:.1f} on {os.cpu_count()} cores.\n"
+    print(text)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "inference.md").write_text("# Inference, from CT to results\n\n" + text, encoding="utf-8")
+
+
+def _source(name: str, asked: argparse.Namespace, scratch: Path) -> Path:
+    if name == "ricord-000082":
+        return asked.data / "ct" / name / "dicom"
+    from lungseg3d.data import PhantomSpec, make_phantom
+    from lungseg3d.io import write_dicom_series, write_volume
+
+    ct = make_phantom(PhantomSpec(seed=1, shape=(512, 512, asked.slices), spacing_mm=(0.7, 0.7, 1.0))).ct
+    if name == "phantom-dicom":
+        write_dicom_series(scratch / name, ct)
+        return scratch / name
+    write_volume(scratch / f"{name}.nii.gz", ct)
+    return scratch / f"{name}.nii.gz"
+
+
+def _run(contender: str, name: str, source: Path) -> dict[str, Any]:
+    words = [sys.executable, str(HERE / "inference_child.py"), contender, str(source)]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    result = json.loads(done.stdout.strip().splitlines()[-1])
+    print(f"{name}: {contender}: {result}", file=sys.stderr, flush=True)
+    return {**result, "input": name}
+
+
+def _table(runs: list[dict[str, Any]], asked: argparse.Namespace) -> str:
+    lines = [
+        "| input | contender | wall s | CPU s | cold wall s | cold CPU s | peak MiB | steps, CPU s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in asked.inputs:
+        for contender in asked.contenders:
+            same = [run for run in runs if (run["input"], run["contender"]) == (name, contender)]
+            wall, cpu = (_median(_total(run, i) for run in same) for i in (0, 1))
+            cold = [_median(run["cold"][i] for run in same) for i in (0, 1)]
+            steps = {step: _median(run["steps"][step][1] for run in same) for step in same[0]["steps"]}
+            told = ", ".join(f"{step} {seconds:.1f}" for step, seconds in steps.items())
+            peak = max(run["peak_mib"] for run in same)
+            numbers = " | ".join(f"{value:.1f}" for value in (wall, cpu, *cold))
+            lines.append(f"| {name} | {contender} | {numbers} | {peak:.0f} | {told} |")
+    return "\n".join(lines) + f"\n\nMedians of {asked.repeats}; models loaded, unless cold.\n"
+
+
+def _total(run: dict[str, Any], clock: int) -> float:
+    return sum(seconds[clock] for step, seconds in run["steps"].items() if step != _LOADING)
+
+
+def _median(values: Any) -> float:
+    return statistics.median(list(values))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""One contender on one CT in a process of its own, so that its memory is its own; prints one line of JSON.
+
+Started by `benchmarks/inference.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+BEGIN = time.perf_counter(), time.process_time()
+
+
+class Steps:
+    """Wall and CPU seconds by step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, tuple[float, float]] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        begin = time.perf_counter(), time.process_time()
+        yield
+        self.seconds[name] = time.perf_counter() - begin[0], time.process_time() - begin[1]
+
+
+def ours(source: Path, out: Path, steps: Steps) -> None:
+    """Both stages, second look, measuring, checking, report, all files: what `lungseg3d segment` does."""
+    from lungseg3d.workflows.profile import profiled
+    from lungseg3d.workflows.segment_case import segment_case
+    from lungseg3d.workflows.segment_models import open_models
+    from lungseg3d.workflows.segment_options import SegmentOptions
+
+    options = SegmentOptions()
+    with steps.step("load models"):
+        models = open_models(options)
+    with profiled() as profile:
+        result = segment_case(source, "case", out / "case", models, options, None)
+    assert result.status == "done", result.issues
+    steps.seconds |= {step.name: (step.wall_s, step.cpu_s) for step in profile.steps}
+
+
+def zoo(source: Path, out: Path, steps: Steps) -> None:
+    """A pipeline as MONAI's model zoo writes them, fp32, with our nodule network: one stage, one label map."""
+    import torch
+    from monai.data import DataLoader, Dataset, decollate_batch
+    from monai.inferers import SlidingWindowInferer
+    from monai.transforms import (
+        AsDiscreted,
+        Compose,
+        EnsureChannelFirstd,
+        EnsureTyped,
+        Invertd,
+        LoadImaged,
+        Orientationd,
+        SaveImaged,
+        ScaleIntensityRanged,
+        Spacingd,
+    )
+
+    from lungseg3d.inference import open_bundle, shipped_bundle
+
+    with steps.step("load models"):
+        how = {"device": torch.device("cpu"), "precision": "fp32", "backend": "torch"}
+        network = open_bundle(shipped_bundle("lung_nodule_ct_segmentation"), roi="full", skip=1, **how).network
+    before = Compose(
+        [
+            LoadImaged("image", reader="PydicomReader" if source.is_dir() else "NibabelReader"),
+            EnsureChannelFirstd("image"),
+            Orientationd("image", axcodes="RAS", labels=None),
+            Spacingd("image", pixdim=(1.0, 1.0, 1.0), mode="bilinear"),
+            ScaleIntensityRanged("image", a_min=-1000, a_max=400, b_min=0, b_max=1, clip=True),
+            EnsureTyped("image"),
+        ]
+    )
+    inferer = SlidingWindowInferer(roi_size=(96, 96, 96), sw_batch_size=2, overlap=0.25, mode="gaussian")
+    after = Compose(
+        [
+            Invertd("pred", transform=before, orig_keys="image", nearest_interp=False, to_tensor=True),
+            AsDiscreted("pred", argmax=True),
+            SaveImaged("pred", output_dir=str(out), output_postfix="seg", print_log=False),
+        ]
+    )
+    with steps.step("load, orient, resample"):
+        (batch,) = DataLoader(Dataset([{"image": str(source)}], before), batch_size=1)
+    with steps.step("sliding window"), torch.no_grad():
+        batch["pred"] = inferer(batch["image"], network)
+    with steps.step("invert, save"):
+        for case in decollate_batch(batch):
+            after(case)
+
+
+CONTENDERS: dict[str, Callable[[Path, Path, Steps], Any]] = {"ours": ours, "zoo": zoo}
+
+
+def main() -> None:
+    """`inference_child.py CONTENDER SOURCE`."""
+    import resource
+
+    name, source = sys.argv[1], Path(sys.argv[2])
+    steps = Steps()
+    with tempfile.TemporaryDirectory() as out:
+        CONTENDERS[name](source, Path(out), steps)
+    cold = time.perf_counter() - BEGIN[0], time.process_time() - BEGIN[1]
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"contender": name, "steps": steps.seconds, "cold": cold, "peak_mib": peak_mib}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""`doctor`: what this machine can do for the networks, measured, and what `auto` makes of it.
+
+In: nothing. Out: `Diagnosis`: facts, and the speed of every backend and precision that is there.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from lungseg3d.core import BundleError
+from lungseg3d.inference import Plan, choose, open_bundle, predictor_of, shipped_bundle
+from lungseg3d.networks.cost import gflop_of
+from lungseg3d.tensors import best_seconds, matmul_gflops
+
+WINDOW = 96
+_FLAGS = {
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx512_vnni": "VNNI (int8)",
+    "avx512_bf16": "AVX-512 BF16",
+    "amx_bf16": "AMX BF16",
+    "amx_int8": "AMX int8",
+}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One way to run the nodule network.
+
+    Attributes:
+        backend, precision, device: the way.
+        windows_per_s: windows of 96 x 96 x 96 voxels a second; None where it does not run here.
+        gflops: what the network reaches, in GFLOP/s.
+        ceiling_gflops: what products of large matrices reach in PyTorch at this precision.
+        note: why it does not run, else empty.
+    """
+
+    backend: str
+    precision: str
+    device: str
+    windows_per_s: float | None
+    gflops: float | None
+    ceiling_gflops: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found.
+
+    Attributes:
+        facts: name and value of what the machine is and has, for people.
+        speeds: every way that was tried.
+        plan: what `auto` takes.
+        advice: what would make it faster; may be empty.
+    """
+
+    facts: tuple[tuple[str, str], ...]
+    speeds: tuple[Speed, ...]
+    plan: Plan
+    advice: tuple[str, ...]
+
+
+def doctor(seconds: float = 2.0, on_progress: Callable[[str, str, float], None] | None = None) -> Diagnosis:
+    """Look at this machine and measure every way to run the shipped nodule network.
+
+    Args:
+        seconds: how long each way is tried.
+        on_progress: called with "", what is measured, and the part done.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = open_bundle(shipped_bundle("lung_nodule_ct_segmentation"), roi="full", skip=1).network
+    ways = [("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16")]
+    ways += [("torch", "fp16")] if device == "cuda" else []
+    ceilings: dict[str, float] = {}
+    speeds = []
+    for number, (backend, precision) in enumerate(ways):
+        if on_progress:
+            on_progress("", f"measuring {backend} {precision}", number / len(ways))
+        ceilings.setdefault(precision, 0.0)
+        where = "cpu" if backend == "openvino" else device
+        if not ceilings[precision]:
+            ceilings[precision] = matmul_gflops(precision, where, min(seconds, 0.5))
+        speeds.append(_speed(network, backend, precision, where, ceilings[precision], seconds))
+    plan = choose("auto", "auto", device)
+    return Diagnosis(tuple(_facts()), tuple(speeds), plan, tuple(_advice(plan, speeds)))
+
+
+def _speed(
+    network: torch.nn.Module, backend: str, precision: str, device: str, ceiling: float, seconds: float
+) -> Speed:
+    image = torch.rand(1, 1, WINDOW, WINDOW, WINDOW)
+    network = network.to(device)
+    try:
+        predictor = predictor_of(network, backend, precision)
+    except BundleError as error:
+        return Speed(backend, precision, device, None, None, ceiling, error.message)
+    took_s = best_seconds(lambda: predictor(image), device, seconds)
+    gflop = gflop_of(network, torch.device(device), WINDOW) or 0.0
+    return Speed(backend, precision, device, 1 / took_s, gflop / took_s, ceiling)
+
+
+def _facts() -> list[tuple[str, str]]:
+    flags = _cpu_flags()
+    facts = [
+        ("processor", _cpu_name()),
+        ("cores", f"{len(os.sched_getaffinity(0))} for this process; PyTorch uses {torch.get_num_threads()} threads"),
+        ("instructions", ", ".join(name for flag, name in _FLAGS.items() if flag in flags) or "not known"),
+        ("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"),
+    ]
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_properties(0)
+        facts.append(("GPU", f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB"))
+    else:
+        facts.append(("GPU", "none that PyTorch can use"))
+    return facts + [(name, _version(name)) for name in ("torch", "openvino", "monai")]
+
+
+def _advice(plan: Plan, speeds: list[Speed]) -> list[str]:
+    ran = [speed for speed in speeds if speed.windows_per_s]
+    best = max(ran, key=lambda speed: speed.windows_per_s or 0.0)
+    chosen = next((s for s in ran if (s.backend, s.precision) == (plan.backend, plan.precision)), best)
+    advice = []
+    if (best.windows_per_s or 0) > 1.15 * (chosen.windows_per_s or 0):
+        advice.append(f"--backend {best.backend} --precision {best.precision} is faster here than what auto takes.")
+    if _version("openvino") == "not installed" and plan.precision == "fp32":
+        advice.append("pip install 'lungseg3d[openvino]': fp32 on CPUs without bfloat16 units is faster with it.")
+    load = os.getloadavg()[0]
+    if load > len(os.sched_getaffinity(0)):
+        advice.append(f"Other programs are running (load {load:.1f}): measure again when they are not.")
+    return advice
+
+
+def _cpu_name() -> str:
+    lines = _cpuinfo()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+def _cpu_flags() -> set[str]:
+    return set(next((line.split(":", 1)[1].split() for line in _cpuinfo() if line.startswith("flags")), []))
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
