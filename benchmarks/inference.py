@@ -45,7 +45,7 @@ def main() -> None:
     text = _table(runs, asked) + f"\nLoad of the machine at the beginning: {load[0]:.1f} on {os.cpu_count()} cores.\n"
     print(text)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "inference.md").write_text("# Inference, from CT to results\n\n" + text, encoding="utf-8")
+    (RESULTS / "inference_peers.md").write_text("# Inference, from CT to results\n\n" + text, encoding="utf-8")
 
 
 def _source(name: str, asked: argparse.Namespace, scratch: Path) -> Path:
