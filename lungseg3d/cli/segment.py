@@ -47,7 +47,7 @@ def segment(
     with progress() as on_progress, profiling(profile) as costs:
         results = segment_cases(inputs, out, replace(asked, recursive=recursive), on_progress)
     say_table(results_table(results, out))
-    ran = next((result.provenance["options"] for result in results if result.status == "done"), None)
-    if costs is not None and ran is not None:
-        say_profile(costs, ran["device"], ran["precision"])
+    done = [result.provenance["options"] for result in results if result.status == "done"] if costs else []
+    if costs and done:
+        say_profile(costs, done[0]["device"], done[0]["precision"])
     return outcome_of(result.status for result in results)

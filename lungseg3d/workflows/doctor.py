@@ -111,7 +111,7 @@ def _facts() -> list[tuple[str, str]]:
     flags = _cpu_flags()
     facts = [
         ("processor", _cpu_name()),
-        ("cores", f"{len(os.sched_getaffinity(0))} for this process; PyTorch uses {torch.get_num_threads()} threads"),
+        ("cores", f"{_cores()} for this process; PyTorch uses {torch.get_num_threads()} threads"),
         ("instructions", ", ".join(name for flag, name in _FLAGS.items() if flag in flags) or "not known"),
         ("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"),
     ]
@@ -133,9 +133,14 @@ def _advice(plan: Plan, speeds: list[Speed]) -> list[str]:
     if _version("openvino") == "not installed" and plan.precision == "fp32":
         advice.append("pip install 'lungseg3d[openvino]': fp32 on CPUs without bfloat16 units is faster with it.")
     load = os.getloadavg()[0]
-    if load > len(os.sched_getaffinity(0)):
+    if load > _cores():
         advice.append(f"Other programs are running (load {load:.1f}): measure again when they are not.")
     return advice
+
+
+def _cores() -> int:
+    """Cores that this process may use; macOS does not say, there it is all of them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_name() -> str:
