@@ -215,12 +215,14 @@ def summary_of(rows: list[dict[str, str]]) -> str:
         lines.append(f"| {kind} | " + " | ".join(str(counts[word]) for word in WORDS) + " |")
     distances = [float(row["distance_mm"]) for row in own if row["distance_mm"]]
     seconds = [float(row["seconds"]) for row in own]
+    unseen = sum(row["true"] not in ("new", "gone") and not row["change"] for row in own)
     lines += [
         "",
         f"{pairs} pairs of {min(pairs, PERSONS)} persons, up to {NODULES} nodules each. "
         f"Distance of a nodule from where registration puts it: median {np.median(distances):.2f} mm, 95th percentile "
         f"{np.percentile(distances, 95):.2f} mm, largest {max(distances):.2f} mm (n = {len(distances)}). "
-        f"Registration: median {np.median(seconds):.1f} s of one CPU core.",
+        f"Registration: median {np.median(seconds):.1f} s of one CPU core. "
+        f"Without a half-contrast outline in one CT, so said to be new or gone: {unseen} of {len(own)}.",
     ]
     return "\n".join(lines) + "\n"
 
