@@ -9,12 +9,20 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 _PANEL = "Reading"
+
+
+class Decode(str, Enum):
+    """Where files are decoded."""
+
+    apart = "apart"
+    in_process = "in-process"
 
 
 def _option(kind: Any, name: str, **settings: Any) -> Any:
@@ -43,6 +51,10 @@ READING: dict[str, tuple[Any, Any]] = {
             help="Check every file against SHA-256 sums, as sha256sum writes them.",
         ),
         None,
+    ),
+    "decode": (
+        _option(Decode, "--decode", help="apart: a file that crashes, hangs or fills its decoder costs only itself."),
+        Decode.apart,
     ),
 }
 
@@ -82,7 +94,8 @@ def with_reading_options_of(*names: str) -> Callable[[Callable[..., Any]], Calla
 def _read_options(given: Mapping[str, Any]) -> Any:
     from lungseg3d.io import ReadOptions
 
-    return ReadOptions(**given)
+    plain = {name: value.value if isinstance(value, Enum) else value for name, value in given.items()}
+    return ReadOptions(**plain)
 
 
 def with_options(

@@ -34,7 +34,7 @@ Folds = Annotated[
 ]
 
 
-_READING = ("allow_gaps", "assume_hu", "fix_offset")
+_READING = ("allow_gaps", "assume_hu", "fix_offset", "decode")
 
 
 @app.callback()

@@ -42,6 +42,10 @@ def segment(
     Each case gets DIR/<case_id>/ with labels.nii.gz, nodules.nii.gz, nodules.csv, result.json and report.html; with seg
     and sr also segmentation.dcm and measurements.dcm, which bear the patient of the DICOM series.
     """
+    from lungseg3d.io import APART, begin_decoding
+
+    if asked.read.decode == APART:
+        begin_decoding()  # it loads beside PyTorch
     from lungseg3d.workflows.segment import segment_cases
 
     with progress() as on_progress, profiling(profile) as costs:

@@ -6,8 +6,14 @@ In: facts. Out: exceptions whose `str` is what the user reads. What a code means
 from __future__ import annotations
 
 import re
+import traceback
+from pathlib import Path
 
 _MOST_CHARACTERS = 600
+_PROJECT = __name__.partition(".")[0]
+_PATH = re.compile(
+    r"""(?P<quote>['"])[^'"\n]*[/\\][^'"\n]*(?P=quote)|(?<![\w.<])(?:[A-Za-z]:)?[/\\][^\s'":;,()]+"""
+)
 
 
 class LungSegError(Exception):
@@ -52,6 +58,25 @@ class OutputError(LungSegError):
 
 class TrainingError(LungSegError):
     """A training cannot go on: what it has learned, or the next thing it would learn, is not a number."""
+
+
+def fault_of(error: BaseException) -> str:
+    """An error that nobody foresaw, for a record: its type and where in this project it came from, as for a report.
+
+    Its own words stay out: they may hold a path or a header, and folders are named after patients.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if _PROJECT in Path(frame.filename).parts]
+    if not ours:
+        return type(error).__name__
+    parts = Path(ours[-1].filename).parts
+    module = "/".join(parts[len(parts) - parts[::-1].index(_PROJECT) - 1 :])
+    return f"{type(error).__name__} in {module}, line {ours[-1].lineno} ({ours[-1].name})"
+
+
+def without_paths(text: str) -> str:
+    """Text of a program's log without paths, quoted or not: folders are named after patients and users."""
+    return _PATH.sub("<path>", text)
 
 
 def one_line(text: str) -> str:

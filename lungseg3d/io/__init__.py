@@ -10,6 +10,7 @@ from lungseg3d.io.case_folders import FolderLock, place_folder, recover, remove_
 from lungseg3d.io.case_tree import CaseSource, CaseTree, find_cases
 from lungseg3d.io.cases import list_cases, list_studies
 from lungseg3d.io.codes import CODES
+from lungseg3d.io.decoder import begin_decoding
 from lungseg3d.io.dicom_reference import SourceSeries, find_source_series
 from lungseg3d.io.dicom_seg import Algorithm, Masks, list_segments, make_dicom_seg
 from lungseg3d.io.dicom_sr import Measured, make_dicom_sr
@@ -29,8 +30,15 @@ from lungseg3d.io.geometry import to_ras_mm
 from lungseg3d.io.growing import growing, open_to_append, scratch_file
 from lungseg3d.io.instances import SeriesFiles, find_series, instance_uids
 from lungseg3d.io.names import CaseNames, case_id_of, is_case_name
+from lungseg3d.io.process_limits import (
+    ending_of,
+    free_memory_bytes,
+    is_out_of_memory,
+    kernel_kills,
+    limit_memory,
+)
 from lungseg3d.io.reader import inspect, open_ct, read_labels, read_volume
-from lungseg3d.io.reading import Inspection, Reading, ReadOptions, SeriesInfo
+from lungseg3d.io.reading import APART, Inspection, Reading, ReadOptions, SeriesInfo
 from lungseg3d.io.rtstruct import Structure, StructureSet, read_structures
 from lungseg3d.io.rtstruct_masks import StructureMask, check_reference, draw_structures
 from lungseg3d.io.study_dates import days_between
@@ -39,6 +47,7 @@ from lungseg3d.io.weight_files import pin_weights, pinned_weights, read_pins, re
 from lungseg3d.io.writers import MAP_STEPS, write_labels, write_map, write_volume
 
 __all__ = [
+    "APART",
     "CODES",
     "MAP_STEPS",
     "Algorithm",
@@ -58,6 +67,7 @@ __all__ = [
     "Structure",
     "StructureMask",
     "StructureSet",
+    "begin_decoding",
     "case_id_of",
     "check_bundle",
     "check_reference",
@@ -66,14 +76,19 @@ __all__ = [
     "days_between",
     "download",
     "draw_structures",
+    "ending_of",
     "find_cases",
     "find_series",
     "find_source_series",
+    "free_memory_bytes",
     "growing",
     "inspect",
     "instance_uids",
     "is_case_name",
+    "is_out_of_memory",
     "is_trusting",
+    "kernel_kills",
+    "limit_memory",
     "link_to",
     "list_cases",
     "list_segments",

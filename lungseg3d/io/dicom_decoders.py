@@ -39,7 +39,7 @@ def stored_frames(file: DicomFile) -> Callable[[int], np.ndarray]:
         if file.transfer_syntax in NATIVE:
             return _native(file)
         return _compressed(file)
-    except IntakeError:
+    except (IntakeError, MemoryError):
         raise
     except (Exception, RecursionError) as error:
         _unreadable(name, error)
@@ -89,6 +89,8 @@ def _compressed(file: DicomFile) -> Callable[[int], np.ndarray]:
     def stored(frame: int) -> np.ndarray:
         try:
             return decode_frame(b"".join(fragments[frame]), family, pixels.rows or 0, pixels.columns or 0, dtype)
+        except MemoryError:
+            raise
         except Exception as error:
             _unreadable(shown(file.path), error)
 

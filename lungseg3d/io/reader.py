@@ -11,6 +11,7 @@ import numpy as np
 
 from lungseg3d.core import Grid, IntakeError, LungSegError, QualityIssue, Volume
 from lungseg3d.io.checksums import check_listed, check_sums
+from lungseg3d.io.decoder import is_apart, read_apart
 from lungseg3d.io.dicom import read_dicom
 from lungseg3d.io.hounsfield import finish_hounsfield, to_int16
 from lungseg3d.io.metaimage import read_metaimage
@@ -29,6 +30,8 @@ def open_ct(path: Path | str, options: ReadOptions = ReadOptions()) -> Reading: 
     Raises:
         IntakeError: with a code of `lungseg3d.io.codes`.
     """
+    if is_apart(options):
+        return read_apart("open_ct", Path(path), options)
     return _open(Path(path), options, Findings())
 
 
@@ -45,6 +48,8 @@ def inspect(path: Path | str, options: ReadOptions = ReadOptions()) -> Inspectio
     """Read a CT as `open_ct` does, and tell everything that was found, refused or not."""
     findings = Findings()
     try:
+        if is_apart(options):
+            return read_apart("inspect", Path(path), options)
         reading = _open(Path(path), options, findings)
     except LungSegError as error:
         issues = (*findings.issues, QualityIssue(error.code, error.message, error.remedy))
@@ -54,13 +59,19 @@ def inspect(path: Path | str, options: ReadOptions = ReadOptions()) -> Inspectio
     return Inspection(series, chosen, findings.reason, status, tuple(findings.issues), reading.source)
 
 
-def read_labels(path: Path | str) -> Volume:
+def read_labels(path: Path | str, options: ReadOptions = ReadOptions()) -> Volume:  # noqa: B008 - frozen
     """A label map from NIfTI, NRRD or MetaImage: uint8, uint16 or int16, the narrowest that holds the values.
+
+    Args:
+        path: of the file.
+        options: `decode` counts, and nothing else.
 
     Raises:
         IntakeError: E_LABEL_VALUES for values that are not whole or do not fit, else as `open_ct`.
     """
     path = Path(path)
+    if is_apart(options):
+        return read_apart("read_labels", path, options)
     findings = Findings()
     _check_there(path)
     if path.is_dir():

@@ -12,6 +12,9 @@ from typing import Any, NoReturn
 from lungseg3d.core import IntakeError, QualityIssue, Volume, to_json
 from lungseg3d.core.errors import one_line
 
+IN_PROCESS, APART = "in-process", "apart"
+"""Where files are decoded: here, or in a process of their own, see `lungseg3d.io.decoder`."""
+
 
 @dataclass(frozen=True)
 class ReadOptions:
@@ -28,6 +31,8 @@ class ReadOptions:
         volume_index: which volume (from 0) of a 4D file to read.
         strict: refuse derived images, too.
         verify_manifest: list of SHA-256 sums, as `sha256sum` writes it, that every file read must agree with.
+        decode: `in-process`, or `apart`: a decoder that crashes, hangs or takes all memory costs its own file. It
+            changes no voxel, so it is not part of what two readings are compared by.
     """
 
     allow_gaps: bool = False
@@ -39,6 +44,7 @@ class ReadOptions:
     strict: bool = False
     verify_manifest: Path | None = None
     study: str | None = None
+    decode: str = field(default=IN_PROCESS, compare=False)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lungseg3d.core import CaseResult, QualityIssue
-from lungseg3d.io import CaseSource, remove_folder, sha256_of, signature_of
+from lungseg3d.io import APART, CaseSource, begin_decoding, remove_folder, sha256_of, signature_of
 from lungseg3d.workflows.segment_options import SegmentOptions
 from lungseg3d.workflows.stopped_case import write_stopped
 
@@ -108,6 +108,8 @@ class CaseSegmenter:
 
     def open(self) -> Segment:
         """Load PyTorch, open the bundles."""
+        if self.options.read.decode == APART:
+            begin_decoding()
         import torch
 
         from lungseg3d.workflows.segment_case import segment_case

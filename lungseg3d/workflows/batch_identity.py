@@ -63,7 +63,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return sha256_of(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
     return to_json(value)
 
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lungseg3d.core import LungSegError, QualityIssue, UsageError
+from lungseg3d.io import limit_memory
 from lungseg3d.workflows.batch_case import Outcome, Segment, Segmenter, Task, do_task
 from lungseg3d.workflows.batch_records import BatchOptions
-from lungseg3d.workflows.batch_workers import START_LIMIT_S, Event, Finished, Limits, Lost, limit_memory, said_of
+from lungseg3d.workflows.batch_workers import START_LIMIT_S, Event, Finished, Limits, Lost, said_of
 
 MOST_TRIES = 3
 """How often a task is begun whose actor is lost each time: nobody can tell a lost node from a case that kills."""

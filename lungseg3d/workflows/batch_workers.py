@@ -10,18 +10,17 @@ import contextlib
 import faulthandler
 import multiprocessing
 import os
-import re
-import resource
 import signal
 import threading
 import time
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Protocol
 
 from lungseg3d.core import LungSegError, QualityIssue
+from lungseg3d.core.errors import fault_of
+from lungseg3d.io import ending_of, free_memory_bytes, is_out_of_memory, kernel_kills, limit_memory
 from lungseg3d.workflows.batch_case import Outcome, Segmenter, Task, do_task
 
 START_LIMIT_S = 900.0
@@ -29,8 +28,6 @@ WORKER_BYTES = 3 * 2**30
 """Free memory that a further worker is started for unasked: a CT of 512 x 512 x 255 voxels takes 2 GiB."""
 _MOST_FAILED_STARTS = 3
 _MOST_LOG_BYTES = 65536
-_OUT_OF_MEMORY = re.compile(rb"out of memory|allocate memory|MemoryError|bad_alloc", re.IGNORECASE)
-_PATH = re.compile(r"(?<![\w.<])(?:[A-Za-z]:)?[/\\][^\s'\":;,()]+")
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,7 @@ class LocalPool:
         if self._segmenter.start_method == "spawn":
             return 1
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, min(cores, _free_memory_bytes() // WORKER_BYTES))
+        return max(1, min(cores, free_memory_bytes() // WORKER_BYTES))
 
     def want(self, count: int) -> None:
         """See `Pool`."""
@@ -205,7 +202,7 @@ class _Worker:
         self._pipe, theirs = context.Pipe()
         self._log_pipe, their_log = context.Pipe(duplex=False)
         self._log = b""
-        self._kills_before = _kernel_kills()
+        self._kills_before = kernel_kills()
         self.task: Task | None = None
         self.is_open = False
         self._began = time.monotonic()
@@ -252,12 +249,11 @@ class _Worker:
     def reason(self) -> tuple[str, str, str]:
         """Why it died: code, words, way out."""
         self.process.join(1.0)
-        number = self.process.exitcode or 0
-        killed = -number in set(signal.Signals)
-        how = f"killed by {signal.Signals(-number).name}" if number < 0 and killed else f"exit code {number}"
-        if _OUT_OF_MEMORY.search(self._log) or (number == -signal.SIGKILL and _kernel_kills() > self._kills_before):
-            return "E_OUT_OF_MEMORY", f"memory ran out ({how}).", "Take fewer --workers, crop the CT, or add memory."
-        return "E_WORKER_LOST", f"its process ended ({how}).", "Run the same command again; report it if it recurs."
+        ending = ending_of(self.process.exitcode or 0, self._log.decode("utf-8", "replace"), self._kills_before)
+        if ending.code == "E_OUT_OF_MEMORY":
+            return ending.code, f"memory ran out ({ending.how}).", "Take fewer --workers, crop the CT, or add memory."
+        remedy = "Run the same command again; report it if it recurs."
+        return "E_WORKER_LOST", f"its process ended ({ending.how}).", remedy
 
     def kill(self) -> None:
         """End it at once."""
@@ -272,24 +268,6 @@ class _Worker:
             self._log = (self._log + text)[-_MOST_LOG_BYTES:]
             if not text:
                 self._log_pipe.close()
-
-
-def _free_memory_bytes() -> int:
-    """What Linux calls available; without it, enough for anything."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 2**62
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), 2**62)
-
-
-def _kernel_kills() -> int:
-    """How many processes Linux has killed for want of memory since it started; 0 where it does not say."""
-    try:
-        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
 
 
 def _work(segmenter: Segmenter, limits: Limits, pipe: Connection, log: Connection) -> None:
@@ -327,15 +305,9 @@ def said_of(error: Exception, what: str) -> tuple[str, str, str]:
     """Code, message and way out of an error that nobody else has put into words."""
     if isinstance(error, LungSegError):
         return error.code, error.message, error.remedy
-    if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error).encode()):
+    if isinstance(error, MemoryError) or is_out_of_memory(str(error)):
         return "E_OUT_OF_MEMORY", f"{what}: memory ran out.", "Give more with --memory-limit, or crop the CT."
-    text = _PATH.sub("<path>", str(error))  # folders are named after patients, and this goes to a page
-    return "E_UNEXPECTED", f"{what}: {type(error).__name__}: {text}", "Please report this."
-
-
-def limit_memory(limit_bytes: int) -> None:
-    """Have every request for memory beyond the limit fail in this process."""
-    resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+    return "E_UNEXPECTED", f"{what}: {fault_of(error)}", "Please report this."
 
 
 def _end_with_parent() -> None:

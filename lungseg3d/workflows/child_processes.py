@@ -14,15 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core.errors import one_line
-from lungseg3d.engines.tracking_facts import HIDDEN_PATH
+from lungseg3d.core.errors import one_line, without_paths
 from lungseg3d.io import open_to_append
 
 _POLL_S = 0.2
 _PATIENCE_S = 15.0
 """How long a child may take to end when it is told to."""
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|MemoryError|std::bad_alloc", re.IGNORECASE)
-_PATH = re.compile(r"(?<![\w.<])(?:[A-Za-z]:)?[/\\][^\s'\":;,()]+")
 _REASON = re.compile(r"\b(E_[A-Z_]+|[A-Za-z_.]*(?:Error|Exception)): .+")
 
 
@@ -109,7 +107,7 @@ class sigterm_as_interrupt:
 
 def reason_of(exit_code: int, log: str) -> str:
     """Why a process failed, for people: its exit code, and the last error in its log, in one line and without paths."""
-    log = _PATH.sub(HIDDEN_PATH, log)  # folders are named after patients and users, and this goes to a page
+    log = without_paths(log)  # for it goes to a page
     errors = [match.group(0) for match in _REASON.finditer(log)]
     last = errors[-1] if errors else next((line for line in reversed(log.splitlines()) if line.strip()), "no output")
     if exit_code < 0:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lungseg3d.core import BundleError, LungSegError, QualityIssue, UsageError, to_json
+from lungseg3d.core.errors import fault_of
 from lungseg3d.core.labels import NODULE
 from lungseg3d.data import label_structures, load_datalist, read_manifest, trained_on, trained_on_issue
 from lungseg3d.inference import shipped_bundle
@@ -232,7 +233,7 @@ def _issue_of(error: Exception, case_id: str) -> QualityIssue:
     if isinstance(error, LungSegError):
         return QualityIssue(error.code, error.message, error.remedy)
     logger.debug("%s failed", case_id, exc_info=True)
-    return QualityIssue("E_UNEXPECTED", f"{case_id}: {type(error).__name__}: {error}", "Please report this.")
+    return QualityIssue("E_UNEXPECTED", f"{case_id}: {fault_of(error)}.", "Please report this.")
 
 
 def _worst(

@@ -92,7 +92,7 @@ def _make(pair: Pair, source: Path, read: ReadOptions, labels: Path, case_id: st
     if pair.label is None:
         return MadeCase({"image": image}, facts, reading.issues)
     label = source / pair.label
-    mask = read_labels(label)
+    mask = read_labels(label, read)
     if not reading.volume.grid.matches(mask.grid, tolerance_mm=0.1):
         found = f"image {reading.volume.shape} and label {mask.shape} lie on different grids"
         raise LungSegError("E_GRID_MISMATCH", f"{case_id}: {found}.", _GRIDS_APART)

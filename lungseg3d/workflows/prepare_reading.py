@@ -34,7 +34,7 @@ def read_series(series: SeriesFiles, read: ReadOptions, case_id: str) -> Reading
 def read_options_facts(read: ReadOptions) -> dict[str, Any]:
     """The options that are not as by default: whoever reads the cases needs them, too."""
     default = ReadOptions()
-    changed = {f.name: getattr(read, f.name) for f in dataclasses.fields(read)}
+    changed = {f.name: getattr(read, f.name) for f in dataclasses.fields(read) if f.compare}
     return {name: value for name, value in changed.items() if value != getattr(default, name)}
 
 

@@ -7,7 +7,6 @@ through here.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,9 +24,18 @@ from lungseg3d.analysis import (
     segment_lungs_by_rules,
 )
 from lungseg3d.core import CaseResult, IntakeError, LungSegError, OutputError, QualityIssue, Volume
+from lungseg3d.core.errors import fault_of
 from lungseg3d.core.labels import NODULE
 from lungseg3d.inference import SegmentLungsd
-from lungseg3d.io import find_source_series, open_ct, placing_together, remove_unfinished, write_labels, write_text
+from lungseg3d.io import (
+    find_source_series,
+    is_out_of_memory,
+    open_ct,
+    placing_together,
+    remove_unfinished,
+    write_labels,
+    write_text,
+)
 from lungseg3d.report import NoduleMaps, nodules_csv, render_html, result_json
 from lungseg3d.tensors import orthogonalise, resample, to_meta_tensor, to_volume
 from lungseg3d.workflows.dicom_objects import MASK_NAMES, NIFTI_NAMES, needs_dicom, with_objects, write_objects
@@ -48,7 +56,6 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, str, float], None]
 QUALITY_SPACING_MM = 4.0
-_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|cannot allocate memory|bad_alloc", re.IGNORECASE)
 _STEPS = {
     "read": 0.0,
     "lungs": 0.1,
@@ -203,7 +210,6 @@ def _issue(error: LungSegError) -> QualityIssue:
 
 def _issue_of_fault(case_id: str, error: Exception) -> QualityIssue:
     # PyTorch says a want of memory by RuntimeErrors: of the CPU's allocator, of oneDNN, of CUDA.
-    if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+    if isinstance(error, MemoryError) or is_out_of_memory(str(error)):
         return QualityIssue("E_OUT_OF_MEMORY", f"{case_id}: memory ran out.", "Crop the CT, or use a larger machine.")
-    text = f"{case_id}: {type(error).__name__}: {error}".splitlines()[0]
-    return QualityIssue("E_UNEXPECTED", text, "Please report this.")
+    return QualityIssue("E_UNEXPECTED", f"{case_id}: {fault_of(error)}.", "Please report this.")
