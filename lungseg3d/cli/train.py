@@ -13,6 +13,9 @@ import typer
 from lungseg3d.cli.options import TrustBundle
 from lungseg3d.cli.outcome import reporting_errors
 
+# MONAI takes what is no Python for text, and the text "false" for true.
+_WORDS = {"true": "True", "false": "False", "null": "None"}
+
 
 @reporting_errors
 def train(
@@ -42,8 +45,8 @@ def train(
 
 
 def key_and_value(text: str) -> tuple[str, str]:
-    """`KEY::PATH=VALUE` as key and value, both text."""
+    """`KEY::PATH=VALUE` as key and value, both text; JSON's true, false and null in the words of the configuration."""
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise typer.BadParameter(f"{text!r} is not KEY::PATH=VALUE, such as epochs=10", param_hint="--set")
-    return key, value
+    return key, _WORDS.get(value.strip(), value)

@@ -6,6 +6,7 @@ In: bytes of a JSON file. Out: the dictionary, or E_MANIFEST with the case and t
 from __future__ import annotations
 
 import json
+from pathlib import PureWindowsPath
 from typing import Any, NoReturn
 
 from lungseg3d.core import LungSegError
@@ -18,8 +19,9 @@ def parse_manifest(text: bytes, name: str) -> dict[str, Any]:
     """A manifest, checked.
 
     Args:
-        text: UTF-8 JSON: `name`, `source`, `cases`; each case with `case_id`, `files` (key -> relative path), and
-            where it has them `patient` and `split` (text), `fold` (number), `facts` and `sha256` (tables).
+        text: UTF-8 JSON: `name`, `source`, `cases`; each case with `case_id`, `files` (key -> path inside the
+            data's folder), and where it has them `patient` and `split` (text), `fold` (number), `facts` and `sha256`
+            (tables).
         name: of the file, for messages.
 
     Raises:
@@ -51,6 +53,7 @@ def _check_case(case: Any, title: str, name: str) -> None:
     _need(files, dict, name, f"{title}, files")
     for key, relative in files.items():
         _need_text(relative, name, f"{title}, files, {key}")
+        _need_inside(relative, name, f"{title}, files, {key}")
 
 
 def _need(value: Any, kind: type, name: str, title: str) -> None:
@@ -63,6 +66,16 @@ def _need_text(value: Any, name: str, title: str) -> None:
     _need(value, str, name, title)
     if not value or "\0" in value or _has_surrogates(value):
         refuse_manifest(name, f"{title} is {_short(value)}; expected a name")
+
+
+def _need_inside(relative: str, name: str, title: str) -> None:
+    """A path that starts from the data's folder and stays in it, on any system: a manifest may come from anybody.
+
+    A link in the folder is the user's own and is followed: `prepare` puts one there instead of copying the data.
+    """
+    windows = PureWindowsPath(relative)
+    if relative.startswith(("/", "\\")) or windows.drive or ".." in windows.parts:
+        refuse_manifest(name, f"{title} is {_short(relative)}; expected a path inside the data's folder")
 
 
 def _has_surrogates(text: str) -> bool:

@@ -7,6 +7,7 @@ keeps no state of random numbers, and leaves the disk to write when it likes.
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch import nn
 from lungseg3d.core import BundleError
 from lungseg3d.engines.identity import bare, differences, training_identity
 from lungseg3d.engines.randomness import random_state, set_random_state
-from lungseg3d.io import make_folder, remove_unfinished, writing
+from lungseg3d.io import make_folder, read_weights, remove_unfinished, writing
 
 _FORMAT = 1
 
@@ -67,6 +68,9 @@ class RunCheckpoints:
         resume: bool = True,
     ) -> None:
         self.directory = Path(directory)
+        if not isinstance(resume, bool):  # the word "false" would be true
+            text = f"resume is {resume!r}; expected True or False"
+            raise BundleError("E_CONFIGURATION", text, "Write resume=False.")
         self.weights, self.validator, self.resume = weights, validator, resume
         self.objects = {name: thing for name, thing in (objects or {}).items() if thing is not None}
         self.settings = dict(settings or {})
@@ -114,7 +118,8 @@ class RunCheckpoints:
         """Take everything from `last.pt`, where there is one and `resume` holds.
 
         Raises:
-            BundleError: E_CHECKPOINT for a file that cannot be read; E_OTHER_TRAINING for one of another network,
+            BundleError: E_CHECKPOINT for a file that cannot be read; E_UNSAFE_CHECKPOINT for one that holds more than
+                tensors and plain values; E_OTHER_TRAINING for one of another network,
                 data list, or settings, naming what differs.
         """
         path = self.directory / "last.pt"
@@ -125,7 +130,7 @@ class RunCheckpoints:
             raise BundleError(
                 "E_OTHER_TRAINING",
                 f"{path} belongs to another training: {said}",
-                "Give another output_dir; or resume=false, which starts anew here and overwrites what is there.",
+                "Give another output_dir; or resume=False, which starts anew here and overwrites what is there.",
             )
         bare(engine.network).load_state_dict(content["model"])
         engine.optimizer.load_state_dict(content["optimizer"])
@@ -155,9 +160,13 @@ class RunCheckpoints:
 
     @staticmethod
     def _read(path: Path) -> dict[str, Any]:
-        remedy = "Remove it, or give resume=false, to start anew."
+        remedy = "Remove it, or give resume=False, to start anew."
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            data, _ = read_weights(path)  # refuses all but tensors and plain values, before PyTorch sees it
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except BundleError as error:
+            code = error.code if error.code == "E_UNSAFE_CHECKPOINT" else "E_CHECKPOINT"
+            raise BundleError(code, error.message, remedy) from error
         except Exception as error:
             raise BundleError("E_CHECKPOINT", f"{path} cannot be read: {error}", remedy) from error
         if not isinstance(content, dict) or content.get("format") != _FORMAT:

@@ -15,9 +15,10 @@ from fire.parser import DefaultParseValue
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
 
 from lungseg3d.core import BundleError, LungSegError, UsageError
-from lungseg3d.io import check_bundle
+from lungseg3d.io import check_bundle, read_weights
 
 _DATA_LISTS = "lungseg3d.data.load_datalist"
+_LOADERS = ("CheckpointLoader", "monai.handlers.CheckpointLoader")
 
 
 def training_configuration(
@@ -62,16 +63,19 @@ def training_configuration(
 
 
 def check_training(parser: ConfigParser, root: Path) -> None:
-    """Look for the data and count the classes, before a network is built.
+    """Look at the weights that it starts from and for the data, and count the classes, before a network is built.
 
     Raises:
         LungSegError: E_MANIFEST, E_MISSING_DATA or E_SPLIT_LEAK of a data list.
         UsageError: E_NO_FOLD when the fold holds out no case.
-        BundleError: E_CLASS_COUNT when the network's classes are not those of the bundle's metadata.
+        BundleError: E_UNSAFE_CHECKPOINT, E_BAD_CHECKPOINT for weights to start from; E_CLASS_COUNT when the network's
+            classes are not those of the bundle's metadata.
     """
     for path, node in _nodes(parser.get()):
         if isinstance(node, Mapping) and node.get("_target_") == _DATA_LISTS:
             _data_list(parser, path)
+        if isinstance(node, Mapping) and node.get("_target_") in _LOADERS:
+            _check_weights(parser, path)
     fold = parser.get_parsed_content("fold") if "fold" in parser else None
     if fold is not None and not held_out(parser):
         raise UsageError("E_NO_FOLD", f"fold {fold} holds out no case", "Give a fold that the manifest has.")
@@ -113,6 +117,13 @@ def training_entries(parser: ConfigParser) -> list[dict[str, Any]]:
             for entry in _data_list(parser, path):
                 found.setdefault(str(entry["image"]), entry)
     return list(found.values())
+
+
+def _check_weights(parser: ConfigParser, path: str) -> None:
+    """The file that a `CheckpointLoader` would load holds tensors and nothing else."""
+    if "_disabled_" in parser[path] and parser.get_parsed_content(f"{path}#_disabled_"):
+        return
+    read_weights(Path(parser.get_parsed_content(f"{path}#load_path")))
 
 
 def _data_list(parser: ConfigParser, path: str) -> list[dict[str, Any]]:

@@ -44,6 +44,8 @@ def test_json_of_another_form_is_refused(refused, content):
     ("field", "value"),
     [
         ("case_id", None), ("case_id", 7), ("case_id", ""), ("patient", []), ("fold", "0"), ("fold", True),
+        ("files", {"image": "/etc/passwd"}), ("files", {"image": "a/../../b.nii"}), ("files", {"label": "..\\b.nii"}),
+        ("files", {"image": "C:\\b.nii"}), ("files", {"image": "\\\\server\\b.nii"}), ("files", {"image": ".."}),
         ("facts", 1), ("files", None), ("files", ["a.nii"]), ("files", {"image": None}), ("files", {"image": "a\0b"}),
     ],
 )  # fmt: skip
@@ -51,6 +53,14 @@ def test_a_field_of_the_wrong_type_is_named_with_its_case(refused, field, value)
     text = refused({"cases": [CASE, {**CASE, field: value}]})
     assert "case 2" in text
     assert field in text
+
+
+def test_names_that_only_look_like_ways_out_are_names(tmp_path):
+    (tmp_path / "..a").mkdir()
+    (tmp_path / "..a" / "b..nii").write_bytes(b"")
+    case = {**CASE, "files": {"image": "..a/b..nii"}}
+    (tmp_path / "m.json").write_text(json.dumps({"cases": [case]}))
+    assert load_datalist(tmp_path / "m.json", tmp_path)[0]["image"] == str(tmp_path / "..a" / "b..nii")
 
 
 def test_folds_without_patients_are_refused_because_they_could_leak(refused):

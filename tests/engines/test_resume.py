@@ -154,7 +154,7 @@ def test_a_checkpoint_of_another_training_is_refused_and_says_what_differs(unbro
     with pytest.raises(BundleError, match="E_OTHER_TRAINING") as caught:
         small_training(unbroken, **changes).run()
     assert named in str(caught.value)
-    assert "resume=false" in str(caught.value)
+    assert "resume=False" in str(caught.value)
     assert (unbroken / "last.pt").read_bytes() == before
 
 
@@ -166,6 +166,27 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
         (tmp_path / "last.pt").write_bytes(content)
     with pytest.raises(BundleError, match="E_CHECKPOINT"):
         small_training(tmp_path, epochs=1).run()
+
+
+class _Runs:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_hostile_checkpoint_is_refused_before_torch_sees_it(tmp_path, monkeypatch):
+    torch.save({"format": 1, "model": _Runs(tmp_path / "owned")}, tmp_path / "last.pt")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(BundleError, match="E_UNSAFE_CHECKPOINT"):
+        small_training(tmp_path, epochs=1).run()
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_word_for_resume_is_refused_rather_than_taken_as_true(tmp_path):
+    with pytest.raises(BundleError, match="Write resume=False"):
+        small_training(tmp_path, epochs=1, resume="false")
 
 
 def test_a_write_that_fails_leaves_the_file_of_before(tmp_path):

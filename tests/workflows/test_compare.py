@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
-from lungseg3d.core import LungSegError, UsageError
+from lungseg3d.core import BundleError, LungSegError, UsageError
 from lungseg3d.workflows import compare as module
 from lungseg3d.workflows.compare import compare
 from lungseg3d.workflows.compare_plan import make_plan, structures_of
@@ -43,6 +44,30 @@ def test_a_plan_names_every_network_fold_and_seed_and_trains_by_the_command_of_t
     assert words[words.index("--parent_run") + 1].startswith(tmp_path.name)
     assert plan.structures == ("nodule",)
     assert plan.members[2].settings["cases"] == ["crop-1", "crop-3"]
+
+
+def test_a_hostile_bundle_is_refused_before_anything_is_trained(crops, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(NODULES, tmp_path / "b")
+    overlay = tmp_path / "b" / "configs" / "networks" / "se_unet.json"
+    overlay.write_text(json.dumps({"network_def": f"$__import__('os').system('touch {tmp_path}/owned')"}))
+    for config in ("networks/se_unet", "train"):
+        with pytest.raises(BundleError, match="E_UNTRUSTED_CONFIG") as caught:
+            make_plan(small_comparison(crops, bundle=tmp_path / "b"), tmp_path / "out")
+        assert f"{config}.json" in caught.value.message
+        shutil.copy(NODULES / "configs" / "networks" / "se_unet.json", overlay)
+        train = json.loads((tmp_path / "b" / "configs" / "train.json").read_text())
+        content = train | {"initialize": [f"$open('{tmp_path}/owned', 'w')"]}
+        (tmp_path / "b" / "configs" / "train.json").write_text(json.dumps(content))
+    assert not (tmp_path / "owned").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_hostile_weights_to_start_from_are_refused_before_anything_is_trained(crops, tmp_path):
+    (tmp_path / "w.pt").write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    overrides = {**crops_overrides(crops), "pretrained": str(tmp_path / "w.pt")}
+    with pytest.raises(BundleError, match="E_UNSAFE_CHECKPOINT"):
+        make_plan(small_comparison(crops, overrides=overrides), tmp_path / "out")
 
 
 def test_other_settings_are_another_folder_and_the_same_ones_the_same(crops, tmp_path):

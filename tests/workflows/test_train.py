@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import shlex
 import shutil
@@ -11,7 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from lungseg3d.cli.program import app
 from lungseg3d.core import BundleError, LungSegError, UsageError
 from lungseg3d.data import read_manifest
 from lungseg3d.workflows import train as module
@@ -182,6 +185,44 @@ def test_missing_data_are_said_before_a_training_starts(name, tmp_path, monkeypa
         train(BUNDLES / name, overrides={"dataset_dir": str(tmp_path / "nowhere")}, out=tmp_path / "out")
     assert str(tmp_path / "nowhere") in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+class _Runs:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_weights_to_start_from_are_refused_before_a_training_starts(name, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.subprocess, "run", lambda *args, **kwargs: pytest.fail("a training was started"))
+    (tmp_path / "w.pt").write_bytes(pickle.dumps(_Runs(tmp_path / "owned")))
+    overrides = overrides_for(name, data, tmp_path) | {"pretrained": str(tmp_path / "w.pt")}
+    for trust in (False, True):  # trust is of code, not of pickles
+        with pytest.raises(BundleError, match="E_UNSAFE_CHECKPOINT"):
+            train(BUNDLES / name, overrides=overrides, out=tmp_path / "out", trust=trust)
+    with pytest.raises(BundleError, match="E_BAD_CHECKPOINT"):
+        train(BUNDLES / name, overrides=overrides | {"pretrained": str(tmp_path / "none.pt")}, out=tmp_path / "out")
+    assert not (tmp_path / "owned").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_came_with_the_package_may_be_started_from(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.subprocess, "run", lambda words, **_: subprocess.CompletedProcess(words, 7))
+    weights = BUNDLES / NODULES / "models" / "model.pt"
+    overrides = overrides_for(NODULES, data, tmp_path) | {"pretrained": str(weights)}
+    assert train(BUNDLES / NODULES, overrides=overrides, out=tmp_path / "out") == 7
+
+
+@pytest.mark.parametrize(("word", "python"), [("true", "True"), ("false", "False"), ("null", "None"), ("0.5", "0.5")])
+def test_a_setting_may_be_written_as_the_configuration_has_it(word, python, monkeypatch, tmp_path):
+    given = {}
+    monkeypatch.setattr(module, "train", lambda bundle, **more: given.update(more) or 0)
+    words = ["train", str(tmp_path), "--set", f"resume={word}", "--set", f"a::b= {word}"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert given["overrides"] == {"resume": python, "a::b": python if python != word else f" {word}"}
 
 
 def test_a_network_with_other_classes_than_the_bundle_is_refused(data, tmp_path):
