@@ -73,6 +73,7 @@ WRITERS = {"lungseg3d.io.files", "lungseg3d.io.folders", "lungseg3d.io.growing",
 EXCEPTIONS = {
     ("lungseg3d.workflows.batch_journal", "__init__"): "SQLite writes its own file, each record synced",
     ("lungseg3d.workflows.batch_journal", "_make"): "SQLite writes the temporary file that `placing` renames",
+    ("lungseg3d.io.decoder_process", "_fill"): "memory that two processes share, which is no file",
     ("lungseg3d.cli.console", "_write"): "the null device takes what is printed after the reader of a pipe has gone",
 }
 HOW_TO_WRITE = """writes by itself: {call}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lungseg3d.workflows.batch_records import BatchState
 
 _MOST_BARS = 16
+_SEARCH_LINE_S = 10.0
 
 
 @contextlib.contextmanager
@@ -35,10 +36,15 @@ def batch_progress() -> Iterator[Callable[[BatchState], None]]:
 
 
 def _plain() -> Callable[[BatchState], None]:
-    begun = False
+    begun, next_line_s = False, _SEARCH_LINE_S
 
     def show(state: BatchState) -> None:
-        nonlocal begun
+        nonlocal begun, next_line_s
+        if state.searched is not None:
+            if state.seconds >= next_line_s:
+                next_line_s = state.seconds + _SEARCH_LINE_S
+                complain(f"Looking for CTs: {state.searched} files so far, {duration_text(state.seconds)}")
+            return
         if not begun:
             begun = True
             complain(f"{state.total} cases, {state.skipped} of them done before")
@@ -55,10 +61,13 @@ def _bars(bars: Progress) -> Callable[[BatchState], None]:
     def show(state: BatchState) -> None:
         from rich.markup import escape
 
+        if state.searched is not None:
+            bars.update(whole, description="looking for CTs", note=f"{state.searched} files")
+            return
         if state.last is not None and state.last.status != "done":
             bars.console.print(escape(_ended(state)), highlight=False)
         note = f"{state.skipped + state.ended}/{state.total}  {_pace(state)}"
-        bars.update(whole, total=state.total, completed=state.skipped + state.ended, note=note)
+        bars.update(whole, description="cases", total=state.total, completed=state.skipped + state.ended, note=note)
         for case_id in [case_id for case_id in cases if case_id not in state.running]:
             bars.remove_task(cases.pop(case_id))
         for case_id, (step, fraction) in list(state.running.items())[:_MOST_BARS]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,7 +57,13 @@ class _Folder:
     is_leaf: bool = True
 
 
-def find_cases(root: Path, every_series: bool = False, leave_out: Path | None = None) -> CaseTree:
+OnFiles = Callable[[int], object]
+_TELL_EVERY = 100
+
+
+def find_cases(
+    root: Path, every_series: bool = False, leave_out: Path | None = None, on_files: OnFiles | None = None
+) -> CaseTree:
     """Every CT under `root`.
 
     A volume file or a zip is a case. The DICOM files of one study are a case, in the deepest folder that holds them
@@ -68,8 +74,10 @@ def find_cases(root: Path, every_series: bool = False, leave_out: Path | None = 
         root: the tree.
         every_series: each CT series of a study is a case; else the reader chooses the best one of the study.
         leave_out: a folder that is not looked into, such as that of the results.
+        on_files: called now and then with the number of files that were looked at; the headers of 500,000 slices take
+            minutes.
     """
-    folders = dict(_walk(root, leave_out))
+    folders = dict(_walk(root, leave_out, on_files))
     found: set[CaseSource] = set()
     for folder in folders.values():
         found.update(CaseSource(path) for path in folder.volumes)
@@ -139,13 +147,13 @@ class _Studies:
         return sum(map(len, found)) != len(set().union(*found))
 
 
-def _walk(root: Path, leave_out: Path | None) -> Iterator[tuple[Path, _Folder]]:
+def _walk(root: Path, leave_out: Path | None, on_files: OnFiles | None) -> Iterator[tuple[Path, _Folder]]:
     if not root.is_dir():
         alone = _Folder()
         _sort_in(root, alone)
         yield root.parent, alone if alone.volumes else _Folder(volumes=[root])
         return
-    inside = root.resolve()
+    inside, seen = root.resolve(), 0
     for name, names, files in os.walk(root):  # does not follow linked folders
         path = Path(name)
         names[:] = sorted(n for n in names if not n.startswith(".") and n not in _SKIPPED_FOLDERS)
@@ -157,6 +165,9 @@ def _walk(root: Path, leave_out: Path | None) -> Iterator[tuple[Path, _Folder]]:
                     folder.ignored += 1
                 else:
                     _sort_in(file, folder)
+                seen += 1
+                if on_files is not None and seen % _TELL_EVERY == 0:
+                    on_files(seen)
         yield path, folder
 
 

@@ -6,6 +6,8 @@ where the last one stopped, however it stopped.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ from lungseg3d.workflows.batch_decision import cases_to_do, settle
 from lungseg3d.workflows.batch_identity import Identity, identity_of
 from lungseg3d.workflows.batch_journal import BatchJournal
 from lungseg3d.workflows.batch_plan import Plan, Selection, make_plan
-from lungseg3d.workflows.batch_records import BatchDone, BatchOptions, OnProgress
+from lungseg3d.workflows.batch_records import BatchDone, BatchOptions, BatchState, OnProgress
 from lungseg3d.workflows.batch_run import BatchRun, Stop
 from lungseg3d.workflows.batch_summary import write_summary
 from lungseg3d.workflows.batch_workers import Limits, LocalPool, Pool
@@ -41,7 +43,7 @@ def batch(
         selection: the source.
         out: folder of results, journal and summary.
         options: see `BatchOptions`.
-        on_progress: called when a case begins, moves or ends.
+        on_progress: called while cases are being found, and when one begins, moves or ends.
         segmenter: what the workers open; None takes `segment`'s own.
 
     Raises:
@@ -54,7 +56,7 @@ def batch(
     _check(options)
     opened: Segmenter = segmenter or CaseSegmenter(options.segment, options.threads)
     identity = identity_of(options.segment, options.threads)
-    plan = make_plan(selection, leave_out=out)
+    plan = make_plan(selection, out, on_progress and _searching(on_progress))
     check_writable(make_folder(out) / WORK)
     lock = FolderLock(out / LOCK)
     try:
@@ -93,6 +95,11 @@ def _run(
         if tracking is not None:
             tracking.close(records, files, stopping.signal)
     return BatchDone(records, page, skipped, plan.ignored, stopping.signal)
+
+
+def _searching(on_progress: OnProgress) -> Callable[[int], object]:
+    began = time.monotonic()
+    return lambda files: on_progress(BatchState(0, 0, {}, {}, time.monotonic() - began, searched=files))
 
 
 def _tracking(out: Path, identity: Identity) -> BatchTracking:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,12 +79,13 @@ class Plan:
         return Plan(tuple(named), self.ignored)
 
 
-def make_plan(selection: Selection, leave_out: Path) -> Plan:
+def make_plan(selection: Selection, leave_out: Path, on_files: Callable[[int], object] | None = None) -> Plan:
     """Find the cases of a source.
 
     Args:
         selection: what was asked for.
         leave_out: the folder of the results, which is no input even where it lies inside the source.
+        on_files: called now and then with the number of files of a tree that were looked at.
 
     Raises:
         UsageError: E_NO_SOURCE when there is no such file, folder or manifest.
@@ -97,7 +98,7 @@ def make_plan(selection: Selection, leave_out: Path) -> Plan:
     if kind == ".json" and source.is_file():
         return Plan(tuple(_of_manifest(selection.source, selection.data or source.parent)))
     if source.exists():
-        tree = find_cases(source, selection.every_series, leave_out)
+        tree = find_cases(source, selection.every_series, leave_out, on_files)
         root = source if source.is_dir() else source.parent
         keys = (_key(found.path.relative_to(root).as_posix(), found.study, found.series) for found in tree.sources)
         return Plan(tuple(map(PlannedCase, tree.sources, keys)), tree.ignored)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from lungseg3d.workflows.batch_case import Outcome, Segment, Segmenter, Task, do
 from lungseg3d.workflows.batch_records import BatchOptions
 from lungseg3d.workflows.batch_workers import START_LIMIT_S, Event, Finished, Limits, Lost, said_of
 
+_ANSWER_S = 10.0
 MOST_TRIES = 3
 """How often a task is begun whose actor is lost each time: nobody can tell a lost node from a case that kills."""
 
@@ -188,6 +190,27 @@ class _RemoteWorker:
             return ("lost", QualityIssue(*said_of(error, task.case_id)))
 
 
+def _ask(address: str | None) -> None:
+    """See whether anything answers at HOST:PORT: Ray itself asks for a quarter of an hour.
+
+    Raises:
+        LungSegError: E_NO_CLUSTER.
+    """
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(f"{address}: {error}") from error
+
+
+def _no_cluster(text: str) -> LungSegError:
+    return LungSegError(
+        "E_NO_CLUSTER", f"no Ray cluster answers at {text}", "Start one with `ray start --head`; give its --address."
+    )
+
+
 def _connected(address: str | None) -> Any:
     """The module `ray`, connected to a cluster; without an address, to a new one on this machine."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
@@ -196,13 +219,13 @@ def _connected(address: str | None) -> Any:
         import ray.exceptions
     except ImportError as error:
         raise UsageError("E_NO_RAY", "Ray is not installed.", "pip install 'lungseg3d[ray]'") from error
+    _ask(address)
     ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         own: dict[str, Any] = {"include_dashboard": False} if address is None else {}
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **own)
     except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
-        text = f"no Ray cluster answers at {address or 'this machine'}: {error}"
-        raise LungSegError("E_NO_CLUSTER", text, "Start one with `ray start --head`; give its --address.") from error
+        raise _no_cluster(f"{address or 'this machine'}: {error}") from error
     if threading.current_thread() is threading.main_thread():
         for number, handler in ours.items():  # Ray puts one of its own in their place
             signal.signal(number, handler)

@@ -53,6 +53,7 @@ class BatchState:
         running: case id -> step and done fraction.
         seconds: since the work began.
         last: how the case ended that ended just now; None at other times.
+        searched: files that were looked at for cases, while these are still being found; None once they are.
     """
 
     total: int
@@ -61,6 +62,7 @@ class BatchState:
     running: Mapping[str, tuple[str, float]]
     seconds: float
     last: Outcome | None = None
+    searched: int | None = None
 
     @property
     def ended(self) -> int:

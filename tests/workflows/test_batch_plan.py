@@ -18,6 +18,7 @@ from lungseg3d.workflows.batch_identity import differences, identity_of
 from lungseg3d.workflows.batch_plan import Selection, make_plan
 from lungseg3d.workflows.batch_records import BatchState
 from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.settings import Settings
 
 
 def plan_of(source: Path, known=None, **more):
@@ -155,13 +156,34 @@ def test_results_depend_on_weights_configuration_options_and_threads_and_not_on_
     assert str(tmp_path) not in json.dumps(listed.facts)
 
 
+def test_who_waits_for_a_large_tree_is_told_how_many_files_were_looked_at(tmp_path):
+    for number in range(250):
+        (tmp_path / "in" / str(number % 7)).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / str(number % 7) / f"{number}.txt").write_text("no CT")
+    told: list[int] = []
+    make_plan(Selection(str(tmp_path / "in")), tmp_path / "out", told.append)
+    assert told == [100, 200]
+
+
+def test_the_settings_of_an_operating_point_are_an_option_and_part_of_what_results_depend_on(bundles):
+    said = CliRunner().invoke(app, ["batch", "--help"], env={"COLUMNS": "160"}).output
+    assert "--settings" in said
+    asked = SegmentOptions(**bundles)
+    cut = replace(asked, settings=Settings(least_confidence=0.5))
+    assert identity_of(cut, 1).sha256 != identity_of(asked, 1).sha256
+
+
 def test_progress_without_a_terminal_is_a_line_a_case_with_pace_and_time_left(capsys):
     last = Outcome("ct-1", "done", measures={"nodules": 1}, timings_s={"read": 1.0, "nodules": 2.5})
     with batch_progress() as show:
+        for seconds in (0.1, 9.9, 10.0, 15.0, 120.0):
+            show(BatchState(0, 0, {}, {}, seconds, searched=int(1000 * seconds)))
         show(BatchState(5, 1, {}, {"ct-1": ("read", 0.0)}, 0.0))
         show(BatchState(5, 1, {"done": 1}, {}, 36.0, last))
         show(BatchState(5, 1, {"done": 1, "failed": 1}, {}, 72.0, Outcome("ct-2", "failed")))
     assert capsys.readouterr().err.splitlines() == [
+        "Looking for CTs: 10000 files so far, 10 s",
+        "Looking for CTs: 120000 files so far, 2 min",
         "5 cases, 1 of them done before",
         "[2/5] ct-1: done, 1 nodule, 3.5 s; 100 an hour, 2 min left",
         "[3/5] ct-2: failed, ; 1 failed, 100 an hour, 72 s left",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -89,7 +90,10 @@ def test_models_that_cannot_be_opened_on_the_nodes_stop_everything(cluster, tmp_
         batch(Selection(str(source_of(tmp_path / "in", 1))), tmp_path / "out", options, None, StandIn(fault=fault))
 
 
-def test_an_address_where_no_cluster_is_is_said_in_words(tmp_path):
-    options = BatchOptions(workers=1, engine="ray", address="127.0.0.1:1")
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:70000"])
+def test_an_address_where_no_cluster_is_is_said_in_words_at_once(tmp_path, address):
+    began = time.monotonic()
+    options = BatchOptions(workers=1, engine="ray", address=address)
     with pytest.raises(LungSegError, match="E_NO_CLUSTER"):
         batch(Selection(str(source_of(tmp_path / "in", 1))), tmp_path / "out", options, None, StandIn())
+    assert time.monotonic() - began < 60
