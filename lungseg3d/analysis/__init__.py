@@ -21,7 +21,6 @@ from lungseg3d.analysis.scan_differences import (
     LEAST_DICE,
     compare_noise,
     compare_scans,
-    lung_noise_hu,
 )
 from lungseg3d.analysis.size_classes import NoduleSize, fleischner, lung_rads
 from lungseg3d.analysis.volume_change import LEAST_CHANGE, doubling_time_days, volume_change, word_for
@@ -55,7 +54,6 @@ __all__ = [
     "fleischner",
     "gate_mm",
     "kind_of",
-    "lung_noise_hu",
     "lung_rads",
     "match_nodules",
     "measure_acquisition",

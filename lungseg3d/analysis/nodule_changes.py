@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lungseg3d.analysis.matching import Match, match_nodules
+from lungseg3d.analysis.nodules import classed
 from lungseg3d.analysis.registration import LungRegistration
 from lungseg3d.analysis.volume_change import doubling_time_days, volume_change, word_for
 from lungseg3d.core import Change, Grid, Nodule, NoduleChange
@@ -56,7 +57,8 @@ def compare_nodules(
         days: between them, for doubling times; None = not known.
 
     Returns:
-        Each nodule of either CT once, numbered: grown, new, not measurable, shrunk, gone, stable; larger ones first.
+        Each nodule of either CT once, numbered: grown, new, not measurable, shrunk, gone, stable; larger ones first. A
+        new one has the Lung-RADS category of what is new.
     """
     matching = match_nodules(prior.nodules, current.nodules, registration)
     changes = [_matched(match, prior, current, days) for match in matching.matches]
@@ -69,7 +71,8 @@ def compare_nodules(
         place = registration.to_prior([nodule.centroid_ras_mm])[0]
         change, reason = _alone(Change.NEW, place, nodule, prior)
         places = _triple(place), nodule.centroid_ras_mm
-        changes.append(NoduleChange(0, change, reason, None, nodule, *places))
+        there = classed(nodule, is_new=True) if change is Change.NEW else nodule
+        changes.append(NoduleChange(0, change, reason, None, there, *places))
     changes.sort(key=lambda found: (_ORDER.index(found.change), -_largest_mm3(found)))
     return tuple(replace(change, id=number) for number, change in enumerate(changes, start=1))
 

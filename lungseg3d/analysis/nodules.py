@@ -14,13 +14,16 @@ from scipy import ndimage
 
 from lungseg3d.analysis.diameters import axial_diameters_mm
 from lungseg3d.analysis.morphology import ANY_NEIGHBOUR
+from lungseg3d.analysis.partial_volume import SmallVolume, look_around, small_volume
 from lungseg3d.analysis.size_classes import NoduleSize, fleischner, lung_rads
 from lungseg3d.analysis.surroundings import lung_heights_mm, third_of, vessel_distance_mm
-from lungseg3d.analysis.volume_interval import volume_interval_mm3
+from lungseg3d.analysis.volume_interval import sampling_sd, volume_interval_mm3
 from lungseg3d.core import Box, GeometryError, Lung, Nodule, Volume
 from lungseg3d.core.labels import LEFT_LUNG, LUNGS, NODULE, RIGHT_LUNG
 
 SOLID_HU = -300.0
+COUNTED_WITHIN = 0.02
+"""Where the count of voxels errs by more than this share (one standard deviation), HU are asked, too."""
 _GROUND_GLASS_BELOW = 0.06
 _SOLID_FROM = 0.30
 _SIDE_NAMES = {RIGHT_LUNG.value: "right", LEFT_LUNG.value: "left"}
@@ -93,8 +96,11 @@ def _measured(number: int, box: Box, scene: _Scene, confidence: float | None) ->
     ct, lungs = scene.ct, scene.lungs
     mask = scene.nodules.array[box.slices] == number
     hu = ct.array[box.slices][mask].astype(np.float64)
-    volume_mm3 = float(mask.sum()) * ct.voxel_volume_mm3
+    volume_mm3 = voxel_sum_mm3 = float(mask.sum()) * ct.voxel_volume_mm3
     low_mm3, high_mm3 = volume_interval_mm3(mask, ct.spacing_mm, ct.voxel_volume_mm3, scene.blur_mm)
+    small = _small_volume(number, box, mask, scene)
+    if small is not None:
+        volume_mm3, low_mm3, high_mm3 = small.mm3, small.low_mm3, small.high_mm3
     long_axis_mm, perpendicular_mm = axial_diameters_mm(mask, ct.grid.cropped(box))
     centroid_voxel = np.argwhere(mask).mean(axis=0) + np.array(box.start)
     ras_mm = ct.grid.to_world(centroid_voxel)
@@ -118,11 +124,22 @@ def _measured(number: int, box: Box, scene: _Scene, confidence: float | None) ->
         confidence=confidence,
         volume_low_mm3=low_mm3,
         volume_high_mm3=high_mm3,
+        volume_method="voxels" if small is None else "partial-volume",
+        voxel_sum_mm3=voxel_sum_mm3,
         mean_diameter_mm=(long_axis_mm + perpendicular_mm) / 2,
         third=third_of(float(ras_mm[2]), scene.heights_mm[side]) if side in scene.heights_mm else "unknown",
         vessel_distance_mm=vessel_distance_mm(mask, box, ct, lungs) if lungs is not None and side else None,
     )
     return classed(_with_solid_part(nodule, mask, box, ct))
+
+
+def _small_volume(number: int, box: Box, mask: np.ndarray, scene: _Scene) -> SmallVolume | None:
+    """The volume by HU and voxels where the voxels alone are too few to tell it; None elsewhere."""
+    count_sd = sampling_sd(mask) / float(mask.sum())
+    if count_sd <= COUNTED_WITHIN:
+        return None
+    slice_mm = scene.blur_mm[scene.ct.grid.ras_axes[0][2]]
+    return small_volume(look_around(box, number, (scene.ct, scene.nodules, scene.lungs), slice_mm), count_sd)
 
 
 def _with_solid_part(nodule: Nodule, mask: np.ndarray, box: Box, ct: Volume) -> Nodule:
@@ -141,11 +158,15 @@ def _with_solid_part(nodule: Nodule, mask: np.ndarray, box: Box, ct: Volume) -> 
     )
 
 
-def classed(nodule: Nodule) -> Nodule:
-    """The nodule with the size classes of Lung-RADS 2022 and Fleischner 2017; see `analysis.size_classes`."""
+def classed(nodule: Nodule, *, is_new: bool = False) -> Nodule:
+    """The nodule with the size classes of Lung-RADS 2022 and Fleischner 2017; see `analysis.size_classes`.
+
+    Args:
+        is_new: not there in an earlier CT.
+    """
     solid_mm = ((nodule.solid_long_axis_mm or 0.0) + (nodule.solid_perpendicular_mm or 0.0)) / 2
     mean_mm = (nodule.long_axis_mm + nodule.perpendicular_mm) / 2
-    size = NoduleSize(nodule.kind, mean_mm, nodule.volume_mm3, solid_mm, nodule.solid_volume_mm3 or 0.0)
+    size = NoduleSize(nodule.kind, mean_mm, nodule.volume_mm3, solid_mm, nodule.solid_volume_mm3 or 0.0, is_new)
     (rads_mm, rads_mm3), (fleischner_mm, fleischner_mm3) = lung_rads(size), fleischner(size)
     return replace(
         nodule,

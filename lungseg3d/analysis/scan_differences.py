@@ -1,6 +1,7 @@
 """What differs between two scans so that nodules differ without growing: slices, pixels, kernel, tube voltage, noise.
 
-In: the `source` and `grid` of two records, and the noise of both CTs. Out: `QualityIssue`s. Reads no file.
+In: the `source` and `grid` of two records, and how both CTs were taken (`Acquisition`). Out: `QualityIssue`s. Reads no
+file.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from lungseg3d.analysis.morphology import eroded
-from lungseg3d.core import CaseResult, Grid, QualityIssue, Volume
+from lungseg3d.analysis.acquisition import Acquisition
+from lungseg3d.core import CaseResult, Grid, QualityIssue
 
 FOLLOW_UP_CODES: Mapping[str, str] = MappingProxyType(
     {
@@ -62,26 +63,13 @@ def compare_scans(prior: CaseResult, current: CaseResult) -> list[QualityIssue]:
     return issues
 
 
-def compare_noise(noise_hu: tuple[float, float]) -> list[QualityIssue]:
-    """A flag where one CT is at least 1.5 times as noisy, by `lung_noise_hu` of the prior and the current one."""
-    if min(noise_hu) <= 0 or max(noise_hu) < 1.5 * min(noise_hu):
+def compare_noise(prior: Acquisition, current: Acquisition) -> list[QualityIssue]:
+    """A flag where one CT is at least 1.5 times as noisy in the lungs; where there is too little lung, none."""
+    before, now = prior.noise_hu or 0.0, current.noise_hu or 0.0
+    if min(before, now) <= 0 or max(before, now) < 1.5 * min(before, now):
         return []
-    text = f"noise of {noise_hu[0]:.0f} HU in the lungs before, {noise_hu[1]:.0f} HU now: another dose or kernel."
+    text = f"noise of {before:.0f} HU in the lungs before, {now:.0f} HU now: another dose or kernel."
     return [_issue("W_OTHER_NOISE", text)]
-
-
-def lung_noise_hu(ct: Volume, labels: Volume) -> float:
-    """Standard deviation of the noise in the lungs' middle, from differences of neighbours in a row: vessels are few.
-
-    The median of absolute differences of voxels two apart, over 0.6745 sqrt(2). Returns 0 without lungs.
-    """
-    thin = (slice(None), slice(None), slice(None, None, max(1, ct.shape[2] // 40)))
-    lung = labels.array[thin] > 0
-    inside = np.stack([eroded(lung[:, :, i : i + 1], 5.0, ct.spacing_mm) for i in range(lung.shape[2])], axis=2)[..., 0]
-    both = inside[2:] & inside[:-2]
-    hu = ct.array[thin].astype(np.float32)
-    differences = np.abs(hu[2:] - hu[:-2])[both]
-    return float(np.median(differences) / (0.6745 * np.sqrt(2))) if differences.size else 0.0
 
 
 def _sampling_mm(result: CaseResult) -> tuple[float, float]:

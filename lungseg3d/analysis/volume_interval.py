@@ -36,14 +36,14 @@ def volume_interval_mm3(
         voxel_volume_mm3: of one voxel; the product of the spacing but for a sheared grid.
         blur_mm: how far one voxel sees along each axis; None = the spacing. Thick slices see more.
     """
-    sd_mm3 = float(np.hypot(_sampling_sd(mask), _edge_sd(mask, spacing_mm, blur_mm or spacing_mm))) * voxel_volume_mm3
+    sd_mm3 = float(np.hypot(sampling_sd(mask), _edge_sd(mask, spacing_mm, blur_mm or spacing_mm))) * voxel_volume_mm3
     volume_mm3 = float(mask.sum()) * voxel_volume_mm3
     factor = float(np.exp(_Z_95 * sd_mm3 / volume_mm3))
     return volume_mm3 / factor, volume_mm3 * factor
 
 
-def _sampling_sd(mask: np.ndarray) -> float:
-    """In voxels: the three axes, as if they erred apart from each other."""
+def sampling_sd(mask: np.ndarray) -> float:
+    """Standard deviation of the count of a mask's voxels: the three axes, as if they erred apart from each other."""
     variance = 0.0
     for axis in range(3):
         areas = np.pad(mask.sum(axis=tuple(a for a in range(3) if a != axis)).astype(np.float64), (0, 2))

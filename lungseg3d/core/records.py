@@ -48,7 +48,7 @@ class Nodule:
 
     Attributes:
         id: value in `nodules.nii.gz`; 1 is the largest.
-        volume_mm3: voxels times voxel volume.
+        volume_mm3: voxels times voxel volume; of a small solid nodule by its HU, too (`volume_method`).
         equivalent_diameter_mm: diameter of the sphere of that volume.
         long_axis_mm: longest diameter in any one axial plane (RECIST 1.1; Eisenhauer et al. 2009).
         perpendicular_mm: longest diameter at right angles to it in the same plane.
@@ -62,6 +62,9 @@ class Nodule:
         confidence: mean network probability inside the mask, 0 to 1; None for a reference mask.
         volume_low_mm3, volume_high_mm3: 95 % interval of the volume of this outline, from partial volume and slice
             thickness (module `analysis.volume_interval`); what another reader or network would outline is not in it.
+        volume_method: `voxels`, or `partial-volume` where few voxels would err and the HU of the nodule and its rim
+            were weighed in (module `analysis.partial_volume`).
+        voxel_sum_mm3: voxels times voxel volume, whatever the method.
         mean_diameter_mm: mean of long axis and perpendicular, as Fleischner 2017 and Lung-RADS 2022 take it.
         solid_long_axis_mm, solid_perpendicular_mm: of the largest solid part of a part-solid nodule, in the slice where
             it is longest; None for the other kinds.
@@ -71,7 +74,7 @@ class Nodule:
         vessel_distance_mm: shortest way to dense tissue inside the lung that is no nodule, most often a vessel; None
             where none lies within 15 mm, or without a lung mask.
         lung_rads_by_diameter, lung_rads_by_volume: Lung-RADS 2022 category of the size and kind alone, as at a first
-            screening; not a diagnosis. Empty where the record does not say.
+            screening (in a follow-up, of a new nodule where it is one); not a diagnosis. Empty where not told.
         fleischner_by_diameter, fleischner_by_volume: size class of the Fleischner 2017 guideline, such as
             `solid, 6-8 mm`; not a diagnosis. Empty where the record does not say.
         calibrated_confidence: share of findings of this confidence that were nodules on held-out cases, 0 to 1; None
@@ -110,6 +113,8 @@ class Nodule:
     calibrated_confidence: float | None = None
     uncertainty: float | None = None
     view_agreement: float | None = None
+    volume_method: str = "voxels"
+    voxel_sum_mm3: float | None = None
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ _ML, _HU, _ONE = (
 _MEAN, _SD = Code("SCT", "373098007", "Mean"), Code("SCT", "386136009", "Standard Deviation")
 _VOLUME, _ATTENUATION = Code("SCT", "118565006", "Volume"), Code("DCM", "112031", "Attenuation Coefficient")
 _VOXEL_SUM = Code("DCM", "126030", "Sum of segmented voxel method for volume")
+_PARTIAL_VOLUME = Code(SCHEME, "partial-volume", "Sum of voxels, each by its share of the nodule's HU")
 _CHEST_CT = Code("SCT", "169069000", "Computed tomography of chest")
 
 
@@ -61,6 +62,7 @@ class Measure:
 
 NODULE_MEASURES: tuple[Measure, ...] = (
     Measure("volume_mm3", _VOLUME, _MM3),
+    Measure("voxel_sum_mm3", Code(SCHEME, "voxel-sum", "Volume of the segment's voxels"), _MM3),
     Measure("long_axis_mm", Code("SCT", "103339001", "Long Axis"), _MM),
     Measure("perpendicular_mm", Code("SCT", "103340004", "Short Axis"), _MM),
     Measure("mean_diameter_mm", Code("SCT", "81827009", "Diameter"), _MM, _MEAN),
@@ -246,9 +248,13 @@ def _measurement(nodule: Nodule, row: Measure) -> Any:
         value=round(float(value), row.digits),
         unit=coded(row.unit),
         derivation=coded(row.derivation) if row.derivation else None,
-        method=coded(_VOXEL_SUM) if row.name is _VOLUME else None,
+        method=coded(_method_of(nodule)) if row.name is _VOLUME else None,
         properties=interval,
     )
+
+
+def _method_of(nodule: Nodule) -> Code:
+    return _VOXEL_SUM if nodule.volume_method == "voxels" else _PARTIAL_VOLUME
 
 
 def value_code(name: Code, word: str) -> Code:

@@ -17,6 +17,7 @@ def size_row(nodule: Nodule) -> dict[str, str]:
     place = " ".join(word for word in (nodule.side, nodule.third) if word != "unknown")
     return {
         "interval": f"{low}–{high}" if nodule.volume_low_mm3 is not None else "–",
+        "method": "" if nodule.volume_method == "voxels" else "†",
         "mean_diameter": number_text(nodule.mean_diameter_mm, 1),
         "solid_axes": " × ".join(solid) if nodule.solid_long_axis_mm is not None else "–",
         "place": place or "–",

@@ -52,6 +52,8 @@ _LATER: tuple[tuple[str, str], ...] = (
     ("calibrated_confidence", ".3f"),
     ("uncertainty", ".3f"),
     ("view_agreement", ".3f"),
+    ("volume_method", "s"),
+    ("voxel_sum_mm3", ".2f"),
 )
 
 

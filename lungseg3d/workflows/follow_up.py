@@ -20,7 +20,6 @@ from lungseg3d.analysis import (
     compare_nodules,
     compare_noise,
     compare_scans,
-    lung_noise_hu,
     register_lungs,
 )
 from lungseg3d.core import FollowUp, IntakeError, OutputError, QualityIssue, UsageError
@@ -29,6 +28,7 @@ from lungseg3d.report import Time, changes_csv, follow_up_json, numbers_of, rend
 from lungseg3d.workflows.follow_up_inputs import Examination, examine, is_result
 from lungseg3d.workflows.segment_options import SegmentOptions
 from lungseg3d.workflows.stopwatch import Stopwatch
+from lungseg3d.workflows.training_range import acquisition_of
 
 OnProgress = Callable[[str, str, float], None]
 FILES = ("follow_up.csv", "follow_up.html", "follow_up.json")
@@ -155,8 +155,8 @@ def _issues(
 ) -> list[QualityIssue]:
     issues = compare_scans(before.result, now.result)
     if before.ct is not None and now.ct is not None:
-        noise_hu = (lung_noise_hu(before.ct, before.labels), lung_noise_hu(now.ct, now.labels))
-        issues += compare_noise(noise_hu)
+        prior_like = acquisition_of(before.ct, before.labels, before.result.source)
+        issues += compare_noise(prior_like, acquisition_of(now.ct, now.labels, now.result.source))
     else:
         text = "the lungs were brought together by their masks alone: nodules count as one within 12 mm, not 6 mm."
         issues.append(QualityIssue("W_MASKS_ALONE", text, "Give --prior-ct and --current-ct."))

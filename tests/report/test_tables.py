@@ -45,7 +45,7 @@ def test_a_nodule_is_one_csv_row_with_fixed_digits():
     assert row == (
         "1,523.60,10.00,10.25,9.80,-12.3,20.0,0.988,solid,left,,0.910,"
         "-50.00,20.00,1.50,50.00,-20.00,1.50,100.00,120.50,33.25,"
-        '400.00,680.00,10.02,,,,upper,3.20,4A,4A,"solid, >8 mm","solid, >250 mm3",0.450,,'
+        '400.00,680.00,10.02,,,,upper,3.20,4A,4A,"solid, >8 mm","solid, >250 mm3",0.450,,,voxels,'
     )
     assert header[0]["centroid_lps_y_mm"] == "-20.00"
     assert header[0]["centroid_voxel_z"] == "33.25"
