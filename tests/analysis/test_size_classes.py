@@ -42,6 +42,34 @@ def test_lung_rads_of_ground_glass_changes_at_30_mm_alone():
 
 
 @pytest.mark.parametrize(
+    ("mm", "mm3", "category"),
+    [(3.9, 33, "2"), (4.0, 34, "3"), (5.9, 112, "3"), (6.0, 113, "4A"), (7.9, 267, "4A"), (8.0, 268, "4B")],
+)
+def test_lung_rads_of_a_new_solid_nodule_is_stricter(mm, mm3, category):
+    assert lung_rads(NoduleSize("solid", mm, mm3, is_new=True)) == (category, category)
+
+
+@pytest.mark.parametrize(
+    ("mm", "mm3", "solid_mm", "solid_mm3", "category"),
+    [(5.9, 112, 5.0, 100, "3"), (6.0, 113, 3.9, 33, "4A"), (6.0, 113, 4.0, 34, "4B"), (9.0, 400, 0.0, 0, "4A")],
+)
+def test_lung_rads_of_a_new_part_solid_nodule_looks_at_4_mm_of_solid(mm, mm3, solid_mm, solid_mm3, category):
+    size = NoduleSize("part-solid", mm, mm3, solid_mm, solid_mm3, is_new=True)
+    assert lung_rads(size) == (category, category)
+
+
+def test_new_ground_glass_is_judged_as_any():
+    assert [lung_rads(NoduleSize("ground-glass", mm, 4, is_new=True))[0] for mm in (29.9, 30.0)] == ["2", "3"]
+
+
+def test_halves_are_rounded_up_in_tenths_and_in_whole_millimetres():
+    assert lung_rads(sized("solid", 14.95))[0] == "4B"
+    assert lung_rads(sized("solid", 14.94))[0] == "4A"
+    assert lung_rads(sized("solid", 5, 1766.5))[1] == "4B"
+    assert fleischner(sized("ground-glass", 5.5))[0] == "ground-glass, >=6 mm"
+
+
+@pytest.mark.parametrize(
     ("mm", "text"), [(5.49, "<6 mm"), (5.5, "6-8 mm"), (8.49, "6-8 mm"), (8.5, ">8 mm"), (30, ">8 mm")]
 )
 def test_fleischner_rounds_the_mean_diameter_to_whole_millimetres(mm, text):
