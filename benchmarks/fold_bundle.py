@@ -36,6 +36,6 @@ def bundle_of_fold(
     if peak is not None:
         path = folder / "configs" / "inference.json"
         config = json.loads(path.read_text(encoding="utf-8"))
-        config["postprocessing"]["transforms"][-1]["peak"] = peak
+        config["peak"] = peak
         path.write_text(json.dumps(config), encoding="utf-8")
     return folder
