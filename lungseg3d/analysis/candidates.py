@@ -50,7 +50,7 @@ class NoduleMap:
 
     Attributes:
         labels: uint16 on the target grid, 0 = none, 1 = the largest nodule, 2 = the next ...
-        confidence: mean probability inside each nodule, by id: `confidence[0]` belongs to nodule 1.
+        confidence: mean probability inside each nodule on the working grid, by id: `confidence[0]` is nodule 1's.
     """
 
     labels: Volume
@@ -135,16 +135,14 @@ def _on_target(
     # A border voxel of the working grid ends half a voxel further out: grid-constant fades to 0 over one voxel.
     fine = _resampled(values, part.grid, target.cropped(target_box), order=1, mode="grid-constant")
     mask = fine >= rule.threshold
-    if mask.any():
-        confidence = float(fine[mask].mean())
-    else:
+    if not mask.any():
         mask = _nearest_to_peak(values, part.grid, target, target_box)
-        confidence = float(values.max())
         if not mask.any():
             return None
     if rule.fill_holes:
         mask = ndimage.binary_fill_holes(mask)
-    return _Candidate(target_box, mask, confidence)
+    # As the network said it: on thick slices what is interpolated is less sure the smaller the nodule is.
+    return _Candidate(target_box, mask, float(values[values >= rule.threshold].mean()))
 
 
 def _covered(part: Grid, target: Grid) -> Box | None:

@@ -69,8 +69,16 @@ def test_the_largest_nodule_is_1_and_confidence_follows_the_ids():
     assert len(sizes) == 3
     assert sizes[1] > 4 * sizes[2]
     assert found.labels.array[tuple(np.rint(FINE.to_voxel(np.array([30, 30, 30]))).astype(int))] == 1
-    assert 0.6 < found.confidence[0] < 0.72
-    assert 0.75 < found.confidence[1] < 0.9
+    large, small = array[20:, 20:, 20:], array[:20, :20, :20]
+    assert found.confidence == pytest.approx((large[large >= 0.5].mean(), small[small >= 0.5].mean()))
+
+
+def test_the_confidence_is_that_of_the_network_however_thick_the_slices_are():
+    probability = make_probability(((25, 25, 25), 6))
+    thick = Grid((64, 64, 10), np.diag([0.8, 0.8, 5.0, 1.0]))
+    confidences = [find_nodules(probability, target).confidence for target in (FINE, thick)]
+    assert len(confidences[0]) == 1
+    assert confidences[0] == confidences[1]
 
 
 def test_a_weak_peak_and_a_small_volume_are_no_nodule():
