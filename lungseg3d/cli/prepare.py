@@ -57,7 +57,7 @@ def _ready(name: str, source: Path, download: bool = False) -> None:
             fetch_dataset(DATASETS[name], source, on_progress)
     elif not source.is_dir():
         raise LungSegError("E_NO_CASES", f"{source}: there is no such folder.", DATASETS[name].how_to_get)
-    complain(f"{name}: looking through {source}")
+    complain(f"{name}: looking through {source.absolute().name}")
 
 
 def _run(found: FoundDataset, source: Path, out: Path, folds: int | None, reading: ReadOptions) -> int:

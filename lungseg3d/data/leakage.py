@@ -68,7 +68,7 @@ def read_training_record(bundle: Path | str) -> dict[str, Any] | None:
             if content is not None:
                 _check(content)
                 return content
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             text = f"{place}: no record of training cases ({type(error).__name__}: {error})."
             raise LungSegError("E_TRAINING_RECORD", text, "Write it again with the training, or remove it.") from error
     return None

@@ -26,6 +26,7 @@ _TYPE_2 = (
     "ReferringPhysicianName PositionReferenceIndicator"
 ).split()
 _COPIED_GROUPS = {0x0008, 0x0010, 0x0012, 0x0032, 0x0040}  # patient and study; geometry (0020) is the reader's matter
+_FREE_TEXT = ("PatientComments", "AdditionalPatientHistory")  # optional, and nobody knows whom they speak of
 _DATE, _TIME = re.compile(r"\d{8}"), re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
 
 
@@ -77,6 +78,9 @@ def usable_header(header: Dataset, name: str) -> Dataset:
     for keyword in _TYPE_2:
         if keyword not in header:
             setattr(header, keyword, None)
+    for keyword in _FREE_TEXT:
+        if keyword in header:
+            delattr(header, keyword)
     for element in [e for e in header if e.tag.group in _COPIED_GROUPS and not _is_valid(e)]:
         header[element.tag].value = None
     if header.PatientSex not in ("M", "F", "O"):

@@ -15,6 +15,7 @@ from typing import Any
 
 import lungseg3d
 from lungseg3d.core import LungSegError, OutputError, QualityIssue, to_json
+from lungseg3d.core.errors import fault_of
 from lungseg3d.data import MANIFEST_NAME, Dataset, assign_folds, check_split, manifest_text
 from lungseg3d.io import ReadOptions, case_id_of, check_writable, link_to, sha256_of, write_text
 from lungseg3d.workflows.prepare_reading import read_options_facts
@@ -138,7 +139,7 @@ def prepare(
             )
         except Exception as error:  # one case, whatever is wrong with it, never stops the others
             logger.debug("%s failed", case_id, exc_info=True)
-            refused.append({"case_id": case_id, "code": "E_FAILED", "reason": f"{type(error).__name__}: {error}"})
+            refused.append({"case_id": case_id, "code": "E_FAILED", "reason": fault_of(error)})
     if on_progress:
         on_progress(dataset.name, "manifest", 1.0)
     check_split(cases, dataset.name)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
 from lungseg3d.core import LungSegError, OutputError
+from lungseg3d.engines.tracking_facts import HIDDEN_PATH
 from lungseg3d.io import copy_file, make_folder, pin_weights, placing_folder, write_text
 from lungseg3d.workflows.training_checks import seen_in_training, training_entries
 from lungseg3d.workflows.training_range import write_training_range
@@ -46,7 +48,7 @@ def write_trained_bundle(root: Path, parser: ConfigParser, weights: Path, folder
             `inference.json`. One that trains the network for outlines leaves the other network as it is in `root`.
         weights: plain state dict of the network.
         folder: new bundle's root.
-        command: what trained it, for its card.
+        command: what trained it, for its card, which shows it without paths.
 
     Raises:
         OutputError: E_NO_SPACE, E_WRITE; what lay there before stays.
@@ -64,7 +66,7 @@ def write_trained_bundle(root: Path, parser: ConfigParser, weights: Path, folder
     copied = {f"models/{WEIGHTS[trained]}": weights}
     others = ["configs/logging.conf", "LICENSE", *(["models/" + WEIGHTS["network"]] if trained != "network" else [])]
     copied |= {name: root / name for name in others if (root / name).is_file()}
-    card = _CARD.format(name=root.name, weights=f"`{weights.name}`", command=command)
+    card = _CARD.format(name=root.name, weights=f"`{weights.name}`", command=_without_paths(command))
     with placing_folder(folder, replace=True) as bundle:
         for part in ("configs", "models", "docs"):
             make_folder(bundle / part)
@@ -77,6 +79,11 @@ def write_trained_bundle(root: Path, parser: ConfigParser, weights: Path, folder
         write_training_record(bundle, seen_in_training(parser))
         _keep_range(bundle, parser)
     return folder
+
+
+def _without_paths(command: str) -> str:
+    """A bundle is handed on; where its data lay at home is nobody's business, and folders are named after patients."""
+    return " ".join(HIDDEN_PATH if "/" in word or "\\" in word else shlex.quote(word) for word in shlex.split(command))
 
 
 def _keep_range(bundle: Path, parser: ConfigParser) -> None:

@@ -4,10 +4,12 @@ networks; reading, writing, processes and journal are the real ones."""
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,9 +20,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import lungseg3d
 from lungseg3d.cli import app
 from lungseg3d.core import BundleError, LungSegError, OutputError
-from lungseg3d.io import open_ct, read_labels
+from lungseg3d.io import open_ct, read_labels, sha256_of
 from lungseg3d.workflows.batch import batch
 from lungseg3d.workflows.batch_identity import Identity, identity_of
 from lungseg3d.workflows.batch_journal import BatchJournal
@@ -28,6 +31,7 @@ from lungseg3d.workflows.batch_plan import Selection
 from lungseg3d.workflows.batch_records import BatchOptions
 from lungseg3d.workflows.batch_verify import verify_batch
 from lungseg3d.workflows.segment_options import SegmentOptions
+from tests.small_data import BUNDLES
 from tests.workflows.batch_stand_in import FILES, StandIn, contents, write_ct
 
 TWO = BatchOptions(workers=2)
@@ -96,6 +100,38 @@ def test_twenty_cases_of_which_ten_are_bad_give_ten_right_outputs_and_twenty_rec
         assert (tmp_path / "out" / name / "report.html").is_file()
         assert f'href="{name}/report.html"' in page
     assert not verify_batch(tmp_path / "out").problems
+
+
+def test_a_record_holds_input_weights_configuration_program_outputs_issues_and_times_by_their_sums(three, done):
+    with sqlite3.connect(done / "journal.db") as database:
+        database.row_factory = sqlite3.Row
+        rows = {row["case_id"]: row for row in database.execute("SELECT * FROM cases")}
+        ((identity, facts),) = database.execute("SELECT sha256, facts FROM identities").fetchall()
+    assert hashlib.sha256(json.dumps(json.loads(facts), sort_keys=True).encode()).hexdigest() == identity
+    known = json.loads(facts)
+    for role, name in (("lung_bundle", "lung_ct_segmentation"), ("nodule_bundle", "lung_nodule_ct_segmentation")):
+        for file in ("models/model.pt", "configs/inference.json", "configs/metadata.json"):
+            assert known["bundles"][role][file] == sum_of(BUNDLES / name / file)
+    assert sorted(rows) == ["ct-00", "ct-01", "ct-02"]
+    for case_id, row in rows.items():
+        assert row["status"] == "done"
+        assert row["input_sha256"] == sha256_of(three / f"{case_id}.nii.gz")
+        assert row["identity_sha256"] == identity
+        assert json.loads(row["weights_sha256"]) == {
+            role: files["models/model.pt"] for role, files in known["bundles"].items()
+        }
+        assert row["code_version"] == known["version"] == lungseg3d.__version__
+        outputs = json.loads(row["outputs"])
+        assert [name for name, _, _ in outputs] == FILES
+        for name, sha256, size in outputs:
+            data = (done / case_id / name).read_bytes()
+            assert (hashlib.sha256(data).hexdigest(), len(data)) == (sha256, size)
+        assert {code for code, *_ in json.loads(row["issues"])} <= {"W_SHORT_COVERAGE"}
+        assert row["ended_at"] > 1.7e9
+
+
+def sum_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_a_second_run_does_nothing_again_but_what_failed(three, tmp_path):

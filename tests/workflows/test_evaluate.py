@@ -242,6 +242,27 @@ def test_a_case_that_fails_for_a_reason_nobody_thought_of_leaves_the_others_alon
     assert "nobody thought of it" not in message  # an error's own words may name a patient
 
 
+def test_nothing_of_a_hostile_bundle_is_run_as_an_evaluation_asks_its_record_only(data, tmp_path):
+    bundle, owned = tmp_path / "hostile", tmp_path / "owned"
+    for name, text in {
+        "configs/inference.json": {"network": f"$open({str(owned)!r}, 'w')"},
+        "configs/metadata.json": {"version": f"$open({str(owned)!r}, 'w')", "training_data": None},
+        "configs/train.json": {"_target_": "os.system", "command": f"touch {owned}"},
+    }.items():
+        (bundle / name).parent.mkdir(parents=True, exist_ok=True)
+        (bundle / name).write_text(json.dumps(text))
+    (bundle / "torch.py").write_text(f"open({str(owned)!r}, 'w')")
+    (bundle / "configs" / "logging.conf").write_text(f"[handler_x]\nclass=open({str(owned)!r}, 'w')\nargs=()\n")
+    (bundle / "models").mkdir()
+    (bundle / "models" / "model.pt").write_bytes(b"cposix\nsystem\n(Vtouch " + str(owned).encode() + b"\ntR.")
+    assert run(data, bundle=bundle)["evaluated"] == 3
+    for record in ("[" * 100_000, "{", '{"datasets": [{"cases": [{"case_id": 1}]}]}', "\udcff"):
+        (bundle / "configs" / "training_cases.json").write_text(record, errors="surrogateescape")
+        with pytest.raises(LungSegError, match="E_TRAINING_RECORD"):
+            run(data, bundle=bundle)
+    assert not owned.exists()
+
+
 def test_nothing_to_evaluate_ends_with_3(data):
     (data / "empty").mkdir()
     words = ["evaluate", "-m", str(data / "data" / "boxes.json"), "--predictions", str(data / "empty")]

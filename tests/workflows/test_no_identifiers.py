@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -18,10 +23,12 @@ from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
 from lungseg3d.core import Volume
-from lungseg3d.io import write_dicom_series, write_labels
+from lungseg3d.io import open_ct, write_dicom_series, write_labels, write_volume
 from lungseg3d.workflows import segment
 from lungseg3d.workflows.segment_models import open_models
 from lungseg3d.workflows.segment_options import SegmentOptions
+from tests.follow_up_cases import chest_with, write_result
+from tests.small_data import BUNDLES, NODULES, crops_overrides, small_crops
 
 PLANTED = {
     "PatientName": "Quistelgard^Xaverine",
@@ -121,6 +128,145 @@ def test_segment_and_check_write_and_say_nothing_of_the_patient(source, bundles,
         said += run("check", path)[1] + run("check", path, "--json")[1]
     assert in_text(said) == []
     assert [secret for record in caplog.records for secret in in_text(record.getMessage())] == []
+
+
+# What patient and study are, an object of the same patient must say; nothing else of the header goes into it.
+MEANT = {
+    *("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "StudyID", "ReferringPhysicianName"),
+    *("StudyDescription", "OtherPatientIDs"),
+    # The scanner that made the source, which the standard has derived objects name.
+    *("ContributingEquipmentSequence", "InstitutionName", "InstitutionAddress", "StationName", "DeviceSerialNumber"),
+}
+
+
+def test_a_batch_writes_nothing_of_the_patient_but_into_dicom_objects(source, bundles, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    words = ["batch", source, "--out", tmp_path / "out", "--workers", "1", "--track", "--format", "nifti,seg,sr"]
+    words += ["--lung-bundle", bundles.lungs, "--nodule-bundle", bundles.nodules, "--device", "cpu"]
+    code, said = run(*words, "--precision", "fp32")
+    assert code == 8, said
+    assert in_text(said.replace(str(tmp_path), "")) == []
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"journal.db", "summary.csv", "summary.json", "index.html", "mlruns.db", "scan-a", "scan-b"} <= names
+    with sqlite3.connect(tmp_path / "out" / "journal.db") as database:
+        ((timings,),) = database.execute("SELECT timings_s FROM cases WHERE case_id='scan-a'").fetchall()
+    assert {"read", "lungs", "nodules", "measure", "objects", "write"} <= set(json.loads(timings))
+    objects = list((tmp_path / "out").rglob("*.dcm"))
+    assert {path.name for path in objects} == {"segmentation.dcm", "measurements.dcm"}
+    for path in objects:
+        found = {element.keyword for element in pydicom.dcmread(path).iterall() if in_text(str(element.value))}
+        assert {"PatientName", "PatientID", "PatientBirthDate", "AccessionNumber"} <= found <= MEANT
+        path.unlink()
+    assert found_in(tmp_path / "out") == []
+    code, said = run("batch", "--verify", tmp_path / "out")
+    assert in_text(said) == []
+
+
+def test_a_follow_up_knows_case_ids_only(source, tmp_path):
+    balls = [((70, 20, 30), 20.0)]
+    for name in ("prior", "current"):
+        ct, *maps = chest_with(balls)
+        write_dicom_series(source / f"{name}-ct", ct)
+        plant(source / f"{name}-ct")
+        ct = open_ct(source / f"{name}-ct").volume  # to the left and back, where the chest goes to the right and front
+        write_result(source / name, ct, *(ct.with_array(one.array[::-1, ::-1]) for one in maps))
+    cts = ["--prior-ct", source / "prior-ct", "--current-ct", source / "current-ct"]
+    code, said = run("follow-up", source / "prior", source / "current", "--out", tmp_path / "out", *cts)
+    assert code == 0, said
+    assert in_text(said.replace(str(tmp_path), "")) == []
+    assert {"follow_up.html", "follow_up.csv", "follow_up.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert found_in(tmp_path / "out") == []
+
+
+def plant_nifti(path: Path) -> None:
+    image = nibabel.load(path)
+    for name, value in {
+        "descrip": "Quistelgard^Xaverine 19310417",
+        "db_name": "PID-7730911",
+        "intent_name": "Xaverine",
+    }.items():
+        image.header[name] = value
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"ACC-66120034 of Quistelgard^Xaverine"))
+    nibabel.save(image, path)
+
+
+def test_a_prepared_folder_and_its_check_name_files_and_no_headers(source, chest, tmp_path):
+    data = source / "set"
+    for part in ("images", "labels"):
+        (data / part).mkdir(parents=True)
+    for name in ("a", "b", "c"):
+        write_volume(data / "images" / f"{name}.nii.gz", chest.ct)
+        write_labels(data / "labels" / f"{name}.nii.gz", chest.labels)
+        plant_nifti(data / "images" / f"{name}.nii.gz")
+        plant_nifti(data / "labels" / f"{name}.nii.gz")
+    write_labels(data / "labels" / "b.nii.gz", Volume(np.zeros((3, 3, 3), np.uint8), np.eye(4)))
+    assert len(found_in(data)) > 5
+    (data / "images" / "c.nii.gz").write_bytes((data / "images" / "c.nii.gz").read_bytes()[:3000])
+    code, said = run("prepare", "folder", data, tmp_path / "out", "--folds", "2")
+    assert code == 8, said
+    assert in_text(said.replace(str(tmp_path), "")) == []
+    code, said = run("prepare", "check", tmp_path / "out" / "manifest.json", "--no-lungs")
+    assert code == 0, said
+    assert in_text(said.replace(str(tmp_path), "")) == []
+    (tmp_path / "out" / "source").unlink()  # the way to the data, on this machine alone
+    assert found_in(tmp_path / "out") == []
+
+
+def test_a_prepared_dataset_of_dicom_series_has_the_publishers_patient_id_and_nothing_else(source, tmp_path):
+    """Folds are kept apart and cases are named by it; a published dataset's is a pseudonym."""
+    data = tmp_path / "data"
+    shutil.copytree(source / "scan-a", data / "p1" / "ct")
+    uids = [pydicom.dcmread(path, stop_before_pixels=True) for path in sorted((data / "p1" / "ct").glob("*.dcm"))]
+    roi = f"<roi><imageSOP_UID>{uids[9].SOPInstanceUID}</imageSOP_UID><imageZposition>0</imageZposition>"
+    edges = "".join(
+        f"<edgeMap><xCoord>{x}</xCoord><yCoord>{y}</yCoord></edgeMap>" for x, y in ((9, 9), (14, 9), (14, 14), (9, 14))
+    )
+    nodule = f"<unblindedReadNodule><noduleID>1</noduleID>{roi}<inclusion>TRUE</inclusion>{edges}</roi>"
+    series = f"<ResponseHeader><SeriesInstanceUid>{uids[0].SeriesInstanceUID}</SeriesInstanceUid></ResponseHeader>"
+    session = f"<readingSession>{nodule}</unblindedReadNodule></readingSession>"
+    (data / "r.xml").write_text(f'<LidcReadMessage xmlns="http://www.nih.gov">{series}{session * 4}</LidcReadMessage>')
+    code, said = run("prepare", "lidc", data, tmp_path / "out")
+    assert code == 0, said
+    content = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert [case["patient"] for case in content["cases"]] == [PLANTED["PatientID"]]
+    (tmp_path / "out" / "source").unlink()
+    assert [hit for hit in found_in(tmp_path / "out") if not hit.startswith(PLANTED["PatientID"])] == []
+
+
+@pytest.mark.slow
+def test_a_comparison_its_trainings_and_their_tracking_know_case_ids_only(tmp_path, monkeypatch):
+    """Patients' names are in headers, and in folders inside the data; the commands name the data's own folder."""
+    (tmp_path / "data").mkdir()
+    data = small_crops(tmp_path / "data")
+    content = json.loads((data / "crops.json").read_text())
+    (data / "Quistelgard, Xaverine").mkdir()
+    for case in content["cases"]:
+        for role, name in case["files"].items():
+            (data / name).rename(data / "Quistelgard, Xaverine" / name)
+            plant_nifti(data / "Quistelgard, Xaverine" / name)
+            case["files"][role] = f"Quistelgard, Xaverine/{name}"
+    (data / "crops.json").write_text(json.dumps(content))
+    asked = [word for key, value in crops_overrides(data).items() for word in ("--set", f"{key}={value}")]
+    del asked[asked.index("network_def::channels=[4, 8]") - 1 : asked.index("network_def::channels=[4, 8]") + 1]
+    words = [
+        "compare",
+        BUNDLES / NODULES,
+        "--networks",
+        "light_unet,se_unet",
+        "--folds",
+        "1",
+        "--out",
+        tmp_path / "out",
+    ]
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    program = [sys.executable, "-c", "from lungseg3d.cli import main; main()", *map(str, words), *asked]
+    ran = subprocess.run(program, capture_output=True, text=True, env=environment, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert in_text(ran.stdout + ran.stderr) == []
+    names = {path.name for path in (tmp_path / "out").rglob("*")}
+    assert {"last.pt", "model.pt", "mlruns.db", "comparison.html", "cases.csv"} <= names
+    assert found_in(tmp_path / "out") == []
 
 
 def test_convert_keeps_nothing_but_the_voxels(source, tmp_path):
