@@ -265,7 +265,7 @@ def test_a_comparison_its_trainings_and_their_tracking_know_case_ids_only(tmp_pa
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert in_text(ran.stdout + ran.stderr) == []
     names = {path.name for path in (tmp_path / "out").rglob("*")}
-    assert {"last.pt", "model.pt", "mlruns.db", "comparison.html", "cases.csv"} <= names
+    assert {"last.pt", "model.pt", "mlruns.db", "compare.html", "compare.json", "cases.csv"} <= names
     assert found_in(tmp_path / "out") == []
 
 
