@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from inference_peers import lungmask, nnunet
+
 BEGIN = time.perf_counter(), time.process_time()
 
 
@@ -96,7 +98,12 @@ def zoo(source: Path, out: Path, steps: Steps) -> None:
             after(case)
 
 
-CONTENDERS: dict[str, Callable[[Path, Path, Steps], Any]] = {"ours": ours, "zoo": zoo}
+CONTENDERS: dict[str, Callable[[Path, Path, Steps], Any]] = {
+    "ours": ours,
+    "zoo": zoo,
+    "nnunet": nnunet,
+    "lungmask": lungmask,
+}
 
 
 def main() -> None:

@@ -1,17 +1,35 @@
 """What networks are given to compute, and how long they take: counted while somebody asks.
 
-In: predictors at work inside `metered`. Out: voxels and seconds of each network. Knows no FLOP.
+In: predictors at work inside `metered`. Out: images and seconds of each network. Knows no FLOP.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
+
+from lungseg3d.core import Box
+
+
+class Predictor(Protocol):
+    """A network at work."""
+
+    def __call__(self, images: torch.Tensor, part: Box | None = None) -> torch.Tensor:
+        """Images (B, 1, X, Y, Z) float32 on any device -> logits (B, C, x, y, z) float32 on the network's device.
+
+        Args:
+            images: of one size.
+            part: what of each image is wanted, the same logits as in the whole; None wants all.
+        """
+
 
 _METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
 
@@ -22,15 +40,23 @@ class NetworkWork:
 
     Attributes:
         network: the network.
-        voxels: of all images that it was given.
-        calls: how often it was called.
+        images: how often it was given images of this shape (B, 1, X, Y, Z), and asked for this part of them.
         seconds: wall time inside it, waiting for a GPU included.
     """
 
     network: torch.nn.Module
-    voxels: int = 0
-    calls: int = 0
+    images: Counter[tuple[tuple[int, ...], Box | None]] = field(default_factory=Counter)
     seconds: float = 0.0
+
+    @property
+    def voxels(self) -> int:
+        """Of all images that it was given."""
+        return sum(math.prod(shape) * count for (shape, _), count in self.images.items())
+
+    @property
+    def calls(self) -> int:
+        """How often it was called."""
+        return self.images.total()
 
 
 @dataclass
@@ -59,23 +85,20 @@ def metered() -> Iterator[Meter]:
         _METER.reset(token)
 
 
-def watched(
-    predictor: Callable[[torch.Tensor], torch.Tensor], network: torch.nn.Module
-) -> Callable[[torch.Tensor], torch.Tensor]:
+def watched(predictor: Predictor, network: torch.nn.Module) -> Predictor:
     """The predictor, counted where somebody asks; else itself."""
     meter = _METER.get()
     if meter is None:
         return predictor
     work = meter.of(network)
 
-    def counted(images: torch.Tensor) -> torch.Tensor:
+    def counted(images: torch.Tensor, part: Box | None = None) -> torch.Tensor:
         begin = time.perf_counter()
-        logits = predictor(images)
+        logits = predictor(images, part)
         if logits.is_cuda:
             torch.cuda.synchronize(logits.device)
         work.seconds += time.perf_counter() - begin
-        work.voxels += images.numel()
-        work.calls += 1
+        work.images[tuple(images.shape), part] += 1
         return logits
 
     return counted

@@ -17,14 +17,12 @@ from dataclasses import dataclass
 import torch
 from monai.networks.utils import eval_mode
 
-from lungseg3d.core import BundleError
-from lungseg3d.inference.meter import watched
+from lungseg3d.core import Box, BundleError
+from lungseg3d.inference.meter import Predictor, watched
+from lungseg3d.networks.part import has_parts, logits_of_part
 from lungseg3d.tensors import autocast_for, resolve_precision
 
 logger = logging.getLogger(__name__)
-
-Predictor = Callable[[torch.Tensor], torch.Tensor]
-"""Images (B, 1, X, Y, Z) float32 on any device -> logits (B, C, X, Y, Z) float32 on the network's device."""
 
 BACKENDS = ("auto", "torch", "compile", "openvino")
 _EXAMPLE_SIDE = 32
@@ -132,15 +130,17 @@ class _Torch:
         if compiled:
             self._forward = torch.compile(type(network).forward, dynamic=True)
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+    def __call__(self, images: torch.Tensor, part: Box | None = None) -> torch.Tensor:
         network = self._network()
         assert network is not None, "a predictor is used while its network lives"
         device = device_of(network)
         images = images.to(device).contiguous(memory_format=torch.channels_last_3d)
         # MONAI post-processes after it has put the network back into training mode.
         with eval_mode(network), autocast_for(self._precision, device):
+            if part is not None and self._forward is None and has_parts(network, images.shape):
+                return logits_of_part(network, images, part).float()  # type: ignore[arg-type]
             logits = network(images) if self._forward is None else self._forward(network, images)
-        return logits.float()
+        return _part_of(logits, part).float()
 
 
 class _OpenVino:
@@ -170,9 +170,16 @@ class _OpenVino:
                 "E_BACKEND", f"OpenVINO cannot take {type(network).__name__} ({reason}).", "Use --backend torch."
             ) from error
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+    def __call__(self, images: torch.Tensor, part: Box | None = None) -> torch.Tensor:
         (logits,) = self._compiled([images.float().contiguous().cpu().numpy()]).values()
-        return torch.from_numpy(logits)
+        return _part_of(torch.from_numpy(logits), part)
+
+
+def _part_of(logits: torch.Tensor, part: Box | None) -> torch.Tensor:
+    if part is None:
+        return logits
+    x, y, z = part.slices
+    return logits[:, :, x, y, z]
 
 
 def _check_openvino(device: str, precision: str) -> None:

@@ -2,12 +2,14 @@
 
 In: image, first probabilities, network. Out: probabilities that hold the candidates only, averaged over the views.
 A true nodule looks like one from every side; much that only resembles one in passing does not. Cost follows candidates:
-one that can no longer reach the probability that the next step asks for is not looked at any further.
+one that can no longer reach the probability that the next step asks for is not looked at any further, and of a window
+the network says only what is asked: the candidate and a few voxels around it.
 Knows no file and no label.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -95,15 +97,16 @@ class SecondLookd(LookAgaind):
             left = len(self.views.views) - view - 1
             for batch in self._batches(itertools.chain.from_iterable(groups)):
                 patches = [candidate.patch(image) for candidate in batch]
-                for candidate, probability in zip(batch, self.views.seen(patches, view), strict=True):
-                    candidate.add(probability)
+                part = functools.reduce(Box.joined, (candidate.part for candidate in batch))
+                for candidate, probability in zip(batch, self.views.seen(patches, view, part), strict=True):
+                    candidate.add(probability, part)
             least = self.wanted * len(self.views.views) - left
             groups = [group for group in groups if any(candidate.peak >= least for candidate in group)]
         return list(itertools.chain.from_iterable(groups))
 
     def _batches(self, candidates: Iterable[_Candidate]) -> Iterator[list[_Candidate]]:
-        """Windows of one size together."""
-        ordered = sorted(candidates, key=lambda candidate: candidate.window.shape)
+        """Windows of one size together, those of like parts beside each other."""
+        ordered = sorted(candidates, key=lambda candidate: (candidate.window.shape, candidate.part.start))
         for _, same in itertools.groupby(ordered, key=lambda candidate: candidate.window.shape):
             alike = list(same)
             for i in range(0, len(alike), self.batch_size):
@@ -137,9 +140,15 @@ class _Candidate:
         x, y, z = self.window.slices
         return image[:, x, y, z]
 
-    def add(self, probability: np.ndarray) -> None:
-        """Take a view of the whole window into account."""
-        self.sum += probability[_placed(self.reach, self.window)]
+    @property
+    def part(self) -> Box:
+        """What of the window counts, from the window's own corner on."""
+        x, y, z = _placed(self.reach, self.window)
+        return Box((x.start, y.start, z.start), (x.stop, y.stop, z.stop))
+
+    def add(self, probability: np.ndarray, part: Box) -> None:
+        """Take a view of a part of the window into account that holds the candidate's own."""
+        self.sum += probability[_placed(self.part, part)]
 
     def touches(self, other: _Candidate) -> bool:
         """Whether a voxel of one lies beside a voxel of the other, by face, edge or corner."""

@@ -17,6 +17,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from lungseg3d.core import Box
 from lungseg3d.inference.predictors import predictor_of
 from lungseg3d.inference.windows import foreground
 
@@ -51,18 +52,28 @@ class MirroredViews:
         back = [one.flip(view) if view else one for one, view in zip(found, self.views, strict=True)]
         return torch.cat(back).cpu().numpy()
 
-    def seen(self, patches: Sequence[torch.Tensor], view: int) -> list[np.ndarray]:
-        """Foreground probability of patches (1, x, y, z) of one size in one of `views`, each as float32 (x, y, z)."""
+    def seen(self, patches: Sequence[torch.Tensor], view: int, part: Box) -> list[np.ndarray]:
+        """Foreground probability in a part of patches (1, x, y, z) of one size in one of `views`, each as float32."""
         dims = self.views[view]
-        found = self._probability(torch.stack([patch.flip(dims) if dims else patch for patch in patches]))
+        turned = _turned(part, dims, patches[0].shape)
+        found = self._probability(torch.stack([patch.flip(dims) if dims else patch for patch in patches]), turned)
         found = found.flip([d + 1 for d in dims]) if dims else found
         return list(found[:, 0].cpu().numpy())
 
-    def _probability(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 1, x, y, z) -> 1 - background, (B, 1, x, y, z)."""
+    def _probability(self, images: torch.Tensor, part: Box | None = None) -> torch.Tensor:
+        """(B, 1, x, y, z) -> 1 - background, (B, 1, ...) of the part."""
         with torch.no_grad():
-            found = foreground(predictor_of(self.network, self.backend, self.precision)(images))
+            found = foreground(predictor_of(self.network, self.backend, self.precision)(images, part))
         return found.sum(dim=1, keepdim=True) if found.shape[1] > 1 else found
+
+
+def _turned(part: Box, dims: Sequence[int], shape: Sequence[int]) -> Box:
+    """Where a part of (1, x, y, z) lies once these dimensions are mirrored."""
+    ends = [
+        (shape[d] - b, shape[d] - a) if d in dims else (a, b)
+        for d, (a, b) in enumerate(zip(part.start, part.stop, strict=True), start=1)
+    ]
+    return Box(tuple(a for a, _ in ends), tuple(b for _, b in ends))  # type: ignore[arg-type]
 
 
 class LookAgaind(MapTransform):

@@ -5,7 +5,12 @@ In: a network. Out: GFLOP. Knows no clock.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+
+from lungseg3d.core import Box
+from lungseg3d.networks.part import has_parts, logits_of_part
 
 GFLOP_SIDE = 96
 """Side in voxels of the cube whose forward pass is counted, here and in every table of the project."""
@@ -23,4 +28,17 @@ def gflop_of(network: torch.nn.Module, device: torch.device, side: int = GFLOP_S
             network(torch.zeros(1, 1, side, side, side, device=device))
     except (torch.OutOfMemoryError, MemoryError):
         return None
+    return counter.get_total_flops() / 1e9
+
+
+def gflop_of_part(network: torch.nn.Module, shape: Sequence[int], part: Box | None) -> float:
+    """GFLOP of a part of the logits of images (B, C, X, Y, Z) by a network on the meta device, computing nothing."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    images = torch.zeros(*shape, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        if part is not None and has_parts(network, shape):
+            logits_of_part(network, images, part)  # type: ignore[arg-type]
+        else:
+            network(images)
     return counter.get_total_flops() / 1e9

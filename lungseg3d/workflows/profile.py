@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 
 from lungseg3d.inference import Meter, metered
-from lungseg3d.networks.cost import GFLOP_SIDE, gflop_of
+from lungseg3d.networks.cost import GFLOP_SIDE, gflop_of_part
 from lungseg3d.tensors import matmul_gflops
 from lungseg3d.workflows.stopwatch import StepCost, recorded_steps
 
@@ -74,8 +74,9 @@ def _networks(meter: Meter) -> list[NetworkCost]:
     costs = []
     for work in meter.works:
         # On the meta device nothing is computed, only counted.
-        counted = gflop_of(copy.deepcopy(work.network).to("meta"), torch.device("meta")) or 0.0
+        network = copy.deepcopy(work.network).to("meta")
+        gflop = sum(gflop_of_part(network, shape, part) * count for (shape, part), count in work.images.items())
         windows = work.voxels / GFLOP_SIDE**3
-        gflops = windows * counted / work.seconds if work.seconds else 0.0
+        gflops = gflop / work.seconds if work.seconds else 0.0
         costs.append(NetworkCost(type(work.network).__name__, work.calls, windows, work.seconds, gflops))
     return costs

@@ -1,0 +1,59 @@
+"""A part of the logits is the part of the logits, wherever the box lies and however deep the network is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from lungseg3d.core import Box
+from lungseg3d.networks import LightUNet3d
+from lungseg3d.networks.part import has_parts, logits_of_part
+
+WHOLE = (48, 32, 32)
+
+
+def tiny(channels=(4, 6, 8), **options) -> LightUNet3d:
+    torch.manual_seed(0)
+    network = LightUNet3d(channels=channels, **options)
+    with torch.no_grad():
+        network.train()(torch.rand(2, 1, 32, 32, 32))
+    return network.eval()
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        Box((20, 12, 13), (26, 20, 19)),
+        Box((19, 11, 15), (20, 12, 16)),
+        Box((0, 0, 0), (5, 7, 3)),
+        Box((43, 25, 31), WHOLE),
+        Box((0, 0, 0), WHOLE),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"blocks": 2, "out_channels": 3}, {"channels": (4, 6, 8, 8)}])
+def test_logits_of_a_box_are_those_of_the_whole_image(box, options):
+    network, image = tiny(**options), torch.rand(2, 1, *WHOLE)
+    with torch.no_grad():
+        whole, part = network(image), logits_of_part(network, image, box)
+    assert part.shape == (2, network.out_channels, *box.shape)
+    torch.testing.assert_close(part, whole[(..., *box.slices)], atol=2e-5, rtol=1e-5)
+
+
+def test_a_small_box_costs_less_than_half():
+    network = LightUNet3d(channels=(32, 64, 128)).eval().to("meta")
+    image = torch.zeros(1, 1, 64, 64, 64, device="meta")
+    flops = []
+    with torch.no_grad():
+        for work in (network, lambda x: logits_of_part(network, x, Box((27, 27, 27), (37, 37, 37)))):
+            with FlopCounterMode(display=False) as counter:
+                work(image)
+            flops.append(counter.get_total_flops())
+    assert flops[1] < 0.45 * flops[0]
+
+
+def test_only_light_networks_and_whole_blocks_have_parts():
+    assert has_parts(tiny(), (1, 1, 16, 24, 8))
+    assert not has_parts(tiny(), (1, 1, 16, 20, 8))
+    assert not has_parts(tiny(channels=(4,)), (1, 1, 16, 16, 16))
+    assert not has_parts(torch.nn.Conv3d(1, 2, 1), (1, 1, 16, 16, 16))
