@@ -5,13 +5,14 @@ In: paths and options. Out: `CaseResult`s, and `<out>/<case_id>/` for each. One 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from lungseg3d.core import CaseResult
 from lungseg3d.io import case_id_of, check_writable, list_studies
-from lungseg3d.workflows.segment_case import Progress, segment_case
+from lungseg3d.workflows.segment_case import CaseJob, Progress
+from lungseg3d.workflows.segment_line import segment_line
 from lungseg3d.workflows.segment_models import open_models
 from lungseg3d.workflows.segment_options import SegmentOptions
 
@@ -24,13 +25,13 @@ def segment_cases(
     options: SegmentOptions = SegmentOptions(),  # noqa: B008 - frozen
     on_progress: Progress | None = None,
 ) -> list[CaseResult]:
-    """Segment each input and write `<out>/<case_id>/`; the models are loaded once.
+    """Segment each input and write `<out>/<case_id>/`; the models are loaded once, and several inputs overlap.
 
     Args:
         inputs: DICOM folders, NIfTI, NRRD or MetaImage files.
         out: folder of the results; made when it does not exist.
         options: see `SegmentOptions`.
-        on_progress: called with case id, step and the done fraction of the case, 0 to 1.
+        on_progress: called with case id, step and the done fraction of the case, 0 to 1; of several cases in turn.
 
     Returns:
         One record an input (with `recursive`, a study), in order: `done`, `refused` (the input) or `failed` (the
@@ -46,14 +47,17 @@ def segment_cases(
     if on_progress:
         plan = models.plan
         on_progress("", f"networks by {plan.backend} in {plan.precision} on {models.device.type}: {plan.reason}", 0.0)
-    results: list[CaseResult] = []
+    jobs = _jobs(inputs, out, options)
+    return segment_line(jobs, models, on_progress, ahead=len(inputs) > 1 or options.recursive)
+
+
+def _jobs(inputs: Sequence[Path | str], out: Path, options: SegmentOptions) -> Iterator[CaseJob]:
+    """The cases, each with a name and a folder of its own."""
     taken: list[str] = []
-    for source in inputs:
-        for own_options in _by_study(Path(source), options):
-            case_id = case_id_of(Path(source), taken=taken)
-            taken.append(case_id)
-            results.append(segment_case(Path(source), case_id, out / case_id, models, own_options, on_progress))
-    return results
+    for source in map(Path, inputs):
+        for own_options in _by_study(source, options):
+            taken.append(case_id_of(source, taken=taken))
+            yield CaseJob(source, taken[-1], out / taken[-1], own_options)
 
 
 def _by_study(source: Path, options: SegmentOptions) -> list[SegmentOptions]:

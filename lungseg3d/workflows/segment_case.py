@@ -1,13 +1,14 @@
 """One CT through the whole house: read, segmented, measured, checked, reported, written.
 
 In: a path, opened models, a folder. Out: the files of one case and its `CaseResult`. Both `segment` and `batch` come
-through here.
+through here; `segment` runs the three parts of several cases at once, see `segment_line`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from lungseg3d.core.errors import fault_of
 from lungseg3d.core.labels import NODULE
 from lungseg3d.inference import SegmentLungsd
 from lungseg3d.io import (
+    Reading,
     find_source_series,
     is_out_of_memory,
     open_ct,
@@ -72,6 +74,14 @@ _STEPS = {
 
 
 @dataclass(frozen=True)
+class _Opened:
+    """One CT as read, and the DICOM series that objects are to belong to; None where none are asked for."""
+
+    reading: Reading
+    series: Any
+
+
+@dataclass(frozen=True)
 class _Segmented:
     """What the networks made of one CT, on its own grid."""
 
@@ -82,6 +92,23 @@ class _Segmented:
     extras: Extras
 
 
+@dataclass(frozen=True)
+class CaseJob:
+    """One case to do.
+
+    Attributes:
+        source: the CT.
+        case_id: its name.
+        folder: of its results.
+        options: of `segment`.
+    """
+
+    source: Path
+    case_id: str
+    folder: Path
+    options: SegmentOptions
+
+
 def segment_case(
     source: Path, case_id: str, folder: Path, models: Models, options: SegmentOptions, on_progress: Progress | None
 ) -> CaseResult:
@@ -90,38 +117,85 @@ def segment_case(
     Returns:
         Its record: `done`, `refused` (the input) or `failed` (the program); always with timings and memory.
     """
-    watch = Stopwatch(lambda step: on_progress and on_progress(case_id, step, _STEPS[step]))
-    try:
-        remove_unfinished(folder)
-        if folder.exists() and any(folder.iterdir()) and not options.overwrite:
-            raise OutputError(
-                "E_OUTPUT_EXISTS", f"{case_id}: results are there already.", "Pass --overwrite, or another --out."
-            )
-        result = _done(source, case_id, folder, models, options, watch)
-    except OutputError as error:
-        # Where results cannot be written, or must not, a report cannot either.
-        return CaseResult(case_id, "failed", issues=(_issue(error),))
-    except IntakeError as error:
-        result = write_stopped(case_id, "refused", _issue(error), folder, (*MASK_NAMES, *EXTRA_FILES))
-    except LungSegError as error:
-        result = write_stopped(case_id, "failed", _issue(error), folder, (*MASK_NAMES, *EXTRA_FILES))
-    except Exception as error:
-        logger.debug("%s failed", case_id, exc_info=True)
-        result = write_stopped(case_id, "failed", _issue_of_fault(case_id, error), folder, (*MASK_NAMES, *EXTRA_FILES))
-    if on_progress:
-        on_progress(case_id, result.status, 1.0)
-    return result
+    run = CaseRun(CaseJob(source, case_id, folder, options), models, on_progress)
+    run.read()
+    run.compute()
+    return run.finish()
 
 
-def _done(
-    source: Path, case_id: str, folder: Path, models: Models, options: SegmentOptions, watch: Stopwatch
-) -> CaseResult:
-    with watch.step("read"):
-        reading = open_ct(source, options.read)
-        # Before the networks: what cannot be written as asked is refused at once.
-        series = find_source_series(source, options.read) if needs_dicom(options.formats) else None
+class CaseRun:
+    """One case in three parts, one after the other; each may be another thread's, and none raises.
+
+    Args:
+        job: the case.
+        models: opened for its options.
+        on_progress: as in `segment_case`.
+    """
+
+    def __init__(self, job: CaseJob, models: Models, on_progress: Progress | None) -> None:
+        self._job, self._models, self._on_progress = job, models, on_progress
+        self._watch = Stopwatch(lambda step: on_progress and on_progress(job.case_id, step, _STEPS[step]))
+        self._opened: _Opened | None = None
+        self._found: _Segmented | None = None
+        self._result: CaseResult | None = None
+
+    def read(self) -> None:
+        """The CT, from its files."""
+        with self._recording_errors(), self._watch.step("read"):
+            self._opened = _read(self._job)
+
+    def compute(self) -> None:
+        """Lungs and nodules, by the networks."""
+        with self._recording_errors():
+            if self._opened is not None:
+                ct = self._opened.reading.volume
+                self._found = _run_networks(ct, self._models, self._watch, self._job.options)
+
+    def finish(self) -> CaseResult:
+        """Measured, checked, reported and written; the record of the case, however it ended."""
+        with self._recording_errors():
+            if self._opened is not None and self._found is not None:
+                self._result = _finished(self._opened, self._found, self._job, self._models, self._watch)
+        self._opened = self._found = None
+        assert self._result is not None
+        if self._on_progress:
+            self._on_progress(self._job.case_id, self._result.status, 1.0)
+        return self._result
+
+    @contextlib.contextmanager
+    def _recording_errors(self) -> Iterator[None]:
+        """What goes wrong inside becomes the record, and the parts that follow have nothing to do."""
+        job = self._job
+        try:
+            yield
+            return
+        except LungSegError as error:
+            status, issue = "refused" if isinstance(error, IntakeError) else "failed", _issue(error)
+            # Where results cannot be written, or must not, a report cannot either.
+            is_written = not isinstance(error, OutputError)
+        except Exception as error:
+            logger.debug("%s failed", job.case_id, exc_info=True)
+            status, issue, is_written = "failed", _issue_of_fault(job.case_id, error), True
+        self._opened = self._found = None
+        stopped = CaseResult(job.case_id, status, issues=(issue,))
+        extras = (*MASK_NAMES, *EXTRA_FILES)
+        self._result = write_stopped(job.case_id, status, issue, job.folder, extras) if is_written else stopped
+
+
+def _read(job: CaseJob) -> _Opened:
+    remove_unfinished(job.folder)
+    if job.folder.exists() and any(job.folder.iterdir()) and not job.options.overwrite:
+        text = f"{job.case_id}: results are there already."
+        raise OutputError("E_OUTPUT_EXISTS", text, "Pass --overwrite, or another --out.")
+    reading = open_ct(job.source, job.options.read)
+    # Before the networks: what cannot be written as asked is refused at once.
+    is_needed = needs_dicom(job.options.formats)
+    return _Opened(reading, find_source_series(job.source, job.options.read) if is_needed else None)
+
+
+def _finished(opened: _Opened, found: _Segmented, job: CaseJob, models: Models, watch: Stopwatch) -> CaseResult:
+    reading, series, options, folder = opened.reading, opened.series, job.options, job.folder
     ct = reading.volume
-    found = _run_networks(ct, models, watch, options)
     with watch.step("measure"):
         in_lungs = found.lungs if options.roi == "lungs" else None
         thickness_mm = reading.source.get("slice_thickness_mm")
@@ -136,7 +210,7 @@ def _done(
     nifti = NIFTI_NAMES if "nifti" in options.formats else ()
     extras = extra_files(options)
     result = CaseResult(
-        case_id=case_id,
+        case_id=job.case_id,
         status="done",
         source=reading.source,
         grid={"shape": ct.shape, "spacing_mm": ct.spacing_mm, "affine_ras": ct.affine},

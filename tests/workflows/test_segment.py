@@ -354,15 +354,15 @@ def test_a_folder_of_two_studies_is_two_cases_when_asked_and_refused_when_not(mo
     for study in ("1", "2"):
         Series(study=study).write(tmp_path / "both" / study)
 
-    def only_read(source, case_id, folder, models, options, on_progress):
+    def only_read(job):
         try:
-            open_ct(source, options.read)
+            open_ct(job.source, job.options.read)
         except IntakeError as error:
-            return CaseResult(case_id, "refused", issues=(QualityIssue(error.code, error.message),))
-        return CaseResult(case_id, "done", source={"study": options.read.study})
+            return CaseResult(job.case_id, "refused", issues=(QualityIssue(error.code, error.message),))
+        return CaseResult(job.case_id, "done", source={"study": job.options.read.study})
 
     monkeypatch.setattr("lungseg3d.workflows.segment.open_models", lambda options: None)
-    monkeypatch.setattr("lungseg3d.workflows.segment.segment_case", only_read)
+    monkeypatch.setattr("lungseg3d.workflows.segment.segment_line", lambda jobs, *_, **__: list(map(only_read, jobs)))
     (refused,) = segment_cases([tmp_path / "both"], tmp_path / "out")
     assert [issue.code for issue in refused.issues] == ["E_MIXED_STUDIES"]
     first, second = segment_cases([tmp_path / "both"], tmp_path / "out", SegmentOptions(recursive=True))
