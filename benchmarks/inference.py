@@ -1,15 +1,20 @@
-"""From a CT to its results: time and memory of lungseg3d beside a pipeline as MONAI's model zoo writes them.
+"""From a CT to its results: time and memory of lungseg3d beside what others do it with.
 
-The same network and weights for both; ours runs a second one for the lungs, looks at candidates again, measures, checks
-and reports as well. Inputs: a phantom of 512 x 512 x 300 voxels of 0.7 x 0.7 x 1.0 mm as DICOM and as NIfTI, and
-`ricord-000082`. Each run is a process of its own; contenders take turns, so that what else the machine does meets all.
+Contenders: a pipeline as MONAI's model zoo writes them, nnU-Net's predictor, lungmask. The same network and weights for
+the first three; ours runs a second one for the lungs, looks at candidates again, outlines, measures, checks and reports
+as well; lungmask finds lungs only. Inputs: a phantom of 512 x 512 x 300 voxels of 0.7 x 0.7 x 1.0 mm as DICOM and as
+NIfTI, `ricord-000082`, and `slices-N`: the phantom's 300 mm in N slices. Each run is a process of its own; contenders
+take turns, so that what else the machine does meets all.
 
+    pip install '.[bench]'
     python benchmarks/inference.py --data ../shared/data --repeats 3
+    python benchmarks/inference.py --contenders ours --inputs slices-100 slices-300 slices-600 slices-1000 slices-1200
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -29,9 +34,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--inputs", nargs="+", default=["phantom-dicom", "phantom-nifti", "ricord-000082"])
-    parser.add_argument("--contenders", nargs="+", default=["ours", "zoo"])
+    parser.add_argument("--contenders", nargs="+", default=["ours", "zoo", "nnunet", "lungmask"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--slices", type=int, default=300, help="of the phantom")
+    parser.add_argument("--out", type=Path, default=RESULTS / "inference_peers.md")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         sources = {name: _source(name, asked, Path(scratch)) for name in asked.inputs}
@@ -44,22 +50,44 @@ def main() -> None:
         ]
     text = _table(runs, asked) + f"\nLoad of the machine at the beginning: {load[0]:.1f} on {os.cpu_count()} cores.\n"
     print(text)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "inference_peers.md").write_text("# Inference, from CT to results\n\n" + text, encoding="utf-8")
+    asked.out.write_text("# Inference, from CT to results\n\n" + text, encoding="utf-8")
 
 
 def _source(name: str, asked: argparse.Namespace, scratch: Path) -> Path:
     if name == "ricord-000082":
         return asked.data / "ct" / name / "dicom"
-    from lungseg3d.data import PhantomSpec, make_phantom
     from lungseg3d.io import write_dicom_series, write_volume
 
-    ct = make_phantom(PhantomSpec(seed=1, shape=(512, 512, asked.slices), spacing_mm=(0.7, 0.7, 1.0))).ct
+    ct = _phantom(asked.slices)
+    if name.startswith("slices-"):
+        write_volume(scratch / f"{name}.nii", _in_slices(ct, int(name.removeprefix("slices-"))))
+        return scratch / f"{name}.nii"
     if name == "phantom-dicom":
         write_dicom_series(scratch / name, ct)
         return scratch / name
     write_volume(scratch / f"{name}.nii.gz", ct)
     return scratch / f"{name}.nii.gz"
+
+
+@functools.lru_cache(maxsize=1)
+def _phantom(slices: int) -> Any:
+    from lungseg3d.data import PhantomSpec, make_phantom
+
+    return make_phantom(PhantomSpec(seed=1, shape=(512, 512, slices), spacing_mm=(0.7, 0.7, 1.0))).ct
+
+
+def _in_slices(ct: Any, slices: int) -> Any:
+    """The same extent in another number of slices, each a copy of the nearest one: the lungs stay as they are."""
+    import numpy as np
+
+    from lungseg3d.core import Volume
+
+    ratio = ct.shape[2] / slices
+    affine = ct.affine.copy()
+    affine[:3, 2] *= ratio
+    affine[:3, 3] = ct.grid.to_world(np.array([0, 0, (ratio - 1) / 2]))
+    nearest = ((np.arange(slices) + 0.5) * ratio).astype(int)
+    return Volume(np.asfortranarray(ct.array[:, :, nearest]), affine)
 
 
 def _run(contender: str, name: str, source: Path) -> dict[str, Any]:

@@ -34,13 +34,17 @@ class Steps:
 
 def ours(source: Path, out: Path, steps: Steps) -> None:
     """Both stages, second look, measuring, checking, report, all files: what `lungseg3d segment` does."""
+    from lungseg3d.io import ReadOptions
+    from lungseg3d.io.decoder import begin_decoding
+    from lungseg3d.io.reading import APART
     from lungseg3d.workflows.profile import profiled
     from lungseg3d.workflows.segment_case import segment_case
     from lungseg3d.workflows.segment_models import open_models
     from lungseg3d.workflows.segment_options import SegmentOptions
 
-    options = SegmentOptions()
+    options = SegmentOptions(read=ReadOptions(decode=APART))
     with steps.step("load models"):
+        begin_decoding()
         models = open_models(options)
     with profiled() as profile:
         result = segment_case(source, "case", out / "case", models, options, None)

@@ -1,6 +1,6 @@
 """The corpus of tricky inputs through our reader and the ones that people use, side by side.
 
-    pip install '.[benchmarks]' && apt install dcm2niix        # a reader that is absent is left out, with a word
+    pip install '.[bench]' && apt install dcm2niix        # a reader that is absent is left out, with a word
     python -m benchmarks.readers [--only D02 N12 ...] [--peers lungseg3d SimpleITK ...]
 
 In: tests/corpus. Out: a table on stdout, benchmarks/results/readers.md and readers.csv; a run of some rows or readers

@@ -85,6 +85,13 @@ _SEGMENT: dict[str, tuple[Any, Any]] = {
         ],
         None,
     ),
+    "max_memory": (
+        Annotated[
+            float | None,
+            typer.Option("--max-memory", min=0.1, metavar="GIB", help="Refuse a CT that would take more, unread."),
+        ],
+        None,
+    ),
     "trust_bundle": (TrustBundle, False),
     "format": (Formats, "nifti"),
     "overwrite": (Overwrite, False),
@@ -104,6 +111,7 @@ def _made(given: Mapping[str, Any]) -> Any:
 
     plain = {name: value.value if isinstance(value, Enum) else value for name, value in given.items()}
     reading = ReadOptions(**{name: plain.pop(name) for name in READING})
-    settings = plain.pop("settings")
+    settings, max_memory_gib = plain.pop("settings"), plain.pop("max_memory")
     cut = read_settings(settings) if settings else Settings()
-    return SegmentOptions(read=reading, settings=cut, formats=formats_of(plain.pop("format")), **plain)
+    formats = formats_of(plain.pop("format"))
+    return SegmentOptions(read=reading, settings=cut, formats=formats, max_memory_gib=max_memory_gib, **plain)

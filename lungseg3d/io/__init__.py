@@ -29,6 +29,7 @@ from lungseg3d.io.folders import (
 from lungseg3d.io.geometry import to_ras_mm
 from lungseg3d.io.growing import growing, open_to_append, scratch_file
 from lungseg3d.io.instances import SeriesFiles, find_series, instance_uids
+from lungseg3d.io.memory_budget import MemoryBudget
 from lungseg3d.io.names import CaseNames, case_id_of, is_case_name
 from lungseg3d.io.process_limits import (
     ending_of,
@@ -58,6 +59,7 @@ __all__ = [
     "Inspection",
     "Masks",
     "Measured",
+    "MemoryBudget",
     "ReadOptions",
     "Reading",
     "SeriesFiles",

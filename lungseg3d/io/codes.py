@@ -30,6 +30,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "E_GRID_MISMATCH": "An image and its label, masks and series, or two volumes do not lie on one grid.",
         "E_LABEL_VALUES": "A label map with values that are not whole or not labels.",
         "E_LOCKED": "Another process works in this folder.",
+        "E_MEMORY_BUDGET": "By its header a CT takes more memory than --max-memory allows; nothing was decoded.",
         "E_MISSING_SLICES": "Slices are missing inside the series.",
         "E_MISSING_TAG": "A DICOM tag that is needed is absent or empty; nothing is assumed in its place.",
         "E_MIXED_MATRIX": "Slices of one series differ in rows or columns.",

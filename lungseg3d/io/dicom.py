@@ -24,6 +24,7 @@ from lungseg3d.io.dicom_series import SeriesPlan, Slice, choose_series
 from lungseg3d.io.geometry import Stack
 from lungseg3d.io.hounsfield import finish_hounsfield
 from lungseg3d.io.kernels import is_lung_kernel
+from lungseg3d.io.limits import check_memory
 from lungseg3d.io.reading import Findings, Reading, ReadOptions, refuse, shown
 
 _THICK_MM = 5.0
@@ -52,6 +53,8 @@ def _read(path: Path, options: ReadOptions, findings: Findings) -> Reading:
     if options.assume_hu:
         plan = _with_assumed_hu(plan, findings)
     first = plan.slices[0][0].pixels
+    # Its files are decoded one by one.
+    check_memory(shown(path), (first.columns or 0, first.rows or 0, stack.slices), 0, options)
     # (slice, row, column) in memory, handed out as (column, row, slice): X, Y, Z without a copy.
     array = np.empty((len(plan.slices), first.rows or 0, first.columns or 0), np.int16)
     planes = [Plane(file, frame, k) for k, (file, frame) in enumerate(plan.slices)]

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from lungseg3d.io.reading import refuse
+from lungseg3d.io.reading import ReadOptions, refuse
 
 MAX_VOXELS = 2**31
 """4 GiB of int16: 2000 slices of 1024 x 1024 fit."""
@@ -51,6 +51,16 @@ def check_claim(name: str, shape: Sequence[int], bytes_per_voxel: float, stored_
                 f"more than {most_ratio}:1, which no CT reaches.",
                 "Check where the file comes from; write it again without compression if it is real.",
             )
+
+
+def check_memory(name: str, shape: Sequence[int], bytes_per_voxel: float, options: ReadOptions) -> None:
+    """Refuse a CT that does not fit in the memory that was set aside, where any was: `ReadOptions.memory`.
+
+    Raises:
+        LungSegError: E_MEMORY_BUDGET.
+    """
+    if options.memory is not None:
+        options.memory.check(name, shape, bytes_per_voxel)
 
 
 def inflate(name: str, stream: BinaryIO, deflated_bytes: int) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 
 from lungseg3d.io.attached import check_detached, read_block
 from lungseg3d.io.geometry import LPS_TO_RAS, affine_of_axes, checked_affine
-from lungseg3d.io.limits import check_claim
+from lungseg3d.io.limits import check_claim, check_memory
 from lungseg3d.io.raster import Raster, pick_3d
 from lungseg3d.io.reading import Findings, ReadOptions, refuse, shown
 
@@ -59,6 +59,7 @@ def read_metaimage(path: Path, options: ReadOptions, findings: Findings) -> Rast
         source, offset = check_detached(path, fields["ElementDataFile"]), 0
     compressed = fields.get("CompressedData", "False").lower() == "true"
     check_claim(name, sizes, dtype.itemsize, source.stat().st_size - offset if compressed else None)
+    check_memory(name, sizes, dtype.itemsize, options)
     affine = _affine(fields, len(sizes), options, name, findings)
     expected = int(np.prod(sizes, dtype=np.int64)) * dtype.itemsize
     data = read_block(source, offset, expected, "zlib" if compressed else "raw", name, findings)

@@ -18,7 +18,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from lungseg3d.io.geometry import affine_of_axes, checked_affine
-from lungseg3d.io.limits import check_claim
+from lungseg3d.io.limits import check_claim, check_memory
 from lungseg3d.io.raster import Raster, pick_3d
 from lungseg3d.io.reading import Findings, ReadOptions, refuse, shown
 
@@ -43,6 +43,7 @@ def read_nifti(path: Path, compressed: bool, options: ReadOptions, findings: Fin
             stream: BinaryIO = gzip.GzipFile(fileobj=plain, mode="rb") if compressed else plain  # type: ignore[assignment]
             layout = _read_header(stream, name)
             check_claim(name, layout.shape, layout.dtype.itemsize, stored if compressed else None)
+            check_memory(name, layout.shape, layout.dtype.itemsize, options)
             data = _read_data(stream, layout, name, findings)
     except EOFError:
         refuse("E_TRUNCATED", f"{name}: the gzip data end too early ({stored} bytes on disk).", _AGAIN)

@@ -12,7 +12,7 @@ import numpy as np
 
 from lungseg3d.io.attached import check_detached, read_block
 from lungseg3d.io.geometry import affine_of_axes, checked_affine
-from lungseg3d.io.limits import check_claim
+from lungseg3d.io.limits import check_claim, check_memory
 from lungseg3d.io.raster import Raster, pick_3d
 from lungseg3d.io.reading import Findings, ReadOptions, refuse, shown
 
@@ -76,6 +76,7 @@ def read_nrrd(path: Path, options: ReadOptions, findings: Findings) -> Raster:
         source, offset = check_detached(path, detached), 0
     packed = None if encoding == "raw" else source.stat().st_size - offset
     check_claim(name, sizes, dtype.itemsize, packed)
+    check_memory(name, sizes, dtype.itemsize, options)
     affine, spatial = _affine(fields, sizes, options, name, findings)
     data = read_block(source, offset, int(np.prod(sizes, dtype=np.int64)) * dtype.itemsize, encoding, name, findings)
     array = np.frombuffer(data, dtype).reshape(sizes, order="F")

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from lungseg3d.core import IntakeError, QualityIssue, Volume, to_json
 from lungseg3d.core.errors import one_line
+from lungseg3d.io.memory_budget import MemoryBudget
 
 IN_PROCESS, APART = "in-process", "apart"
 """Where files are decoded: here, or in a process of their own, see `lungseg3d.io.decoder`."""
@@ -33,6 +34,7 @@ class ReadOptions:
         verify_manifest: list of SHA-256 sums, as `sha256sum` writes it, that every file read must agree with.
         decode: `in-process`, or `apart`: a decoder that crashes, hangs or takes all memory costs its own file. It
             changes no voxel, so it is not part of what two readings are compared by.
+        memory: what the CT and what is to be done with it may take, by its header; None asks nothing.
     """
 
     allow_gaps: bool = False
@@ -45,6 +47,7 @@ class ReadOptions:
     verify_manifest: Path | None = None
     study: str | None = None
     decode: str = field(default=IN_PROCESS, compare=False)
+    memory: MemoryBudget | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from lungseg3d.io import sha256_of, shipped_bundle
 from lungseg3d.workflows.segment_options import SegmentOptions
 
 _BUNDLES = {"lung_bundle": "lung_ct_segmentation", "nodule_bundle": "lung_nodule_ct_segmentation"}
-_NOT_OF_THE_RESULT = ("overwrite", "recursive", "write_timings", "trust_bundle")
+_NOT_OF_THE_RESULT = ("overwrite", "recursive", "write_timings", "trust_bundle", "max_memory_gib")
 _TRAINS = re.compile(r"train|evaluate")  # configurations that no result depends on
 _MOST_DIFFERENCES = 4
 

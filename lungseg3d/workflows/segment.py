@@ -48,7 +48,8 @@ def segment_cases(
         plan = models.plan
         on_progress("", f"networks by {plan.backend} in {plan.precision} on {models.device.type}: {plan.reason}", 0.0)
     jobs = _jobs(inputs, out, options)
-    return segment_line(jobs, models, on_progress, ahead=len(inputs) > 1 or options.recursive)
+    is_line = (len(inputs) > 1 or options.recursive) and options.max_memory_gib is None
+    return segment_line(jobs, models, on_progress, ahead=is_line)
 
 
 def _jobs(inputs: Sequence[Path | str], out: Path, options: SegmentOptions) -> Iterator[CaseJob]:

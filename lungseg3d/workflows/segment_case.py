@@ -41,6 +41,7 @@ from lungseg3d.io import (
 from lungseg3d.report import NoduleMaps, nodules_csv, render_html, result_json
 from lungseg3d.tensors import orthogonalise, resample, to_meta_tensor, to_volume
 from lungseg3d.workflows.dicom_objects import MASK_NAMES, NIFTI_NAMES, needs_dicom, with_objects, write_objects
+from lungseg3d.workflows.memory_plan import reading_options
 from lungseg3d.workflows.segment_extras import (
     EXTRA_FILES,
     Extras,
@@ -187,7 +188,7 @@ def _read(job: CaseJob) -> _Opened:
     if job.folder.exists() and any(job.folder.iterdir()) and not job.options.overwrite:
         text = f"{job.case_id}: results are there already."
         raise OutputError("E_OUTPUT_EXISTS", text, "Pass --overwrite, or another --out.")
-    reading = open_ct(job.source, job.options.read)
+    reading = open_ct(job.source, reading_options(job.options))
     # Before the networks: what cannot be written as asked is refused at once.
     is_needed = needs_dicom(job.options.formats)
     return _Opened(reading, find_source_series(job.source, job.options.read) if is_needed else None)

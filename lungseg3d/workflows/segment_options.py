@@ -30,6 +30,7 @@ class SegmentOptions:
         read: how CTs are read.
         trust_bundle: bundles may run code, and their weights need no checksum.
         formats: `nifti`, `seg`, `sr`: how masks are written, and measurements beside CSV and JSON (`dicom_objects`).
+        max_memory_gib: a CT that by its header takes more is not read; cases come one by one. None sets no limit.
         write_timings: write seconds and memory into record and report; without, two runs write the same bytes.
     """
 
@@ -45,6 +46,7 @@ class SegmentOptions:
     explain: bool = False
     settings: Settings = field(default_factory=Settings)
     read: ReadOptions = field(default_factory=ReadOptions)
+    max_memory_gib: float | None = None
     write_timings: bool = True
     trust_bundle: bool = False
     formats: tuple[str, ...] = ("nifti",)
