@@ -13,13 +13,13 @@ import logging
 import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from monai.networks.utils import eval_mode
 
 from lungseg3d.core import Box, BundleError
 from lungseg3d.inference.meter import Predictor, watched
-from lungseg3d.networks.part import has_parts, logits_of_part
 from lungseg3d.tensors import autocast_for, resolve_precision
 
 logger = logging.getLogger(__name__)
@@ -137,8 +137,10 @@ class _Torch:
         images = images.to(device).contiguous(memory_format=torch.channels_last_3d)
         # MONAI post-processes after it has put the network back into training mode.
         with eval_mode(network), autocast_for(self._precision, device):
-            if part is not None and self._forward is None and has_parts(network, images.shape):
-                return logits_of_part(network, images, part).float()  # type: ignore[arg-type]
+            # Some networks compute a part for less; of the others it is cut out.
+            offers: Any = network if part is not None and self._forward is None else None
+            if hasattr(offers, "part") and offers.has_part(images.shape):
+                return offers.part(images, part).float()
             logits = network(images) if self._forward is None else self._forward(network, images)
         return _part_of(logits, part).float()
 

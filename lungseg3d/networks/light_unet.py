@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from lungseg3d.core import Box
+from lungseg3d.networks.part import Decoder, logits_of_part
 from lungseg3d.networks.residual import ResidualBlock
 from lungseg3d.networks.subvoxels import depth_to_space, space_to_depth
 
@@ -73,3 +75,17 @@ class LightUNet3d(nn.Module):
         for up, stage in zip(self.up, self.decoder):  # noqa: B905 - TorchScript knows no strict zip
             features = stage(torch.cat([up(features), skips.pop()], dim=1))
         return depth_to_space(self.head(features))[:, :, :x, :y, :z]
+
+    def has_part(self, image_shape: Sequence[int]) -> bool:
+        """Whether `part` takes images (B, C, X, Y, Z) of this shape: their sides fill the deepest grid."""
+        return len(self.decoder) > 0 and all(n % self.multiple == 0 for n in image_shape[2:])
+
+    def part(self, image: torch.Tensor, box: Box) -> torch.Tensor:
+        """image (B, 1, X, Y, Z) -> logits (B, C, x, y, z) of a box: those of `forward`, for less (`eval` only)."""
+        features = space_to_depth(image)
+        skips: list[torch.Tensor] = []
+        for stage in self.encoder:
+            features = stage(features)
+            skips.append(features)
+        stages = [stage for stage in self.decoder if isinstance(stage, nn.Sequential)]
+        return logits_of_part(skips[:-1], features, Decoder(self.up, stages, self.head), box)

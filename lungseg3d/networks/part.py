@@ -1,6 +1,6 @@
-"""Logits of a box of the image alone, the same as in the whole: what only the rest of the image needs is left out.
+"""A box of the logits alone, the same as in the whole: of a decoder, what only the rest of the image needs is left out.
 
-In: a `LightUNet3d` in `eval` mode, an image, a box. Out: the logits inside the box. Knows no label.
+In: what a U-Net's encoder found, its decoder, a box. Out: the logits inside the box. Knows no network and no label.
 
 The encoder sees the whole image, because every logit depends on all of it. The decoder, two thirds of the work, is
 computed for the box and for as many voxels around it as its convolutions reach.
@@ -8,42 +8,45 @@ computed for the box and for as many voxels around it as its convolutions reach.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from lungseg3d.core import Box
-from lungseg3d.networks.light_unet import LightUNet3d
-from lungseg3d.networks.subvoxels import depth_to_space, space_to_depth
+from lungseg3d.networks.subvoxels import depth_to_space
 
 
-def has_parts(network: nn.Module, image_shape: Sequence[int]) -> bool:
-    """Whether `logits_of_part` takes this network and images (B, C, X, Y, Z) of this shape."""
-    if not isinstance(network, LightUNet3d) or not len(network.decoder):
-        return False
-    return all(n % network.multiple == 0 for n in image_shape[2:])
+@dataclass(frozen=True)
+class Decoder:
+    """The way up of a U-Net on the halved grid, its deepest level first.
+
+    Attributes:
+        ups: double the grid.
+        stages: after the skip has joined, each so many blocks of two 3 x 3 x 3 convolutions as it is long.
+        head: a 3 x 3 x 3 convolution that gives 2 x 2 x 2 voxels of logits as channels.
+    """
+
+    ups: Iterable[nn.Module]
+    stages: Sequence[nn.Sequential]
+    head: nn.Module
 
 
-def logits_of_part(network: LightUNet3d, image: torch.Tensor, box: Box) -> torch.Tensor:
-    """image (B, 1, X, Y, Z), sides multiples of `network.multiple` -> logits (B, C, x, y, z) of the box alone."""
-    features = space_to_depth(image)
-    skips: list[torch.Tensor] = []
-    for stage in network.encoder:
-        features = stage(features)
-        skips.append(features)
-    skips.pop()
+def logits_of_part(skips: Sequence[torch.Tensor], deepest: torch.Tensor, decoder: Decoder, box: Box) -> torch.Tensor:
+    """Features (B, C, X, Y, Z) of each level, the finest first, -> logits (B, C, x, y, z) of a box of the image."""
     inner = _halved(box)  # what is wanted of each level, finest first; and what must be known for it
     reaches, wanted = [], []
-    for i, (skip, stage) in enumerate(zip(skips, reversed(network.decoder), strict=True)):
+    for i, (skip, stage) in enumerate(zip(skips, reversed(decoder.stages), strict=True)):
         wanted.append(inner.grown(1, skip.shape[2:]) if i == 0 else inner)  # 1: the head's own reach
-        reaches.append(_even(wanted[-1].grown(2 * len(stage), skip.shape[2:])))  # type: ignore[arg-type]
+        reaches.append(_even(wanted[-1].grown(2 * len(stage), skip.shape[2:])))
         inner = _halved(reaches[-1])
-    features = _cut(features, inner)
-    for up, stage, reach, want in zip(network.up, network.decoder, reversed(reaches), reversed(wanted), strict=True):
-        features = stage(torch.cat([up(features), _cut(skips.pop(), reach)], dim=1))
+    features = _cut(deepest, inner)
+    levels = zip(decoder.ups, decoder.stages, reversed(skips), reversed(reaches), reversed(wanted), strict=True)
+    for up, stage, skip, reach, want in levels:
+        features = stage(torch.cat([up(features), _cut(skip, reach)], dim=1))
         features, inner = _cut(features, _within(want, reach)), want
-    logits, (x, y, z) = depth_to_space(network.head(features)), _within(box, _doubled(inner)).slices
+    logits, (x, y, z) = depth_to_space(decoder.head(features)), _within(box, _doubled(inner)).slices
     return logits[:, :, x, y, z]
 
 

@@ -8,7 +8,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lungseg3d.core import Box
 from lungseg3d.networks import LightUNet3d
-from lungseg3d.networks.part import has_parts, logits_of_part
 
 WHOLE = (48, 32, 32)
 
@@ -35,7 +34,7 @@ def tiny(channels=(4, 6, 8), **options) -> LightUNet3d:
 def test_logits_of_a_box_are_those_of_the_whole_image(box, options):
     network, image = tiny(**options), torch.rand(2, 1, *WHOLE)
     with torch.no_grad():
-        whole, part = network(image), logits_of_part(network, image, box)
+        whole, part = network(image), network.part(image, box)
     assert part.shape == (2, network.out_channels, *box.shape)
     torch.testing.assert_close(part, whole[(..., *box.slices)], atol=2e-5, rtol=1e-5)
 
@@ -45,15 +44,14 @@ def test_a_small_box_costs_less_than_half():
     image = torch.zeros(1, 1, 64, 64, 64, device="meta")
     flops = []
     with torch.no_grad():
-        for work in (network, lambda x: logits_of_part(network, x, Box((27, 27, 27), (37, 37, 37)))):
+        for work in (network, lambda x: network.part(x, Box((27, 27, 27), (37, 37, 37)))):
             with FlopCounterMode(display=False) as counter:
                 work(image)
             flops.append(counter.get_total_flops())
     assert flops[1] < 0.45 * flops[0]
 
 
-def test_only_light_networks_and_whole_blocks_have_parts():
-    assert has_parts(tiny(), (1, 1, 16, 24, 8))
-    assert not has_parts(tiny(), (1, 1, 16, 20, 8))
-    assert not has_parts(tiny(channels=(4,)), (1, 1, 16, 16, 16))
-    assert not has_parts(torch.nn.Conv3d(1, 2, 1), (1, 1, 16, 16, 16))
+def test_whole_blocks_of_a_network_with_a_decoder_have_parts():
+    assert tiny().has_part((1, 1, 16, 24, 8))
+    assert not tiny().has_part((1, 1, 16, 20, 8))
+    assert not tiny(channels=(4,)).has_part((1, 1, 16, 16, 16))
