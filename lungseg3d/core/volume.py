@@ -51,13 +51,14 @@ class Box:
     @staticmethod
     def around(mask: np.ndarray) -> Box | None:
         """The smallest box that holds every true voxel of `mask`, or None when there is none."""
-        start, stop = [], []
-        for axis in range(3):
-            filled = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        start, stop = [0, 0, 0], list(mask.shape)
+        # Whole planes of memory first; each further axis looks only at what is left.
+        for axis in sorted(range(3), key=lambda a: -abs(mask.strides[a])):
+            left = mask[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
+            filled = np.flatnonzero(left.any(axis=tuple(a for a in range(3) if a != axis)))
             if filled.size == 0:
                 return None
-            start.append(int(filled[0]))
-            stop.append(int(filled[-1]) + 1)
+            start[axis], stop[axis] = int(filled[0]), int(filled[-1]) + 1
         return Box(tuple(start), tuple(stop))  # type: ignore[arg-type]
 
 

@@ -24,7 +24,8 @@ def to_meta_tensor(volume: Volume, meta: Mapping[str, Any] | None = None) -> Met
     array = volume.array
     if array.dtype == np.uint16:
         # Torch has few operations for uint16; nodule maps and label maps fit int16 or int32.
-        array = array.astype(np.int16 if not array.size or array.max() <= np.iinfo(np.int16).max else np.int32)
+        fits = not array.size or array.max() <= np.iinfo(np.int16).max
+        array = array.view(np.int16) if fits else array.astype(np.int32)
     if any(stride < 0 for stride in array.strides):
         array = array.copy(order="K")
     # The place is the volume's own; MONAI warns of a second one.

@@ -255,9 +255,11 @@ def _run_networks(ct: Volume, models: Models, watch: Stopwatch, options: Segment
         name = "prepare" if isinstance(step, SegmentLungsd) else name
     with watch.step("nodules"):
         data = models.nodules.postprocessing(models.nodules.infer(data))
+    # A whole map of a large CT is hundreds of MiB: none is held twice, or longer than it is asked for.
     nodules, lungs = to_volume(data["nodules"]), to_volume(data["lungs"])
-    nodules = nodules.with_array(nodules.array.astype(np.uint16))
-    kept = models.confidences.kept(NoduleMap(nodules, tuple(data["nodules"].meta["confidence"])))
+    data = {name: data[name] for name in ("image", "nodules", "labels")}
+    found = NoduleMap(nodules.with_array(_as_uint16(nodules.array)), tuple(data["nodules"].meta["confidence"]))
+    kept = models.confidences.kept(found)
     extras = Extras()
     if options.uncertainty:
         with watch.step("uncertainty"):
@@ -265,8 +267,16 @@ def _run_networks(ct: Volume, models: Models, watch: Stopwatch, options: Segment
     if options.explain:
         with watch.step("explain"):
             extras = replace(extras, explanations=explain_nodules(models.nodules, data["image"], kept.labels))
-    labels = np.where(kept.labels.array > 0, NODULE.value, lungs.array).astype(np.uint8)
-    return _Segmented(lungs, lungs.with_array(labels), kept.labels, kept.confidence, extras)
+    labels = to_volume(data["labels"])
+    if kept is not found:
+        labels = lungs.with_array(lungs.array.copy(order="K"))
+        np.copyto(labels.array, NODULE.value, where=kept.labels.array > 0)
+    return _Segmented(lungs, labels, kept.labels, kept.confidence, extras)
+
+
+def _as_uint16(nodules: np.ndarray) -> np.ndarray:
+    """A nodule map as it is written; torch holds it as int16, which is the same bits."""
+    return nodules.view(np.uint16) if nodules.dtype == np.int16 else nodules.astype(np.uint16)
 
 
 def _lung_issues(ct: Volume, labels: Volume, options: SegmentOptions) -> list[QualityIssue]:
