@@ -38,17 +38,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--slices", type=int, default=300, help="of the phantom")
     parser.add_argument("--out", type=Path, default=RESULTS / "inference_peers.md")
+    parser.add_argument("--keep", type=Path, help="folder for inputs and runs: a further call adds to its table")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        sources = {name: _source(name, asked, Path(scratch)) for name in asked.inputs}
-        load = os.getloadavg()
-        runs = [
-            _run(contender, name, source)
-            for _ in range(asked.repeats)
-            for name, source in sources.items()
-            for contender in asked.contenders
-        ]
-    text = _table(runs, asked) + f"\nLoad of the machine at the beginning: {load[0]:.1f} on {os.cpu_count()} cores.\n"
+        folder = asked.keep or Path(scratch)
+        folder.mkdir(exist_ok=True)
+        sources = {name: _source(name, asked, folder) for name in asked.inputs}
+        for _ in range(asked.repeats):
+            for name, source in sources.items():
+                for contender in asked.contenders:
+                    _run(contender, name, source, folder / "runs.jsonl")
+        text = _table([json.loads(line) for line in (folder / "runs.jsonl").read_text("utf-8").splitlines()])
     print(text)
     asked.out.write_text("# Inference, from CT to results\n\n" + text, encoding="utf-8")
 
@@ -56,17 +56,18 @@ def main() -> None:
 def _source(name: str, asked: argparse.Namespace, scratch: Path) -> Path:
     if name == "ricord-000082":
         return asked.data / "ct" / name / "dicom"
+    ending = {"phantom-dicom": "", "phantom-nifti": ".nii.gz"}.get(name, ".nii")
+    source = scratch / f"{name}{ending}"
+    if source.exists():
+        return source
     from lungseg3d.io import write_dicom_series, write_volume
 
     ct = _phantom(asked.slices)
-    if name.startswith("slices-"):
-        write_volume(scratch / f"{name}.nii", _in_slices(ct, int(name.removeprefix("slices-"))))
-        return scratch / f"{name}.nii"
     if name == "phantom-dicom":
-        write_dicom_series(scratch / name, ct)
-        return scratch / name
-    write_volume(scratch / f"{name}.nii.gz", ct)
-    return scratch / f"{name}.nii.gz"
+        write_dicom_series(source, ct)
+    else:
+        write_volume(source, _in_slices(ct, int(name.removeprefix("slices-"))) if "slices-" in name else ct)
+    return source
 
 
 @functools.lru_cache(maxsize=1)
@@ -90,30 +91,32 @@ def _in_slices(ct: Any, slices: int) -> Any:
     return Volume(np.asfortranarray(ct.array[:, :, nearest]), affine)
 
 
-def _run(contender: str, name: str, source: Path) -> dict[str, Any]:
+def _run(contender: str, name: str, source: Path, runs: Path) -> None:
     words = [sys.executable, str(HERE / "inference_child.py"), contender, str(source)]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    result = json.loads(done.stdout.strip().splitlines()[-1])
-    print(f"{name}: {contender}: {result}", file=sys.stderr, flush=True)
-    return {**result, "input": name}
+    load = os.getloadavg()[0]
+    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
+    result = {**json.loads(done.stdout.strip().splitlines()[-1]), "input": name, "load": load}
+    with runs.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(result) + "\n")
 
 
-def _table(runs: list[dict[str, Any]], asked: argparse.Namespace) -> str:
+def _table(runs: list[dict[str, Any]]) -> str:
     lines = [
-        "| input | contender | wall s | CPU s | cold wall s | cold CPU s | peak MiB | steps, CPU s |",
-        "|---|---|---|---|---|---|---|---|",
+        "| input | contender | runs | wall s | CPU s | cold wall s | cold CPU s | peak MiB | steps, CPU s |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in asked.inputs:
-        for contender in asked.contenders:
-            same = [run for run in runs if (run["input"], run["contender"]) == (name, contender)]
-            wall, cpu = (_median(_total(run, i) for run in same) for i in (0, 1))
-            cold = [_median(run["cold"][i] for run in same) for i in (0, 1)]
-            steps = {step: _median(run["steps"][step][1] for run in same) for step in same[0]["steps"]}
-            told = ", ".join(f"{step} {seconds:.1f}" for step, seconds in steps.items())
-            peak = max(run["peak_mib"] for run in same)
-            numbers = " | ".join(f"{value:.1f}" for value in (wall, cpu, *cold))
-            lines.append(f"| {name} | {contender} | {numbers} | {peak:.0f} | {told} |")
-    return "\n".join(lines) + f"\n\nMedians of {asked.repeats}; models loaded, unless cold.\n"
+    for name, contender in dict.fromkeys((run["input"], run["contender"]) for run in runs):
+        same = [run for run in runs if (run["input"], run["contender"]) == (name, contender)]
+        wall, cpu = (_median(_total(run, i) for run in same) for i in (0, 1))
+        cold = [_median(run["cold"][i] for run in same) for i in (0, 1)]
+        steps = {step: _median(run["steps"][step][1] for run in same) for step in same[0]["steps"]}
+        told = ", ".join(f"{step} {seconds:.1f}" for step, seconds in steps.items())
+        peak = max(run["peak_mib"] for run in same)
+        numbers = " | ".join(f"{value:.1f}" for value in (wall, cpu, *cold))
+        lines.append(f"| {name} | {contender} | {len(same)} | {numbers} | {peak:.0f} | {told} |")
+    loads = [run["load"] for run in runs]
+    head = f"Medians; models loaded, unless cold. {os.cpu_count()} cores, load of the machine before a run "
+    return "\n".join(lines) + f"\n\n{head}{min(loads):.1f} to {max(loads):.1f}.\n"
 
 
 def _total(run: dict[str, Any], clock: int) -> float:

@@ -6,8 +6,10 @@ Started by `benchmarks/inference.py`.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -110,16 +112,42 @@ CONTENDERS: dict[str, Callable[[Path, Path, Steps], Any]] = {
 }
 
 
+class MemoryWatch(threading.Thread):
+    """Notes the most memory that this process and its children hold together; what they share counts once."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak_kib = 0
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            self.peak_kib = max(self.peak_kib, sum(map(_held_kib, ["self", *_children()])))
+            time.sleep(0.2)
+
+
+def _children() -> list[str]:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+def _held_kib(process: str) -> int:
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+
 def main() -> None:
     """`inference_child.py CONTENDER SOURCE`."""
     import resource
 
     name, source = sys.argv[1], Path(sys.argv[2])
-    steps = Steps()
+    steps, watch = Steps(), MemoryWatch()
     with tempfile.TemporaryDirectory() as out:
         CONTENDERS[name](source, Path(out), steps)
     cold = time.perf_counter() - BEGIN[0], time.process_time() - BEGIN[1]
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mib = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, watch.peak_kib) / 1024
     print(json.dumps({"contender": name, "steps": steps.seconds, "cold": cold, "peak_mib": peak_mib}))
 
 
