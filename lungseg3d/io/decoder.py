@@ -104,6 +104,7 @@ class Decoder:
         Raises:
             IntakeError: as `verb`; E_DECODER_CRASHED, E_TIMEOUT.
             LungSegError: E_OUT_OF_MEMORY; E_UNEXPECTED.
+            MemoryError: there is no room for the voxels here.
         """
         with self._lock:
             limits, memory = self.limits, self.limits.bytes_now
@@ -220,6 +221,8 @@ def _received(pipe: Connection) -> Any:
     handle = reduction.recv_handle(pipe)
     try:
         shared = memoryview(mmap.mmap(handle, answer.size_bytes))
+    except OSError as error:
+        raise MemoryError(f"no room for {answer.size_bytes} bytes of voxels") from error
     finally:
         os.close(handle)
     return pickle.loads(answer.content, buffers=[shared[first:last] for first, last in answer.places])
@@ -232,6 +235,7 @@ def _failed(path: Path, ending: Ending, limits: DecodingLimits, memory: int) -> 
         return LungSegError(ending.code, text, "Check where the file comes from; crop the CT, or free memory.")
     if ending.code == "E_TIMEOUT":
         text = f"{name}: reading it had no end after {limits.time_s:g} s ({ending.how})."
-        return IntakeError(ending.code, text, "Copy the file to a faster disk, or export the series again.")
+        remedy = "Export the series again; from a slow disk, copy it first, or pass --decode in-process."
+        return IntakeError(ending.code, text, remedy)
     text = f"{name}: its decoder crashed ({ending.how}); nothing else did."
     return IntakeError("E_DECODER_CRASHED", text, "Export the series again, uncompressed; report the crash.")

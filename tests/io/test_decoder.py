@@ -150,6 +150,17 @@ def test_a_bomb_of_zeros_is_refused_by_its_memory(decoder, tmp_path, monkeypatch
     assert caught.value.code == "E_OUT_OF_MEMORY"
 
 
+def test_voxels_that_find_no_room_here_are_a_want_of_memory_and_no_crash(decoder, files, monkeypatch):
+    def full(*_):
+        raise OSError(12, "Cannot allocate memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoder_module.mmap, "mmap", full)
+        with pytest.raises(MemoryError):
+            open_ct(files / "plain", ReadOptions(decode="apart"))
+    assert open_ct(files / "plain", ReadOptions(decode="apart")).volume.shape == (40, 36, 12)
+
+
 def test_a_decoder_that_somebody_killed_between_two_files_is_started_again(decoder, files, ct):
     options = ReadOptions(decode="apart")
     open_ct(files / "plain", options)
