@@ -5,12 +5,12 @@ In: `Nodule`s, slice numbers. Out: `Column`s and rows of text. Knows no picture.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lungseg3d.core import Nodule
+from lungseg3d.report.numbers import number_text
 
 LOW_CALIBRATED = 0.5
 """Below this calibrated confidence a nodule is marked: more of its like were none than were."""
@@ -106,13 +106,6 @@ def is_unsure(nodule: Nodule) -> bool:
     if nodule.calibrated_confidence is not None:
         return nodule.calibrated_confidence < LOW_CALIBRATED
     return nodule.confidence is not None and nodule.confidence < LOW_MEAN_PROBABILITY
-
-
-def number_text(value: float | None, digits: int = 0) -> str:
-    """A number for people: thin spaces between thousands, a true minus, a dash where it is unknown."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{round(float(value), digits) + 0.0:,.{digits}f}".replace(",", "\u202f").replace("-", "−")
 
 
 def _volume_digits(nodule: Nodule) -> int:

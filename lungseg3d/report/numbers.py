@@ -16,10 +16,11 @@ def value_or(number: float | None, otherwise: float = math.nan) -> float:
 
 
 def number_text(value: float | None, digits: int = 0, sign: bool = False) -> str:
-    """A number for people: a true minus, a dash where it is not defined."""
+    """A number for people: thin spaces between thousands, a true minus, a dash where it is not defined."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{round(value, digits) + 0.0:{'+' if sign else ''}.{digits}f}".replace("-", "−")
+    text = f"{round(float(value), digits) + 0.0:{'+' if sign else ''},.{digits}f}"
+    return text.replace(",", "\u202f").replace("-", "−")
 
 
 def interval_text(values: Mapping[str, Any], digits: int = 3) -> str:

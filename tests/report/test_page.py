@@ -100,7 +100,7 @@ def test_sizes_have_their_table_and_their_place_in_the_panel_where_they_are_know
     assert "Size, place and guideline" not in without
     assert "Size, place and guideline" in with_sizes
     assert "Mean diameter 10.9\u00a0mm" in with_sizes
-    assert "95\u00a0% interval 1300–1600\u00a0mm³" in with_sizes
+    assert "95\u00a0% interval 1\u202f300–1\u202f600\u00a0mm³" in with_sizes
 
 
 def test_a_nodule_of_low_confidence_is_marked_in_words(volumes, record):
