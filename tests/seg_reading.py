@@ -53,7 +53,8 @@ def read_masks(path: Path, affine_ras: np.ndarray, shape: tuple[int, int, int]) 
 def read_measurements(path: Path) -> dict[str, dict[str, Any]]:
     """Of each group of an SR of TID 1500 by its tracking UID: `{(code, derivation): (number, unit)}`, and other items.
 
-    Keys beside the pairs: `id`, `segment` (number), `seg` (instance UID), `finding`, `site`, `side`, `words`.
+    Keys beside the pairs: `id`, `segment` (number), `seg` (instance UID), `finding`, `site`, `side`, `words`, `time`
+    (name, order).
     """
     groups = {}
     for container in pydicom.dcmread(path).ContentSequence:
@@ -69,7 +70,9 @@ def read_measurements(path: Path) -> dict[str, dict[str, Any]]:
 
 def _take(item: pydicom.Dataset, values: dict[Any, Any]) -> None:
     name = _name(item)
-    if item.ValueType == "NUM":
+    if name == "126073":
+        values["time"] = (values["time"][0], float(item.MeasuredValueSequence[0].NumericValue))
+    elif item.ValueType == "NUM":
         measured = item.MeasuredValueSequence[0]
         inner = {_name(i): i for i in item.get("ContentSequence", [])}
         derivation = inner["121401"].ConceptCodeSequence[0].CodeValue if "121401" in inner else ""
@@ -78,6 +81,8 @@ def _take(item: pydicom.Dataset, values: dict[Any, Any]) -> None:
         for key in ("371886008", "371885007"):  # half-widths of the interval
             if key in inner:
                 values[name, key] = float(inner[key].MeasuredValueSequence[0].NumericValue)
+    elif name == "C2348792":
+        values["time"] = (item.TextValue, 0.0)
     elif name == "112039":
         values["id"] = item.TextValue
     elif name == "112040":

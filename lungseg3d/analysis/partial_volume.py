@@ -21,7 +21,7 @@ from lungseg3d.analysis.morphology import ANY_NEIGHBOUR
 from lungseg3d.core import Box, Volume
 
 SOLID_CORE_HU, SOLID_CORE_SD_HU = 35.0, 36.0
-_SOLID_TOP_HU = (-450.0, 250.0)  # brightest voxels: below, it may be ground glass; above, calcified
+_SOLID_TOP_HU = (-450.0, 200.0)  # brightest voxels: below, it may be ground glass; above, calcified
 _RIM_MM, _SHELL_MM = 1.7, 2.5
 _DENSE_SHARE = 0.3
 _LEAST_RIM, _LEAST_SHELL = 0.6, 40

@@ -41,6 +41,9 @@ def follow_up(
     current_ct: Annotated[Path | None, _ct("--current-ct", "CURRENT")] = None,
     device: Annotated[Device, typer.Option(help="To segment with; auto takes a GPU where there is one.")] = Device.auto,
     precision: Annotated[Precision, typer.Option(help="auto takes what the device does well.")] = Precision.auto,
+    sr: Annotated[
+        bool, typer.Option("--sr", help="DICOM SR follow_up.dcm, too; results need their segmentation.dcm.")
+    ] = False,
     overwrite: Overwrite = False,
     *,
     reading: ReadOptions,
@@ -54,7 +57,7 @@ def follow_up(
     from lungseg3d.workflows.segment_options import SegmentOptions
 
     segment = SegmentOptions(device=device.value, precision=precision.value, overwrite=overwrite, read=reading)
-    options = FollowUpOptions(days, prior_ct, current_ct, segment)
+    options = FollowUpOptions(days, prior_ct, current_ct, segment, sr)
     with progress() as on_progress:
         result = run(prior, current, out, options, on_progress)
     if result.changes:

@@ -11,6 +11,7 @@ from lungseg3d.io.case_tree import CaseSource, CaseTree, find_cases
 from lungseg3d.io.cases import list_cases, list_studies
 from lungseg3d.io.codes import CODES
 from lungseg3d.io.decoder import begin_decoding
+from lungseg3d.io.dicom_follow_up import TimePointSeg, make_follow_up_sr, read_time_point_seg
 from lungseg3d.io.dicom_reference import SourceSeries, find_source_series
 from lungseg3d.io.dicom_seg import Algorithm, Masks, list_segments, make_dicom_seg
 from lungseg3d.io.dicom_sr import Measured, make_dicom_sr
@@ -69,6 +70,7 @@ __all__ = [
     "Structure",
     "StructureMask",
     "StructureSet",
+    "TimePointSeg",
     "begin_decoding",
     "case_id_of",
     "check_bundle",
@@ -98,6 +100,7 @@ __all__ = [
     "make_dicom_seg",
     "make_dicom_sr",
     "make_folder",
+    "make_follow_up_sr",
     "open_ct",
     "open_to_append",
     "pin_weights",
@@ -109,6 +112,7 @@ __all__ = [
     "read_labels",
     "read_pins",
     "read_structures",
+    "read_time_point_seg",
     "read_volume",
     "read_weights",
     "recover",

@@ -113,48 +113,92 @@ def make_dicom_sr(measured: Measured, source: SourceSeries) -> Any:
     Returns:
         A `highdicom.sr.ComprehensiveSR`.
     """
-    import highdicom
-
     first, masks = source.headers[0], measured.masks
     facts = json.dumps(to_json([measured.lungs, measured.nodules]), sort_keys=True)
     uid = uid_of("SR", str(measured.seg.SOPInstanceUID), facts)
+    head = ReportHead(
+        uid,
+        series_number(first, 2),
+        f"Lung nodules measured. {RESEARCH_USE}",
+        f"{RESEARCH_USE}. Lung volumes include the nodules; size classes are no diagnosis.",
+        masks.software_version,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd values in the source's header
-        report = highdicom.sr.MeasurementReport(
-            observation_context=_observer(masks.software_version),
-            procedure_reported=coded(_CHEST_CT),
-            imaging_measurements=_groups(measured, str(first.SeriesInstanceUID)),
-            title=coded(Code("DCM", "126000", "Imaging Measurement Report")),
-        )
-        report[0].ContentSequence.append(
-            highdicom.sr.TextContentItem(
-                name=coded(Code("DCM", "121106", "Comment")),
-                value=f"{RESEARCH_USE}. Lung volumes include the nodules; size classes are no diagnosis.",
-                relationship_type=highdicom.sr.RelationshipTypeValues.CONTAINS,
+        groups = _groups(measured, str(first.SeriesInstanceUID))
+        return make_report(head, groups, [measured.seg, *source.headers], first)
+
+
+@dataclass(frozen=True)
+class ReportHead:
+    """What an SR says of itself.
+
+    Attributes:
+        uid: of the instance; its series has a hash of it.
+        series_number: of that series.
+        description: of that series.
+        comment: what a reader must know, in the report itself.
+        software_version: of this program.
+    """
+
+    uid: str
+    series_number: int
+    description: str
+    comment: str
+    software_version: str
+
+
+def make_report(head: ReportHead, groups: list[Any], evidence: Sequence[Any], header: Any) -> Any:
+    """A `highdicom.sr.ComprehensiveSR` of TID 1500 with these groups; patient, study and dates are those of `header`.
+
+    Args:
+        head: what it says of itself.
+        groups: of measurements.
+        evidence: datasets that it refers to; the first one's study is the report's.
+        header: of the series it belongs to.
+    """
+    import highdicom
+
+    report = highdicom.sr.MeasurementReport(
+        observation_context=_observer(head.software_version),
+        procedure_reported=coded(_CHEST_CT),
+        imaging_measurements=groups,
+        title=coded(Code("DCM", "126000", "Imaging Measurement Report")),
+    )
+    report[0].ContentSequence.append(comment_item(head.comment))
+    sr = highdicom.sr.ComprehensiveSR(
+        evidence=evidence,
+        content=report[0],
+        series_instance_uid=uid_of("SR series", head.uid),
+        series_number=head.series_number,
+        sop_instance_uid=head.uid,
+        instance_number=1,
+        manufacturer="lungseg3d",
+        is_complete=True,
+        manufacturer_model_name="lungseg3d",
+        software_versions=head.software_version,
+        device_serial_number="0",
+        series_description=head.description,
+        specific_character_set=CHARACTER_SET,
+        coding_schemes=[
+            highdicom.coding_schemes.CodingSchemeIdentificationItem(
+                designator=SCHEME, name="lungseg3d", responsible_organization="lungseg3d"
             )
-        )
-        sr = highdicom.sr.ComprehensiveSR(
-            evidence=[measured.seg, *source.headers],
-            content=report[0],
-            series_instance_uid=uid_of("SR series", uid),
-            series_number=series_number(first, 2),
-            sop_instance_uid=uid,
-            instance_number=1,
-            manufacturer="lungseg3d",
-            is_complete=True,
-            manufacturer_model_name="lungseg3d",
-            software_versions=masks.software_version,
-            device_serial_number="0",
-            series_description=f"Lung nodules measured. {RESEARCH_USE}",
-            specific_character_set=CHARACTER_SET,
-            coding_schemes=[
-                highdicom.coding_schemes.CodingSchemeIdentificationItem(
-                    designator=SCHEME, name="lungseg3d", responsible_organization="lungseg3d"
-                )
-            ],
-        )
-    stamp(sr, first)
+        ],
+    )
+    stamp(sr, header)
     return sr
+
+
+def comment_item(text: str) -> Any:
+    """A comment, as part of what contains it."""
+    import highdicom
+
+    return highdicom.sr.TextContentItem(
+        name=coded(Code("DCM", "121106", "Comment")),
+        value=text,
+        relationship_type=highdicom.sr.RelationshipTypeValues.CONTAINS,
+    )
 
 
 def _observer(version: str) -> Any:
@@ -182,6 +226,12 @@ def _groups(measured: Measured, series_uid: str) -> list[Any]:
 
 
 def _nodule_group(segment: Segment, nodule: Nodule, measured: Measured, series_uid: str) -> Any:
+    measurements, evaluations = nodule_content(nodule)
+    return _group(segment, measured, series_uid, nodule.side, measurements, evaluations)
+
+
+def nodule_content(nodule: Nodule) -> tuple[list[Any], list[Any]]:
+    """What is measured and what is judged of a nodule, as items of its group."""
     import highdicom
 
     measurements = [_measurement(nodule, row) for row in NODULE_MEASURES if getattr(nodule, row.field) is not None]
@@ -191,7 +241,7 @@ def _nodule_group(segment: Segment, nodule: Nodule, measured: Measured, series_u
         for name, word in words
         if word not in ("", "unknown")
     ]
-    return _group(segment, measured, series_uid, nodule.side, measurements, evaluations)
+    return measurements, evaluations
 
 
 def _lung_group(segment: Segment, lung: Lung, measured: Measured, series_uid: str) -> Any:

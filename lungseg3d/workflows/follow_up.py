@@ -1,13 +1,13 @@
 """`follow-up`: two CTs of one person in; what became of each nodule out: page, table, record.
 
-In: two folders of results, or two CTs, which are segmented first. Out: `follow_up.html`, `follow_up.csv` and
-`follow_up.json` in a folder, and what was segmented in `segmented/` beside them.
+In: two folders of results, or two CTs, which are segmented first. Out: `follow_up.html`, `follow_up.csv`,
+`follow_up.json` and, if asked, `follow_up.dcm` in a folder, and what was segmented in `segmented/` beside them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,8 +23,17 @@ from lungseg3d.analysis import (
     register_lungs,
 )
 from lungseg3d.core import FollowUp, IntakeError, OutputError, QualityIssue, UsageError
-from lungseg3d.io import check_writable, days_between, placing_together, write_text
+from lungseg3d.io import (
+    TimePointSeg,
+    check_writable,
+    days_between,
+    make_follow_up_sr,
+    placing_together,
+    read_time_point_seg,
+    write_text,
+)
 from lungseg3d.report import Time, changes_csv, follow_up_json, numbers_of, render_follow_up
+from lungseg3d.workflows.dicom_objects import FORMATS, SEG_NAME, write_objects
 from lungseg3d.workflows.follow_up_inputs import Examination, examine, is_result
 from lungseg3d.workflows.segment_options import SegmentOptions
 from lungseg3d.workflows.stopwatch import Stopwatch
@@ -32,6 +41,7 @@ from lungseg3d.workflows.training_range import acquisition_of
 
 OnProgress = Callable[[str, str, float], None]
 FILES = ("follow_up.csv", "follow_up.html", "follow_up.json")
+SR_FILE = "follow_up.dcm"
 _STEPS = {"read": 0.0, "register": 0.4, "compare": 0.7, "report": 0.75, "write": 0.95}
 _NAME = "follow-up"
 
@@ -44,12 +54,14 @@ class FollowUpOptions:
         days: from the prior to the current CT; None takes the DICOM dates.
         prior_ct, current_ct: the CTs of folders of results, for pictures, vessels and dates.
         segment: how CTs are read and segmented; its `overwrite` holds for everything.
+        sr: write a DICOM SR, too; both results need their SEG (`segmentation.dcm`).
     """
 
     days: float | None = None
     prior_ct: Path | None = None
     current_ct: Path | None = None
     segment: SegmentOptions = field(default_factory=SegmentOptions)
+    sr: bool = False
 
 
 def follow_up(
@@ -68,18 +80,19 @@ def follow_up(
         on_progress: called with what, step and the done fraction of it, 0 to 1.
 
     Raises:
-        IntakeError: E_NOT_A_RESULT, a CT that is refused, or a code of `open_ct`.
+        IntakeError: E_NOT_A_RESULT, E_NO_DICOM_SOURCE, a CT that is refused, or a code of `open_ct`.
         GeometryError: E_GRID_MISMATCH when a CT is not the one of its results, E_NO_LUNG without lungs.
         OutputError: E_OUTPUT_EXISTS, E_WRITE, E_NO_SPACE.
         UsageError: E_BAD_OPTION.
     """
     out = check_writable(out)
-    if any((out / name).exists() for name in FILES) and not options.segment.overwrite:
+    if any((out / name).exists() for name in (*FILES, SR_FILE)) and not options.segment.overwrite:
         raise OutputError("E_OUTPUT_EXISTS", f"{out}: a follow-up is there.", "Pass --overwrite, or another --out.")
     folders, cts = _segmented([Path(prior), Path(current)], out, options, on_progress)
     watch = Stopwatch(lambda step: on_progress and on_progress(_NAME, step, _STEPS[step]))
     with watch.step("read"):
         before, now = (examine(f, ct, options.segment.read) for f, ct in zip(folders, cts, strict=True))
+        segs = _segs(folders, before, now) if options.sr else None
     with watch.step("register"):
         registration = register_lungs(Chest(before.labels, before.ct), Chest(now.labels, now.ct))
     with watch.step("compare"):
@@ -91,13 +104,24 @@ def follow_up(
             Time.of("Current", now.ct, now.labels, now.nodules, numbers[1]),
         )
         page = render_follow_up(result, times)
-    with watch.step("write"), placing_together(out, last="follow_up.json") as stage:
+        objects = {SR_FILE: make_follow_up_sr(result, *segs)} if segs else {}
+    stale = [] if segs else [SR_FILE]
+    with watch.step("write"), placing_together(out, last="follow_up.json", stale=stale) as stage:
+        write_objects(stage, objects)
         write_text(stage / "follow_up.csv", changes_csv(result))
         write_text(stage / "follow_up.html", page)
         write_text(stage / "follow_up.json", follow_up_json(result))
     if on_progress:
         on_progress(_NAME, "done", 1.0)
     return result
+
+
+def _segs(folders: list[Path], before: Examination, now: Examination) -> tuple[TimePointSeg, TimePointSeg]:
+    prior, current = (
+        read_time_point_seg(folder / SEG_NAME, name, {nodule.id for nodule in time.result.nodules})
+        for folder, name, time in zip(folders, ("prior", "current"), (before, now), strict=True)
+    )
+    return prior, current
 
 
 def _segmented(
@@ -114,7 +138,8 @@ def _segmented(
         return inputs, given
     from lungseg3d.workflows.segment import segment_cases
 
-    results = segment_cases(unsegmented, out / "segmented", options.segment, on_progress)
+    how = replace(options.segment, formats=FORMATS) if options.sr else options.segment
+    results = segment_cases(unsegmented, out / "segmented", how, on_progress)
     for path, result in zip(unsegmented, results, strict=True):
         if result.status != "done":
             issue = next(issue for issue in result.issues if issue.code.startswith("E_"))

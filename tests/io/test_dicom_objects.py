@@ -173,6 +173,22 @@ def test_the_interval_of_the_volume_stands_beside_it(written):
     assert half_widths == pytest.approx(sorted(expected), abs=0.01)
 
 
+def test_the_method_of_the_volume_says_whether_hu_were_weighed_in(tmp_path):
+    source = straight(tmp_path / "ct")
+    ct, series = open_ct(source).volume, find_source_series(source)
+    masks = masks_of(ct)
+    nodules = measure_nodules(ct, masks.nodules)
+    nodules[0] = replace(nodules[0], volume_method="partial-volume", volume_mm3=nodules[0].volume_mm3 * 1.1)
+    seg = make_dicom_seg(masks, series)
+    make_dicom_sr(Measured((), nodules, list_segments(masks, series), masks, seg), series).save_as(tmp_path / "sr.dcm")
+    groups = {group["id"]: group for group in read_measurements(tmp_path / "sr.dcm").values()}
+    by_hu = groups[f"Nodule {nodules[0].id}"]
+    assert by_hu["118565006", ""][0] == pytest.approx(1.1 * by_hu["voxel-sum", ""][0], abs=0.02)
+    text = (tmp_path / "sr.dcm").read_bytes()
+    assert text.count(b"partial-volume") == 1
+    assert text.count(b"Sum of segmented voxel method") == len(nodules) - 1
+
+
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (dicom3tools) is not installed")
 def test_dciodvfy_finds_no_error(written):
     for path in written[6:8]:
