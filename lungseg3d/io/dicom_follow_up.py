@@ -155,12 +155,12 @@ def _measurement(name: Code, estimate: Estimate, unit: Code, digits: int) -> Any
 
     value, low, high = _parts(estimate)
     assert value is not None
-    ends = {}
-    if high is not None:
-        ends["upper_measurement_uncertainty"] = round(high - value, digits)
-    if low is not None:
-        ends["lower_measurement_uncertainty"] = round(value - low, digits)
-    properties = highdicom.sr.MeasurementProperties(**ends) if ends else None
+    properties = None
+    if high is not None or low is not None:
+        properties = highdicom.sr.MeasurementProperties(
+            upper_measurement_uncertainty=None if high is None else round(high - value, digits),
+            lower_measurement_uncertainty=None if low is None else round(value - low, digits),
+        )
     return highdicom.sr.Measurement(
         name=coded(name), value=round(value, digits), unit=coded(unit), properties=properties
     )

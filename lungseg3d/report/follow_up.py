@@ -147,7 +147,8 @@ def _card(change: NoduleChange, times: tuple[Time, Time], quality: int) -> dict[
             {"plane": panel.plane, "field": f"{panel.field_mm:.0f}", "image": _data_uri(panel.image)}
             for panel in panels
         ]
-        columns.append({"title": time.title, "nodule": nodule, "panels": pictures})
+        volume = number_text(nodule.volume_mm3 if nodule else None)
+        columns.append({"title": time.title, "nodule": nodule, "volume": volume, "panels": pictures})
     return {"row": _row(change), "columns": columns}
 
 
