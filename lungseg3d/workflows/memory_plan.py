@@ -2,8 +2,9 @@
 
 In: `SegmentOptions`. Out: `MemoryBudget`, or None. Loads no torch.
 
-The numbers are bounds above what was measured on the CPU, every process of a run added up
-(`benchmarks/results/inference.md`): CTs of 100 to 1,200 slices, with all outputs.
+The numbers lie above what was measured on the CPU, all processes of a run together, for CTs of 512 x 512 x 300 and
+512 x 512 x 1,000 voxels with the usual files (`benchmarks/results/inference.md`); what DICOM objects and maps take more
+is reckoned, not measured.
 """
 
 from __future__ import annotations
