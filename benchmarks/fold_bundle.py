@@ -25,6 +25,7 @@ def bundle_of_fold(
         peak: least probability that a nodule must reach; None for the bundle's own.
     """
     shutil.copytree(shipped_bundle("lung_nodule_ct_segmentation"), folder)
+    (folder / "configs" / "calibration.json").unlink(missing_ok=True)  # of the shipped weights
     models = folder / "models"
     if weights:
         shutil.copy(weights.format(fold=fold), models / "model.pt")
