@@ -41,6 +41,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "E_NONUNIFORM_SPACING": "The slices do not form an even grid.",
         "E_NOT_3D": "The image does not have 3 dimensions.",
         "E_NOT_AN_IMAGE": "The file is of no format that holds a CT.",
+        "E_NOT_A_RESULT": "The folder holds no results of segment, or not those that are needed.",
         "E_NOT_CT": "An image of another modality, or in colour.",
         "E_NOT_FOUND": "The path does not exist or cannot be opened.",
         "E_NOT_HOUNSFIELD": "The values are not Hounsfield units.",
