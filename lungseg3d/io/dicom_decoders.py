@@ -8,6 +8,7 @@ ended the process at 529, these at none.
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from typing import NoReturn
 
 import numpy as np
@@ -82,7 +83,8 @@ def _compressed(file: DicomFile) -> Callable[[int], np.ndarray]:
     dtype, family = stored_dtype(pixels), _FAMILIES[file.transfer_syntax]
     with file.place.open() as stream:
         stream.seek(pixels.offset)
-        fragments = list(generate_fragmented_frames(stream, number_of_frames=pixels.number_of_frames))
+        held = BytesIO(stream.read())  # asked for more than there is, it gives what there is and asks for no memory
+    fragments = list(generate_fragmented_frames(held, number_of_frames=pixels.number_of_frames))
     if len(fragments) < pixels.number_of_frames:
         raise ValueError(f"{len(fragments)} frames, expected {pixels.number_of_frames}")
 

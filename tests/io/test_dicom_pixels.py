@@ -1,6 +1,7 @@
 """DICOM pixels: encodings, padding, rescale, and what is refused."""
 
 import struct
+import tracemalloc
 
 import numpy as np
 import pydicom
@@ -71,6 +72,24 @@ def test_broken_compressed_pixels_are_refused_and_the_slice_is_named(make_series
     error = refusal(series.write(tmp_path / "s"))
     assert error.code == "E_UNREADABLE_SLICE"
     assert "004.dcm" in error.message
+
+
+@pytest.mark.parametrize("items", ["<HHIHHI", "<HHI"], ids=["fragment", "offset table"])
+def test_an_item_that_claims_four_gigabytes_is_refused_before_memory_is_taken(make_series, tmp_path, refusal, items):
+    series = make_series()
+    broken = series.slices[4]
+    broken.file_meta.TransferSyntaxUID = JPEGLSLossless
+    lengths = [0, 0xFFFFFFF0] if items.count("I") == 2 else [0xFFFFFFF0]
+    heads = [number for length in lengths for number in (0xFFFE, 0xE000, length)]
+    broken.PixelData = struct.pack(items, *heads) + b"\xff\xd8\xff" + b"\0" * 97
+    broken["PixelData"].is_undefined_length = True
+    folder = series.write(tmp_path / "s")
+    tracemalloc.start()
+    error = refusal(folder)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert error.code == "E_UNREADABLE_SLICE"
+    assert taken < 100 * 2**20
 
 
 def test_rescale_is_applied_slice_by_slice(make_series, tmp_path):
