@@ -8,7 +8,7 @@ candidates; affines are used as they are, so the two grids may be flipped, permu
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -17,6 +17,7 @@ from lungseg3d.analysis.morphology import ANY_NEIGHBOUR
 from lungseg3d.core import Box, Grid, Volume
 
 _MOST_NODULES = int(np.iinfo(np.uint16).max)
+_NEAR_VOXELS = 2
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class NoduleMap:
 
     Attributes:
         labels: uint16 on the target grid, 0 = none, 1 = the largest nodule, 2 = the next ...
-        confidence: mean probability inside each nodule on the working grid, by id: `confidence[0]` is nodule 1's.
+        confidence: of each nodule, by id: `confidence[0]` is nodule 1's; see `find_nodules`.
     """
 
     labels: Volume
@@ -81,7 +82,12 @@ class _Candidate:
 
 
 def find_nodules(
-    probability: Volume, target: Grid, *, lungs: Volume | None = None, rule: CandidateRule | None = None
+    probability: Volume,
+    target: Grid,
+    *,
+    lungs: Volume | None = None,
+    confidence: Volume | None = None,
+    rule: CandidateRule | None = None,
 ) -> NoduleMap:
     """Connected regions of high probability as nodules on `target`, the largest first.
 
@@ -89,6 +95,8 @@ def find_nodules(
         probability: float, 0 to 1, on the working grid.
         target: the grid of the result, the CT's own.
         lungs: mask or label map on any grid, zero outside the lungs; None lets a nodule lie anywhere.
+        confidence: on the working grid; a nodule's is the largest within it and 2 voxels around. Where that is 0, and
+            with None, it is the mean probability inside the nodule on the working grid.
         rule: what counts as a nodule; None means `CandidateRule()`.
 
     Returns:
@@ -100,7 +108,7 @@ def find_nodules(
     parts, _ = ndimage.label(probability.array >= rule.threshold, structure=ANY_NEIGHBOUR)
     found = []
     for index, place in enumerate(ndimage.find_objects(parts), start=1):
-        box = Box(tuple(s.start for s in place), tuple(s.stop for s in place)).grown(1, parts.shape)
+        box = Box(tuple(s.start for s in place), tuple(s.stop for s in place)).grown(_NEAR_VOXELS, parts.shape)
         candidate = _on_target(probability, parts, index, box, target, rule)
         if candidate is None or candidate.voxels * voxel_mm3 < rule.min_volume_mm3:
             continue
@@ -111,6 +119,10 @@ def find_nodules(
                 continue
         if lungs is not None and _share_in_lungs(candidate, target, lungs, rule.lung_margin_mm) <= 0.5:
             continue
+        if confidence is not None:
+            near = ndimage.binary_dilation(parts[box.slices] == index, iterations=_NEAR_VOXELS)
+            if judged := float(confidence.array[box.slices][near].max()):
+                candidate = replace(candidate, confidence=judged)
         found.append(candidate)
     found = sorted(found, key=lambda c: -c.voxels)[:_MOST_NODULES]
     labels = np.zeros(target.shape, np.uint16, order="F")  # slices one behind the other, as in CTs and NIfTI

@@ -10,7 +10,7 @@ from lungseg3d.engines.effusion import PleuralEffusion
 from lungseg3d.engines.ending import ExitCodes
 from lungseg3d.engines.geometry import PatchGeometry
 from lungseg3d.engines.hard_negatives import HardNegatives
-from lungseg3d.engines.insertion import NoduleInsertion, NoduleSynthesis
+from lungseg3d.engines.insertion import NoduleInsertion, NoduleSynthesis, OnlyLabels
 from lungseg3d.engines.opacities import Collapse, Consolidation, GroundGlass
 from lungseg3d.engines.processes import share_network
 from lungseg3d.engines.sampling import RoiSampler
@@ -38,6 +38,7 @@ __all__ = [
     "NoduleInsertion",
     "NoduleSynthesis",
     "Occlusion",
+    "OnlyLabels",
     "PatchGeometry",
     "PleuralEffusion",
     "RoiSampler",

@@ -32,7 +32,9 @@ class NoduleInsertion:
         groups: names of the sampler's groups whose patches may receive one.
         probability: per patch of those groups.
         scale_range: zoom of the nodule; below 1 makes the small nodules that the donors lack.
-        value: label value of a nodule.
+        value: label value of a nodule; 0 inserts what is none, to be told from one.
+        jitter: largest distance of its middle from the patch's along each axis, as part of the patch size.
+        beneath: label values that a nodule may lie on, such as those of lungs; of others a patch must have none.
     """
 
     def __init__(
@@ -42,10 +44,13 @@ class NoduleInsertion:
         probability: float = 0.5,
         scale_range: tuple[float, float] = (0.45, 1.1),
         value: int = 1,
+        jitter: float = 0.25,
+        beneath: Sequence[int] = (),
     ) -> None:
         self.donors = [self._donor(donor) for donor in donors]
         self.groups, self.probability = set(groups), probability
-        self.scale_range, self.value = tuple(scale_range), value
+        self.scale_range, self.value, self.jitter = tuple(scale_range), value, jitter
+        self.beneath = tuple(beneath)
 
     @staticmethod
     def _donor(case: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
@@ -63,8 +68,9 @@ class NoduleInsertion:
             return image_hu, label
         image_hu, label = image_hu.clone(), label.clone()
         for i, (group, rng) in enumerate(zip(groups, rngs, strict=True)):
-            if group in self.groups and rng.random() < self.probability and not label[i].any():
-                image_hu[i], label[i] = self._inserted(image_hu[i], rng)
+            if group in self.groups and rng.random() < self.probability and _is_free(label[i], self.beneath):
+                image_hu[i], inside = self._inserted(image_hu[i], rng)
+                label[i] = torch.where(inside, self.value, label[i])
         return image_hu, label
 
     def _inserted(self, host: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -72,7 +78,7 @@ class NoduleInsertion:
         size = host.shape[-1]
         zoom = float(np.exp(rng.uniform(*np.log(self.scale_range))))
         turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-        where = size / 2 + rng.uniform(-0.25, 0.25, 3) * size
+        where = size / 2 + rng.uniform(-self.jitter, self.jitter, 3) * size
         axes = [torch.arange(size, dtype=torch.float32, device=host.device) - float(w) for w in where]
         points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
         points = points @ torch.from_numpy(turn / zoom).float().to(host.device).T
@@ -86,7 +92,7 @@ class NoduleInsertion:
         rim = gaussian_blur(max_pool3d(inside.float(), 5, stride=1, padding=2), (1.0, 1.0, 1.0))
         pasted = torch.where(inside, tissue, rim * tissue + (1 - rim) * host[None])
         pasted = torch.where(~inside & (host[None] > pasted), host[None], pasted)
-        return pasted[0], inside[0].to(torch.uint8) * self.value
+        return pasted[0], inside[0]
 
 
 class NoduleSynthesis:
@@ -103,6 +109,7 @@ class NoduleSynthesis:
         median_diameter_mm: of the log-normal distribution of sizes.
         voxel_mm: spacing of the patches' voxels.
         value: label value of a nodule.
+        jitter, beneath: as of `NoduleInsertion`.
     """
 
     def __init__(
@@ -113,29 +120,32 @@ class NoduleSynthesis:
         median_diameter_mm: float = 11.0,
         voxel_mm: float = 1.0,
         value: int = 1,
+        jitter: float = 0.3,
+        beneath: Sequence[int] = (),
     ) -> None:
         self.groups, self.probability = set(groups), probability
         self.texture_shares, self.median_diameter_mm = dict(texture_shares), median_diameter_mm
-        self.voxel_mm, self.value = voxel_mm, value
+        self.voxel_mm, self.value, self.jitter, self.beneath = voxel_mm, value, jitter, tuple(beneath)
 
     def __call__(
         self, image_hu: torch.Tensor, label: torch.Tensor, groups: Sequence[str], rngs: Sequence[np.random.Generator]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         image_hu, label = image_hu.clone(), label.clone()
         for i, (group, rng) in enumerate(zip(groups, rngs, strict=True)):
-            if group in self.groups and rng.random() < self.probability and not label[i].any():
-                image_hu[i], label[i] = self._drawn(image_hu[i], rng)
+            if group in self.groups and rng.random() < self.probability and _is_free(label[i], self.beneath):
+                image_hu[i], inside = self._drawn(image_hu[i], rng)
+                label[i] = torch.where(inside, self.value, label[i])
         return image_hu, label
 
     def _drawn(self, host: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Host (1, P, P, P) in HU with one nodule near its middle, and the label of it."""
+        """Host (1, P, P, P) in HU with one nodule near its middle, and where it is."""
         (spec,) = make_nodule_specs(1, rng, self.median_diameter_mm, self.texture_shares)
         size = host.shape[-1]
         grid = Grid((size, size, size), np.diag([self.voxel_mm] * 3 + [1.0]))
-        centre = grid.to_world((size / 2 + rng.uniform(-0.3, 0.3, 3) * size)[None])[0]
+        centre = grid.to_world((size / 2 + rng.uniform(-self.jitter, self.jitter, 3) * size)[None])[0]
         box = nodule_box(spec, grid, centre)
         if box is None:
-            return host, torch.zeros(host.shape, dtype=torch.uint8, device=host.device)
+            return host, torch.zeros(host.shape, dtype=torch.bool, device=host.device)
         occupancy, filled = torch.zeros_like(host), torch.zeros_like(host)
         drawn, tissue_hu = (torch.from_numpy(a).to(host.device) for a in nodule_hu(spec, grid.cropped(box), centre))
         occupancy[0][box.slices] = drawn
@@ -148,4 +158,27 @@ class NoduleSynthesis:
         air = (SOFT_TISSUE_HU - host).clamp(min=0)
         # Filled with one value, solid tissue would have no noise: half of the host's own goes on.
         grain = (host - gaussian_blur(host[None], (1.0, 1.0, 1.0))[0]).clamp(-60, 60) * part * 0.5
-        return host + air * part + grain, (occupancy >= 0.5).to(torch.uint8) * self.value
+        return host + air * part + grain, occupancy >= 0.5
+
+
+def _is_free(label: torch.Tensor, beneath: Sequence[int]) -> bool:
+    """Whether a patch shows nothing but background and what a nodule may lie on."""
+    allowed = torch.tensor((0, *beneath), dtype=label.dtype, device=label.device)
+    return bool(torch.isin(label, allowed).all())
+
+
+class OnlyLabels:
+    """Keep these label values, make the rest background: lungs have served those who paint disease into them.
+
+    Args:
+        values: label values that stay.
+    """
+
+    def __init__(self, values: Sequence[int] = (1,)) -> None:
+        self.values = tuple(values)
+
+    def __call__(
+        self, image_hu: torch.Tensor, label: torch.Tensor, groups: Sequence[str], rngs: Sequence[np.random.Generator]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        kept = torch.isin(label, torch.tensor(self.values, dtype=label.dtype, device=label.device))
+        return image_hu, torch.where(kept, label, 0).to(label.dtype)

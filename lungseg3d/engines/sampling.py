@@ -132,7 +132,8 @@ class RoiSampler:
         again = self.hard_negatives.draw(group.name, rng) if self.hard_negatives else None
         if again is not None:
             case_index, voxel = again
-            centre = voxel + rng.uniform(-_JITTER_AGAIN, _JITTER_AGAIN, 3) * size
+            jitter = min(_JITTER_AGAIN, group.jitter)
+            centre = voxel + rng.uniform(-jitter, jitter, 3) * size
         else:
             case_index = int(rng.choice(len(group.cases), p=group.frequencies(self.drawn)))
             centre = _centre(group.cached(self.device)[case_index], group, rng, size)

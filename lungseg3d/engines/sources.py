@@ -51,6 +51,7 @@ class SourceGroup:
         name: for augmentations that treat groups differently.
         cases: dictionaries with "image" (1, X, Y, Z) HU, "label" (1, X, Y, Z), optionally "centres" (1, X, Y, Z), a
             mask of voxels that may be a patch's centre.
+        centres_key: where that mask lies, for groups of the same cases that look at different places of them.
         share: part of every batch that comes from this group, relative to the other groups.
         foreground: probability that a patch is centred near a voxel of the label; else on a voxel of "centres", or any.
         jitter: largest shift of a patch from the voxel that was drawn, as part of the patch size.
@@ -69,6 +70,7 @@ class SourceGroup:
     emphasis: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     large_first: LargeFirst | None = None
     memory_map: str | None = None
+    centres_key: str = "centres"
     _cache: list[dict[str, torch.Tensor]] = field(default_factory=list, repr=False)
     _ids: list[str] = field(default_factory=list, repr=False)
     _weights: np.ndarray | None = field(default=None, repr=False)
@@ -112,7 +114,7 @@ class SourceGroup:
         if not self._cache:
             for case in self.cases:
                 label = self._kept(_plain(case["label"])[0].to(torch.uint8), device)
-                centres = _plain(case["centres"])[0] > 0 if "centres" in case else torch.zeros(0, 0, 0)
+                centres = _plain(case[self.centres_key])[0] > 0 if self.centres_key in case else torch.zeros(0, 0, 0)
                 self._cache.append(
                     {
                         "image": self._kept(_plain(case["image"])[0].round().to(torch.int16), device),

@@ -2,6 +2,7 @@
 
 from lungseg3d.inference.bundle import Bundle, open_bundle
 from lungseg3d.inference.explanation import Layer, default_layer, grad_cam, list_layers
+from lungseg3d.inference.judge import JudgeCandidatesd
 from lungseg3d.inference.lungs import LungsOnSourced, SegmentLungsd
 from lungseg3d.inference.meter import Meter, metered
 from lungseg3d.inference.nodule_windows import NoduleWindow, nodule_windows
@@ -17,6 +18,7 @@ from lungseg3d.io import shipped_bundle
 __all__ = [
     "BACKENDS",
     "Bundle",
+    "JudgeCandidatesd",
     "Layer",
     "LungsOnSourced",
     "Meter",

@@ -20,6 +20,9 @@ from lungseg3d.core import BundleError, LungSegError
 from lungseg3d.inference.weights import load_state
 from lungseg3d.io import check_bundle, pinned_weights, read_pins
 
+FURTHER = ("judge", "outline")
+"""Roles of networks beside the one that finds: `<role>_network` of the configuration, weights in `models/<role>.pt`."""
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -29,7 +32,7 @@ class Bundle:
         root: its folder.
         name, version: from its metadata.
         weights_sha256: of `models/model.pt`, in hexadecimal.
-        outline_sha256: of `models/outline.pt`; empty where the bundle has no network for outlines.
+        more_sha256: role of a further network (`FURTHER`) -> that of its weights; those that the bundle has.
         network: on its device, in `eval` mode, weights loaded.
         preprocessing, inferer, postprocessing: as `inference.json` says; saving is left out.
         network_input: keys of the data that the inferer takes besides the image, such as a mask of lung.
@@ -39,12 +42,17 @@ class Bundle:
     name: str
     version: str
     weights_sha256: str
-    outline_sha256: str
+    more_sha256: Mapping[str, str]
     network: torch.nn.Module
     preprocessing: Compose
     inferer: Any
     postprocessing: Compose
     network_input: Mapping[str, str]
+
+    @property
+    def confidence_sha256(self) -> str:
+        """SHA-256 of the weights that say how sure a finding is: those that judge, else those that find."""
+        return self.more_sha256.get("judge", self.weights_sha256)
 
     def infer(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Run the network on preprocessed data and add "pred": (C, X, Y, Z) on the working grid, with its affine."""
@@ -60,8 +68,8 @@ def open_bundle(root: Path | str, *, skip: int = 0, **overrides: Any) -> Bundle:
     """Open the bundle at `root` for inference.
 
     Args:
-        root: folder with `configs/inference.json` and `models/model.pt`; weights of a second network, the
-            configuration's `outline_network`, may lie in `models/outline.pt`.
+        root: folder with `configs/inference.json` and `models/model.pt`; weights of further networks, such as the
+            configuration's `outline_network`, may lie beside it, see `FURTHER`.
         skip: leading preprocessing steps left out, for callers that have read the CT already.
         **overrides: top-level keys of `inference.json` to set, such as `device` and `precision`.
 
@@ -88,19 +96,19 @@ def open_bundle(root: Path | str, *, skip: int = 0, **overrides: Any) -> Bundle:
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     network = _part(parser, "network")
     load_state(network, data, str(weights))
-    outline = root / "models" / "outline.pt"
-    has_outline = outline.is_file() and "outline_network" in parser
-    outline_sha256 = ""
-    if has_outline:
-        data, outline_sha256 = pinned_weights(root, outline.name, pins)
-        load_state(_part(parser, "outline_network"), data, str(outline))
+    more_sha256 = {}
+    for role in FURTHER:
+        further = root / "models" / f"{role}.pt"
+        if further.is_file() and f"{role}_network" in parser:
+            data, more_sha256[role] = pinned_weights(root, further.name, pins)
+            load_state(_part(parser, f"{role}_network"), data, str(further))
     steps = _part(parser, "preprocessing").transforms
     return Bundle(
         root=root,
         name=metadata.get("name", root.name),
         version=str(metadata.get("version", "")),
         weights_sha256=weights_sha256,
-        outline_sha256=outline_sha256,
+        more_sha256=more_sha256,
         network=network.eval(),
         preprocessing=Compose(steps[skip:]),
         inferer=_part(parser, "inferer"),

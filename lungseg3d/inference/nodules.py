@@ -24,14 +24,23 @@ class NodulesOnSourced(MapTransform):
         keys: probabilities (1, X', Y', Z') on the working grid.
         source_key: the CT on its own grid.
         lungs_key: lung label map on the CT's grid; one without lungs (`roi: full`) restricts nothing.
+        confidence_key: how sure the candidates are, (1, X', Y', Z') (`JudgeCandidatesd`); without it the mean
+            probability of a nodule is its confidence.
         **rule: fields of `lungseg3d.analysis.CandidateRule`.
 
     The confidence of each nodule stands in the nodule map's `meta["confidence"]`, in order.
     """
 
-    def __init__(self, keys: KeysCollection, source_key: str = "ct", lungs_key: str = "lungs", **rule: Any) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        source_key: str = "ct",
+        lungs_key: str = "lungs",
+        confidence_key: str = "judgement",
+        **rule: Any,
+    ) -> None:
         super().__init__(keys)
-        self.source_key, self.lungs_key = source_key, lungs_key
+        self.source_key, self.lungs_key, self.confidence_key = source_key, lungs_key, confidence_key
         self.rule = CandidateRule(**rule)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -39,7 +48,11 @@ class NodulesOnSourced(MapTransform):
         for key in self.key_iterator(d):
             lungs = to_volume(d[self.lungs_key])
             found = find_nodules(
-                to_volume(d[key]), lungs.grid, lungs=lungs if lungs.array.any() else None, rule=self.rule
+                to_volume(d[key]),
+                lungs.grid,
+                lungs=lungs if lungs.array.any() else None,
+                confidence=to_volume(d[self.confidence_key]) if self.confidence_key in d else None,
+                rule=self.rule,
             )
             labels = lungs.array.astype(np.uint8, order="K", copy=True)
             labels[found.labels.array > 0] = NODULE.value

@@ -14,7 +14,7 @@ import torch
 from monai.config import KeysCollection
 from scipy import ndimage
 
-from lungseg3d.inference.views import LookAgaind, MirroredViews
+from lungseg3d.inference.views import LookAgaind, MirroredViews, window_around
 
 _NEAR_VOXELS = 8.0
 """Of several pieces in a window that one counts whose probability lies nearest to the middle, by this Gaussian's SD."""
@@ -72,8 +72,7 @@ class OutlineCandidatesd(LookAgaind):
         for middle, side, certainty in places:
             if outlined[tuple(np.rint(middle).astype(int))] >= 0.5:
                 continue  # a piece of what has been outlined already
-            corner = [round(m - (side - 1) / 2) for m in middle]
-            part, inside = _window(image, corner, side)
+            part, corner, inside = window_around(image, middle, side)
             piece = self._middle_piece(self.views.mean(part))
             if piece.any():  # its peak stays that of the search, by which the next step judges
                 piece[np.unravel_index(int(piece.argmax()), piece.shape)] = certainty
@@ -105,14 +104,3 @@ class OutlineCandidatesd(LookAgaind):
         near = ndimage.binary_dilation(pieces == chosen, iterations=2) & ((pieces == chosen) | (pieces == 0))
         low, high = probability / (2 * self.threshold), 1 - (1 - probability) / (2 * (1 - self.threshold))
         return np.where(near, np.where(probability < self.threshold, low, high), 0).astype(probability.dtype)
-
-
-def _window(image: torch.Tensor, corner: Sequence[int], side: int) -> tuple[torch.Tensor, tuple[slice, slice, slice]]:
-    """(1, side, side, side) of the image from `corner` on, its border going on outside; and what of it lies inside."""
-    shape = image.shape[1:]
-    part = image
-    for axis, (start, n) in enumerate(zip(corner, shape, strict=True), start=1):
-        places = torch.arange(start, start + side, device=image.device).clamp(0, n - 1)
-        part = part.index_select(axis, places)
-    x, y, z = (slice(max(0, -a), min(side, n - a)) for a, n in zip(corner, shape, strict=True))
-    return part, (x, y, z)

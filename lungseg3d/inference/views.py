@@ -76,6 +76,23 @@ def _turned(part: Box, dims: Sequence[int], shape: Sequence[int]) -> Box:
     return Box(tuple(a for a, _ in ends), tuple(b for _, b in ends))  # type: ignore[arg-type]
 
 
+def window_around(
+    image: torch.Tensor, middle: Sequence[float] | np.ndarray, side: int
+) -> tuple[torch.Tensor, list[int], tuple[slice, slice, slice]]:
+    """The cube (1, side, side, side) of an image (1, X, Y, Z) around a place in voxels; outside, its border goes on.
+
+    Returns:
+        The cube, its first voxel in the image, and what of the cube lies inside the image.
+    """
+    corner = [round(m - (side - 1) / 2) for m in middle]
+    part = image
+    for axis, (start, n) in enumerate(zip(corner, image.shape[1:], strict=True), start=1):
+        places = torch.arange(start, start + side, device=image.device).clamp(0, n - 1)
+        part = part.index_select(axis, places)
+    x, y, z = (slice(max(0, -a), min(side, n - a)) for a, n in zip(corner, image.shape[1:], strict=True))
+    return part, corner, (x, y, z)
+
+
 class LookAgaind(MapTransform):
     """Probabilities (1, X, Y, Z) under `keys` become others, made of them and of the image; affine and meta stay.
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from lungseg3d.core import Box
 from lungseg3d.networks.light_unet import LightUNet3d
 
 
@@ -40,10 +41,22 @@ class CentredUNet3d(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """image (B, 1, X, Y, Z) in [0, 1] -> logits (B, C, X, Y, Z)."""
+        return self.unet(self.with_middle(image))
+
+    def with_middle(self, image: torch.Tensor) -> torch.Tensor:
+        """image (B, 1, X, Y, Z) -> (B, 2, X, Y, Z): the image, and how near each voxel is to its middle."""
         x, y, z = image.shape[2], image.shape[3], image.shape[4]
         away_x = (torch.arange(x, device=image.device, dtype=torch.float32) - 0.5 * (x - 1)).view(1, 1, x, 1, 1)
         away_y = (torch.arange(y, device=image.device, dtype=torch.float32) - 0.5 * (y - 1)).view(1, 1, 1, y, 1)
         away_z = (torch.arange(z, device=image.device, dtype=torch.float32) - 0.5 * (z - 1)).view(1, 1, 1, 1, z)
         squared = away_x * away_x + away_y * away_y + away_z * away_z
         near = torch.exp(squared * (-0.5 / (self.sigma_voxels * self.sigma_voxels))).to(image.dtype)
-        return self.unet(torch.cat([image, near.expand(image.shape[0], 1, x, y, z)], dim=1))
+        return torch.cat([image, near.expand(image.shape[0], 1, x, y, z)], dim=1)
+
+    def has_part(self, image_shape: Sequence[int]) -> bool:
+        """Whether `part` takes images (B, 1, X, Y, Z) of this shape."""
+        return self.unet.has_part(image_shape)
+
+    def part(self, image: torch.Tensor, box: Box) -> torch.Tensor:
+        """image (B, 1, X, Y, Z) -> logits (B, C, x, y, z) of a box: those of `forward`, for less (`eval` only)."""
+        return self.unet.part(self.with_middle(image), box)

@@ -5,9 +5,11 @@ from lungseg3d.transforms.noise import LimitNoised, estimate_noise_hu
 from lungseg3d.transforms.reading import ReadCTd, ReadLabelsd
 from lungseg3d.transforms.sources import (
     AirOutsideLungsd,
+    DenseCentresd,
     EmptyLabeld,
     LabelCentresd,
     LungCentresd,
+    LungsBelowd,
     LungsByRulesd,
     MakePhantomd,
     fill_from_nearest,
@@ -15,10 +17,12 @@ from lungseg3d.transforms.sources import (
 
 __all__ = [
     "AirOutsideLungsd",
+    "DenseCentresd",
     "EmptyLabeld",
     "LabelCentresd",
     "LimitNoised",
     "LungCentresd",
+    "LungsBelowd",
     "LungsByRulesd",
     "MakePhantomd",
     "ReadCTd",

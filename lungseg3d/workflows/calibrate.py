@@ -68,7 +68,7 @@ def calibrate(evaluations: Sequence[Path], bundle: Path, method: str = "platt") 
         UsageError: E_CALIBRATION for folders without findings, a case in two of them, or too few findings.
         OutputError: E_WRITE, E_NO_SPACE.
     """
-    weights = bundle / "models" / "model.pt"
+    judge, weights = (bundle / "models" / name for name in ("judge.pt", "model.pt"))
     if not weights.is_file():
         raise UsageError("E_NO_BUNDLE", f"{bundle} has no models/model.pt", "Give the folder of a nodule bundle.")
     found = _read(evaluations)
@@ -82,7 +82,7 @@ def calibrate(evaluations: Sequence[Path], bundle: Path, method: str = "platt") 
     done = Calibrated(fitted, before, after, len(found.patients), int(found.is_true.sum()), bundle / CALIBRATION)
     facts = {
         "method": method,
-        "weights_sha256": sha256_of(weights),
+        "weights_sha256": sha256_of(judge if judge.is_file() else weights),
         "fitted_on": {
             "manifests": found.manifests,
             "evaluations": len(evaluations),

@@ -91,5 +91,5 @@ def _algorithm(provenance: Mapping[str, Any], role: str) -> Algorithm:
     """The bundle of one role; without lungs of their own the nodules' bundle stands for both."""
     bundles = provenance.get("bundles", {})
     bundle = bundles.get(role) or bundles.get("nodules") or {}
-    sums = {key: str(bundle[key]) for key in ("weights_sha256", "outline_sha256") if key in bundle}
+    sums = {key: str(bundle[key]) for key in ("weights_sha256", "judge_sha256", "outline_sha256") if key in bundle}
     return Algorithm(str(bundle.get("name", "lungseg3d")), str(bundle.get("version", "unknown")), sums)

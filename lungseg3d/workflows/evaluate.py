@@ -201,9 +201,10 @@ def _bundles_of(entries: Sequence[Mapping[str, Any]], predictions: Path) -> list
 
 
 def _weights_of(entries: Sequence[Mapping[str, Any]], predictions: Path) -> str:
-    """SHA-256 of the nodule network that made the predictions; empty where they do not say."""
+    """SHA-256 of the network behind the predictions' confidences; empty where they do not say."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        return str(_named_bundles(entries, predictions)["nodules"]["weights_sha256"])
+        about = _named_bundles(entries, predictions)["nodules"]
+        return str(about.get("judge_sha256") or about["weights_sha256"])
     return ""
 
 

@@ -83,8 +83,8 @@ class Confidences:
         Raises:
             BundleError: E_CALIBRATION.
         """
-        fitted, issues = read_calibration(bundle.root, bundle.weights_sha256)
-        return Confidences(fitted, settings, (*issues, *settings.issues(bundle.weights_sha256)))
+        fitted, issues = read_calibration(bundle.root, bundle.confidence_sha256)
+        return Confidences(fitted, settings, (*issues, *settings.issues(bundle.confidence_sha256)))
 
     def added_to(self, nodules: Sequence[Nodule]) -> list[Nodule]:
         """The nodules with their calibrated confidence, where there is a calibration."""

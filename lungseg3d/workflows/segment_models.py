@@ -85,7 +85,7 @@ def provenance_of(models: Models, options: SegmentOptions) -> dict[str, Any]:
         | {"python": platform.python_version()},
         "bundles": {
             role: {"name": bundle.name, "version": bundle.version, "weights_sha256": bundle.weights_sha256}
-            | ({"outline_sha256": bundle.outline_sha256} if bundle.outline_sha256 else {})
+            | {f"{further}_sha256": sha256 for further, sha256 in bundle.more_sha256.items()}
             for role, bundle in bundles.items()
         },
         "options": {

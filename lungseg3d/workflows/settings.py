@@ -26,7 +26,7 @@ class Settings:
 
     Attributes:
         least_confidence: nodules of less confidence (`Nodule.confidence`, not calibrated) are dropped; 0 drops none.
-        weights_sha256: of the nodule network that the cut was chosen for; empty when not known.
+        weights_sha256: of the network whose confidences were cut; empty when not known.
     """
 
     least_confidence: float = 0.0
@@ -48,7 +48,7 @@ def settings_text(point: OperatingPoint, weights_sha256: str, chosen_on: Mapping
 
     Args:
         point: where to cut.
-        weights_sha256: of the network that was evaluated; empty when not known.
+        weights_sha256: of the network whose confidences were evaluated; empty when not known.
         chosen_on: manifest, split and the like.
     """
     reached = {

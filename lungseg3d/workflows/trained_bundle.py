@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 SHARED_KEYS = ("spacing_mm", "hu_range")
 """Keys that inference and training must agree on."""
-WEIGHTS = {"network": "model.pt", "outline": "outline.pt"}
+WEIGHTS = {"network": "model.pt", "judge": "judge.pt", "outline": "outline.pt"}
 """What a training trains, its key `trains`, and where the weights of it lie in a bundle's `models`."""
 LUNG_BUNDLE = "lung_ct_segmentation"
 
@@ -45,7 +45,7 @@ def write_trained_bundle(root: Path, parser: ConfigParser, weights: Path, folder
     Args:
         root: bundle that was trained; gives configuration, metadata and licence.
         parser: configuration of the training; the definition of the network and `SHARED_KEYS` go from it into
-            `inference.json`. One that trains the network for outlines leaves the other network as it is in `root`.
+            `inference.json`. One that trains a further network leaves the one that finds as it is in `root`.
         weights: plain state dict of the network.
         folder: new bundle's root.
         command: what trained it, for its card, which shows it without paths.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lungseg3d.engines import NoduleInsertion, NoduleSynthesis
+from lungseg3d.engines import NoduleInsertion, NoduleSynthesis, OnlyLabels
 
 DONOR_HU, LUNG_HU = 60.0, -850.0
 
@@ -171,3 +171,35 @@ def test_nothing_is_drawn_into_other_groups_or_beside_a_nodule():
     image, marked = synthesis()(hu, label, ["nodules", "hosts"], generators(0, 2))
     assert torch.equal(image, hu)
     assert torch.equal(marked, label)
+
+
+def test_a_nodule_lies_as_near_to_the_middle_as_asked_and_on_lungs_if_they_may_lie_beneath():
+    hu, label = lung(count=6, size=40)
+    label[:] = 2
+    for insert in (
+        insertion(jitter=0.02, beneath=[2], scale_range=(1.0, 1.0)),
+        NoduleSynthesis(["hosts"], 1.0, {"solid": 1.0}, jitter=0.02, beneath=[2]),
+    ):
+        _, marked = insert(hu, label, ["hosts"] * 6, generators(3, 6))
+        assert set(marked.unique().tolist()) == {1, 2}
+        for patch in marked:
+            middle = torch.nonzero(patch[0] == 1).float().mean(dim=0)
+            assert (middle - 19.5).abs().max() < 3
+        _, untouched = insertion()(hu, label, ["hosts"] * 6, generators(3, 6))
+        assert torch.equal(untouched, label)
+
+
+def test_what_is_no_nodule_is_pasted_without_a_mark():
+    hu, label = lung()
+    image, marked = insertion(value=0)(hu, label, ["hosts"] * 4, generators(0, 4))
+    assert (image > 0).flatten(1).any(dim=1).all()
+    assert not marked.any()
+
+
+def test_labels_that_have_served_become_background():
+    hu, label = lung(count=1)
+    label[0, 0, :4], label[0, 0, 4:8], label[0, 0, 8:12] = 1, 2, 3
+    image, kept = OnlyLabels()(hu, label, ["hosts"], generators(0, 1))
+    assert torch.equal(image, hu)
+    assert torch.equal(kept > 0, label == 1)
+    assert kept.dtype == label.dtype

@@ -77,3 +77,13 @@ def test_patches_of_mapped_cases_are_those_of_cached_ones(tmp_path):
     ]
     assert torch.equal(batches[0]["image"], batches[1]["image"])
     assert torch.equal(batches[0]["label"], batches[1]["label"])
+
+
+def test_groups_of_the_same_cases_may_look_at_different_places():
+    image, near, far = (torch.zeros(1, 20, 20, 20, dtype=torch.int16) for _ in range(3))
+    near[0, 5, 5, 5], far[0, 15, 15, 15] = 1, 1
+    cases = [{"image": image, "label": image, "centres": near, "tempting": far, "case_id": "a"}]
+    for key, voxel in (("centres", 5), ("tempting", 15)):
+        group = SourceGroup("a", cases, foreground=0.0, jitter=0.0, centres_key=key)
+        places = RoiSampler([group], 8, 3, 1).batch()["place"]
+        assert [place.centre.tolist() for place in places] == [[voxel] * 3] * 3

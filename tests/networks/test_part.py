@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lungseg3d.core import Box
-from lungseg3d.networks import LightUNet3d
+from lungseg3d.networks import CentredUNet3d, LightUNet3d
 
 WHOLE = (48, 32, 32)
 
@@ -55,3 +55,13 @@ def test_whole_blocks_of_a_network_with_a_decoder_have_parts():
     assert tiny().has_part((1, 1, 16, 24, 8))
     assert not tiny().has_part((1, 1, 16, 20, 8))
     assert not tiny(channels=(4,)).has_part((1, 1, 16, 16, 16))
+
+
+def test_a_network_told_where_the_middle_is_says_the_same_of_a_part():
+    torch.manual_seed(0)
+    network = CentredUNet3d(channels=(4, 6, 8)).eval()
+    image, box = torch.rand(2, 1, 32, 32, 32), Box((12, 12, 13), (20, 21, 19))
+    assert network.has_part(image.shape)
+    with torch.no_grad():
+        whole, part = network(image), network.part(image, box)
+    torch.testing.assert_close(part, whole[(..., *box.slices)], atol=2e-5, rtol=1e-5)

@@ -9,7 +9,15 @@ import torch
 from lungseg3d.core import Volume
 from lungseg3d.data import PhantomSpec, make_phantom, phantom_datalist
 from lungseg3d.tensors import to_meta_tensor, to_volume
-from lungseg3d.transforms import EmptyLabeld, LungCentresd, LungsByRulesd, MakePhantomd, fill_from_nearest
+from lungseg3d.transforms import (
+    DenseCentresd,
+    EmptyLabeld,
+    LungCentresd,
+    LungsBelowd,
+    LungsByRulesd,
+    MakePhantomd,
+    fill_from_nearest,
+)
 
 FIELDS = {"shape": [60, 50, 52], "spacing_mm": [7.0, 7.0, 6.0], "nodule_count": 2}
 
@@ -119,3 +127,32 @@ def test_an_empty_label_is_background_on_the_images_grid():
     assert label.shape == (1, 3, 4, 5)
     assert not label.any()
     assert torch.equal(label.affine, image.affine)
+
+
+def test_dense_places_are_the_middles_of_what_is_dense_away_from_labels_and_edges():
+    hu = np.full((60, 50, 40), -850, np.int16)
+    for x, y, z in ((15, 15, 15), (30, 30, 20), (45, 40, 20), (2, 25, 20)):
+        hu[x - 2 : x + 3, y - 2 : y + 3, z - 2 : z + 3] = 40
+    label, lungs = np.zeros(hu.shape, np.uint8), np.zeros(hu.shape, np.uint8)
+    label[28:33, 28:33, 18:23] = 1
+    lungs[:42] = 1
+    affine = np.eye(4)
+    data = {
+        name: to_meta_tensor(Volume(array, affine))
+        for name, array in {"image": hu, "label": label, "lungs": lungs}.items()
+    }
+    for options, expected in (
+        ({}, {(15, 15, 15), (45, 40, 20)}),
+        ({"lungs_key": "lungs"}, {(15, 15, 15), (45, 40, 20)} - {(45, 40, 20)}),
+        ({"label_key": None}, {(15, 15, 15), (30, 30, 20), (45, 40, 20)}),
+    ):
+        places = np.argwhere(DenseCentresd("image", **options)(data)["tempting"][0].numpy() > 0)
+        assert {tuple(place) for place in places.tolist()} == expected
+
+
+def test_lungs_below_nodules_have_values_of_their_own():
+    lungs = lungs_with_spacing()
+    lungs.array[20:] *= 2
+    label = LungsBelowd("lungs")({"lungs": to_meta_tensor(lungs)})["label"]
+    assert label.dtype == torch.uint8
+    assert np.array_equal(label[0].numpy(), np.array([0, 2, 3])[lungs.array])

@@ -1,0 +1,136 @@
+"""Each candidate judged by a network made for that: is what lies in the middle of its window a nodule at all?
+
+In: image, probabilities of the first look, the network. Out: the candidates that remain, and how sure of each it is.
+The network outlines what lies in the middle where that is a nodule, and marks nothing where it is none; it was taught
+on places that only resemble nodules. Its mean over mirrored views is the confidence. Most candidates are none, and the
+first view says so: whoever falls below what is wanted is not looked at any further.
+Knows no file and no label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from scipy import ndimage
+
+from lungseg3d.core import Box
+from lungseg3d.inference.views import MirroredViews, window_around
+
+_REACH_VOXELS = 3
+"""How far from the candidate's middle the network's answer counts."""
+_COUNTED_VOXELS = 27
+"""So many of the largest probabilities there make the answer: a nodule of 4 mm has no more."""
+
+
+class JudgeCandidatesd(MapTransform):
+    """Of the probabilities of the first look only the candidates stay that the network takes for nodules.
+
+    Args:
+        keys: probabilities (1, X, Y, Z) on the working grid; 0 afterwards where no candidate remains.
+        network: gives logits (B, 2, ...) of images (B, 1, ...) for what lies in their middle.
+        image_key: the network's input (1, X, Y, Z) in [0, 1].
+        output_key: where the judgement goes: a map like the probabilities, each candidate's voxels holding how sure the
+            network is of it, 0 to 1.
+        roi_size: side of the window in voxels.
+        flips: axes to mirror; all their combinations are views, so three axes give eight.
+        threshold: probability of the first look that makes a candidate.
+        peak: candidates whose first look never reaches this are dropped unseen.
+        least_voxels: smaller ones too.
+        least: candidates are dropped as soon as the mean of the views so far is below it.
+        precision, backend: how the network is computed, see `lungseg3d.inference.predictors`.
+        batch_size: windows run at once.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        network: torch.nn.Module,
+        image_key: str = "image",
+        output_key: str = "judgement",
+        roi_size: int = 48,
+        flips: Sequence[int] = (0, 1, 2),
+        threshold: float = 0.5,
+        peak: float = 0.8,
+        least_voxels: int = 5,
+        least: float = 0.1,
+        precision: str = "auto",
+        backend: str = "torch",
+        batch_size: int = 8,
+    ) -> None:
+        super().__init__(keys)
+        self.views = MirroredViews(network, flips, precision, backend)
+        self.image_key, self.output_key, self.roi_size = image_key, output_key, roi_size
+        self.threshold, self.peak, self.least_voxels, self.least = threshold, peak, least_voxels, least
+        self.batch_size = batch_size
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        image = torch.as_tensor(d[self.image_key]).as_subclass(torch.Tensor)
+        for key in self.key_iterator(d):
+            first = torch.as_tensor(d[key]).as_subclass(torch.Tensor)
+            for name, values in zip((key, self.output_key), self.judged(image, first[0].cpu().numpy()), strict=True):
+                tensor = torch.from_numpy(values)[None]
+                d[name] = MetaTensor(tensor).copy_meta_from(d[key]) if isinstance(d[key], MetaTensor) else tensor
+        return d
+
+    def judged(self, image: torch.Tensor, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Image (1, X, Y, Z), probabilities (X, Y, Z) -> those of what remains, and the judgement, both (X, Y, Z)."""
+        remaining, judgement = np.zeros_like(first), np.zeros_like(first)
+        for candidate in self._kept(image, self._candidates(first)):
+            remaining[candidate.place][candidate.voxels] = first[candidate.place][candidate.voxels]
+            judgement[candidate.place][candidate.voxels] = candidate.sum / len(self.views.views)
+        return remaining, judgement
+
+    def _candidates(self, first: np.ndarray) -> list[_Candidate]:
+        pieces, _ = ndimage.label(first > self.threshold)
+        found = []
+        for number, place in enumerate(ndimage.find_objects(pieces), start=1):
+            voxels = pieces[place] == number
+            if voxels.sum() >= self.least_voxels and first[place][voxels].max() >= self.peak:
+                found.append(_Candidate(place, voxels))
+        return found
+
+    def _kept(self, image: torch.Tensor, candidates: list[_Candidate]) -> list[_Candidate]:
+        """The candidates that were sure enough in the mean of the views, after each view."""
+        for view in range(len(self.views.views)):
+            for i in range(0, len(candidates), self.batch_size):
+                batch = candidates[i : i + self.batch_size]
+                windows = [window_around(image, candidate.middle, self.roi_size)[0] for candidate in batch]
+                for candidate, probability in zip(batch, self.views.seen(windows, view, self._middle), strict=True):
+                    candidate.sum += _answer(probability)
+            candidates = [candidate for candidate in candidates if candidate.sum >= self.least * (view + 1)]
+        return candidates
+
+    @property
+    def _middle(self) -> Box:
+        """The part of a window that counts."""
+        low, high = (self.roi_size - 1) // 2 - _REACH_VOXELS, self.roi_size // 2 + 1 + _REACH_VOXELS
+        return Box((low,) * 3, (high,) * 3)
+
+
+@dataclass
+class _Candidate:
+    """Where the first look saw something, and what the views have answered so far."""
+
+    place: tuple[slice, slice, slice]
+    voxels: np.ndarray
+    sum: float = 0.0
+
+    @property
+    def middle(self) -> np.ndarray:
+        """Centre of its voxels in the image, (3,)."""
+        return np.argwhere(self.voxels).mean(axis=0) + [s.start for s in self.place]
+
+
+def _answer(probability: np.ndarray) -> float:
+    """How sure one view is, of the probabilities around the middle: the mean of the largest in the ball."""
+    grid = np.indices(probability.shape) - ((np.array(probability.shape) - 1) / 2)[:, None, None, None]
+    near = probability[(grid**2).sum(axis=0) <= (_REACH_VOXELS + 0.5) ** 2]
+    return float(np.sort(near)[-_COUNTED_VOXELS:].mean())
