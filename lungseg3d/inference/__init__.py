@@ -1,6 +1,7 @@
 """Floor 4: a trained bundle at work: open it, run windows that hold lung, bring the result back onto the CT's grid."""
 
 from lungseg3d.inference.bundle import Bundle, open_bundle
+from lungseg3d.inference.confidence import CandidateConfidenced
 from lungseg3d.inference.explanation import Layer, default_layer, grad_cam, list_layers
 from lungseg3d.inference.judge import JudgeCandidatesd
 from lungseg3d.inference.lungs import LungsOnSourced, SegmentLungsd
@@ -18,6 +19,7 @@ from lungseg3d.io import shipped_bundle
 __all__ = [
     "BACKENDS",
     "Bundle",
+    "CandidateConfidenced",
     "JudgeCandidatesd",
     "Layer",
     "LungsOnSourced",

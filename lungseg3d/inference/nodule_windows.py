@@ -14,6 +14,7 @@ import torch
 from scipy import ndimage
 
 from lungseg3d.core import Box, Grid, LocalMap, Volume
+from lungseg3d.inference.views import window_from
 from lungseg3d.tensors import sample_on, to_volume
 
 LEAST_SIDE = 64
@@ -75,10 +76,7 @@ def _window(number: int, box: Box, image: torch.Tensor, working: Grid, nodules: 
     extent = float(np.ptp(voxels, axis=0).max()) + 1
     side = max(LEAST_SIDE, int(np.ceil((extent + _MARGIN) / _STEP)) * _STEP)
     corner = np.rint(voxels.mean(axis=0) - (side - 1) / 2).astype(int)
-    window = image
-    for axis, start in enumerate(corner, start=1):
-        places = torch.arange(int(start), int(start) + side, device=image.device).clamp(0, image.shape[axis] - 1)
-        window = window.index_select(axis, places)
+    window = window_from(image, [int(start) for start in corner], side)
     affine = working.affine.copy()
     affine[:3, 3] = working.to_world(corner)
     grid = Grid((side, side, side), affine)

@@ -24,7 +24,7 @@ class NodulesOnSourced(MapTransform):
         keys: probabilities (1, X', Y', Z') on the working grid.
         source_key: the CT on its own grid.
         lungs_key: lung label map on the CT's grid; one without lungs (`roi: full`) restricts nothing.
-        confidence_key: how sure the candidates are, (1, X', Y', Z') (`JudgeCandidatesd`); without it the mean
+        confidence_key: how sure the candidates are, (1, X', Y', Z') (`CandidateConfidenced`); without it the mean
             probability of a nodule is its confidence.
         **rule: fields of `lungseg3d.analysis.CandidateRule`.
 
@@ -36,7 +36,7 @@ class NodulesOnSourced(MapTransform):
         keys: KeysCollection,
         source_key: str = "ct",
         lungs_key: str = "lungs",
-        confidence_key: str = "judgement",
+        confidence_key: str = "confidence",
         **rule: Any,
     ) -> None:
         super().__init__(keys)

@@ -16,6 +16,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from torch.nn.functional import pad
 
 from lungseg3d.core import Box
 from lungseg3d.inference.predictors import predictor_of
@@ -85,12 +86,21 @@ def window_around(
         The cube, its first voxel in the image, and what of the cube lies inside the image.
     """
     corner = [round(m - (side - 1) / 2) for m in middle]
-    part = image
-    for axis, (start, n) in enumerate(zip(corner, image.shape[1:], strict=True), start=1):
-        places = torch.arange(start, start + side, device=image.device).clamp(0, n - 1)
-        part = part.index_select(axis, places)
     x, y, z = (slice(max(0, -a), min(side, n - a)) for a, n in zip(corner, image.shape[1:], strict=True))
-    return part, corner, (x, y, z)
+    return window_from(image, corner, side), corner, (x, y, z)
+
+
+def window_from(image: torch.Tensor, corner: Sequence[int], side: int) -> torch.Tensor:
+    """The cube (1, side, side, side) of an image (1, X, Y, Z) from a voxel on; outside, the image's border goes on."""
+    part, ends = image, []
+    for axis, (start, n) in enumerate(zip(corner, image.shape[1:], strict=True), start=1):
+        # At least one voxel, of which a window beyond the image is made.
+        first, last = min(max(start, 0), n - 1), max(min(start + side, n), 1)
+        part = part.narrow(axis, first, max(last - first, 1))
+        before = min(max(0, -start), side - 1)
+        ends.append((before, side - before - part.shape[axis]))
+    padding = [n for pair in reversed(ends) for n in pair]
+    return pad(part[None], padding, mode="replicate")[0] if any(padding) else part
 
 
 class LookAgaind(MapTransform):

@@ -89,7 +89,7 @@ def test_faint_and_tiny_candidates_of_the_first_look_are_dropped_unseen():
 def test_the_confidence_of_a_nodule_is_its_judgement():
     lungs = to_meta_tensor(Volume(np.ones((60, 50, 40), np.uint8), np.diag([2.0, 2, 2, 1])))
     data = judge(make_case(((20, 20, 20), 0.7))) | {"lungs": lungs, "ct": lungs}
-    found = NodulesOnSourced("pred", min_volume_mm3=1)
+    found = NodulesOnSourced("pred", min_volume_mm3=1, confidence_key="judgement")
     assert found(data)["nodules"].meta["confidence"] == pytest.approx([0.7], abs=1e-3)
     del data["judgement"]
     assert found(data)["nodules"].meta["confidence"] == pytest.approx([0.9], abs=1e-3)
