@@ -11,7 +11,17 @@ from lungseg3d.core.errors import (
 )
 from lungseg3d.core.follow_up import Change, Estimate, FollowUp, NoduleChange
 from lungseg3d.core.local_map import LocalMap, joined_maps
-from lungseg3d.core.records import Case, CaseResult, Lung, Nodule, QualityIssue, Severity, case_result_of, to_json
+from lungseg3d.core.records import (
+    Case,
+    CaseResult,
+    LowConfidence,
+    Lung,
+    Nodule,
+    QualityIssue,
+    Severity,
+    case_result_of,
+    to_json,
+)
 from lungseg3d.core.volume import Box, Grid, Volume
 
 __all__ = [
@@ -26,6 +36,7 @@ __all__ = [
     "Grid",
     "IntakeError",
     "LocalMap",
+    "LowConfidence",
     "Lung",
     "LungSegError",
     "Nodule",
