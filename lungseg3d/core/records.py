@@ -118,26 +118,6 @@ class Nodule:
 
 
 @dataclass(frozen=True)
-class LowConfidence:
-    """Below what a nodule is marked as of low confidence.
-
-    Attributes:
-        calibrated: limit of the calibrated confidence; at 0.5 more of its like were none than were.
-        mean_probability: limit of `Nodule.confidence` where nothing is calibrated: the network wavers over much of the
-            outline, whose border is at 0.5.
-    """
-
-    calibrated: float = 0.5
-    mean_probability: float = 0.8
-
-    def reason(self, nodule: Nodule) -> str:
-        """The field of a nodule that is too low: `calibrated_confidence` or `confidence`; empty where none is."""
-        if nodule.calibrated_confidence is not None:
-            return "calibrated_confidence" if nodule.calibrated_confidence < self.calibrated else ""
-        return "confidence" if nodule.confidence is not None and nodule.confidence < self.mean_probability else ""
-
-
-@dataclass(frozen=True)
 class Lung:
     """One segmented lung: `right_lung` or `left_lung` and its volume, nodules included."""
 
