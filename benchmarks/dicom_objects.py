@@ -49,9 +49,12 @@ CASES: dict[str, tuple[str, ...]] = {
 # Field of result.json -> (code, derivation) in the SR.
 NUMBERS = {
     "volume_mm3": ("118565006", ""),
+    "voxel_sum_mm3": ("voxel-sum", ""),
     "long_axis_mm": ("103339001", ""),
     "perpendicular_mm": ("103340004", ""),
     "mean_hu": ("112031", "373098007"),
+    "confidence": ("confidence", ""),
+    "calibrated_confidence": ("calibrated", ""),
 }
 
 
@@ -127,7 +130,9 @@ def came_back(folder: Path, record: dict) -> tuple[str, str]:
         wrong_masks += not np.array_equal(mask, nodules.array == nodule["id"])
         for field, code in NUMBERS.items():
             digit = 0.0501 if field == "mean_hu" else 0.00501
-            wrong_numbers += abs(groups[uid][code][0] - nodule[field]) > digit
+            wrong_numbers += nodule[field] is not None and abs(groups[uid][code][0] - nodule[field]) > digit
+        # Whatever weighed its volume, the sum of voxels must be that of the segment beside it.
+        wrong_numbers += abs(groups[uid]["voxel-sum", ""][0] - mask.sum() * labels.voxel_volume_mm3) > 0.0051
     return tuple("identical" if not wrong else f"{wrong} wrong" for wrong in (wrong_masks, wrong_numbers))
 
 

@@ -19,6 +19,7 @@ from lungseg3d import __version__
 from lungseg3d.cli import app
 from lungseg3d.cli.console import progress
 from lungseg3d.cli.outcome import with_debug_first
+from lungseg3d.cli.prepare import app as prepare_app
 from lungseg3d.cli.quiet import quieten
 from lungseg3d.core import CaseResult, IntakeError, Lung, Nodule, QualityIssue, Volume
 from lungseg3d.io import Inspection, SeriesInfo, read_volume, write_volume
@@ -73,6 +74,12 @@ def test_help_names_the_verbs_and_the_exit_codes():
     assert shown.exit_code == 0
     for word in ("segment", "check", "convert", "demo", "train", "all done", "none could be done", "wrong usage"):
         assert word in shown.stdout
+
+
+@pytest.mark.parametrize("command", [*app.registered_commands, *prepare_app.registered_commands])
+def test_no_sentence_of_a_verbs_help_breaks_in_the_middle(command):
+    said = [line for part in command.callback.__doc__.split("\n\n") for line in part.splitlines()]
+    assert [line for line in said if not line.endswith(".")] == []
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["segment", "--help"], ["--version"]])

@@ -26,12 +26,26 @@ class Method(str, Enum):
 def calibrate(
     evaluations: Annotated[
         list[Path],
-        typer.Argument(metavar="EVALUATION", exists=True, file_okay=False, help="Folders of evaluate, one a fold."),
+        typer.Argument(
+            metavar="EVALUATION",
+            exists=True,
+            file_okay=False,
+            help="Folders that evaluate wrote, one for each held-out fold.",
+        ),
     ],
     bundle: Annotated[
-        Path, typer.Option("--bundle", exists=True, file_okay=False, metavar="DIR", help="Bundle to write it into.")
+        Path,
+        typer.Option(
+            "--bundle",
+            exists=True,
+            file_okay=False,
+            metavar="DIR",
+            help="Nodule bundle that made the predictions; it keeps the calibration.",
+        ),
     ],
-    method: Annotated[Method, typer.Option(help="isotonic: for thousands of findings.")] = Method.platt,
+    method: Annotated[
+        Method, typer.Option(help="platt: a smooth curve, for few findings; isotonic: steps, for hundreds and more.")
+    ] = Method.platt,
 ) -> None:
     """Fit calibrated confidences on held-out folds, and keep them in the bundle as configs/calibration.json.
 

@@ -24,21 +24,32 @@ def _folder(option: str, text: str) -> Any:
 
 @reporting_errors
 def evaluate(
-    manifest: Annotated[str, typer.Option("--manifest", "-m", metavar="JSON", help="File, or a shipped one's name.")],
+    manifest: Annotated[
+        str, typer.Option("--manifest", "-m", metavar="JSON", help="File, or the name of a shipped one.")
+    ],
     predictions: Annotated[Path, _folder("--predictions", "Results of segment, or <case_id>.nii.gz for each case.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", file_okay=False, help="Folder for the results.")],
     data: Annotated[Path | None, _folder("--data", "Where the manifest's paths start; default: beside it.")] = None,
     split: Annotated[str | None, typer.Option("--split", metavar="NAME", help="Cases of this split only.")] = None,
     fold: Annotated[int | None, typer.Option("--fold", min=0, help="Cases of this fold only.")] = None,
     against: Annotated[Path | None, _folder("--against", "Other predictions, to test against.")] = None,
-    bundle: Annotated[Path | None, _folder("--bundle", "Whose weights predicted; warns of cases they saw.")] = None,
+    bundle: Annotated[
+        Path | None, _folder("--bundle", "Bundle that predicted; warns of cases its training saw.")
+    ] = None,
     least_iou: Annotated[
-        float, typer.Option("--least-iou", min=0.001, max=1.0, help="Overlap from which a nodule is found.")
+        float,
+        typer.Option(
+            "--least-iou", min=0.001, max=1.0, help="IoU of outline and reference from which a nodule is found."
+        ),
     ] = 0.1,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the ten worst cases.")] = True,
     operating_point: Annotated[
         str | None,
-        typer.Option("--operating-point", metavar="fp=N", help="Find the cut for N false positives a scan."),
+        typer.Option(
+            "--operating-point",
+            metavar="fp=N",
+            help="Find the confidence that leaves N false positives a scan: OUT/settings.json for segment --settings.",
+        ),
     ] = None,
     track: Annotated[bool, typer.Option("--track", help="Log to MLFLOW_TRACKING_URI, else to OUT/mlruns.db.")] = False,
 ) -> int:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def explain(
     source: Annotated[
         Path | None,
-        typer.Argument(metavar="RESULTS|CT", exists=True, help="Results of segment; or a CT, segmented first."),
+        typer.Argument(
+            metavar="RESULTS|CT", exists=True, help="Folder that segment wrote for a case; or a CT, segmented first."
+        ),
     ] = None,
     nodule: Annotated[int, typer.Option("--nodule", min=1, help="As in the report; 1 is the largest.")] = 1,
     ct: Annotated[Path | None, typer.Option("--ct", exists=True, help="The CT that the results are of.")] = None,
@@ -37,7 +39,13 @@ def explain(
     ] = None,
     device: Annotated[Device, typer.Option(help="auto takes a GPU where there is one.")] = Device.auto,
     nodule_bundle: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, metavar="DIR", help="The bundle of the results.")
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            metavar="DIR",
+            help="The nodule bundle that made the results, where it is not the shipped one.",
+        ),
     ] = None,
     trust_bundle: TrustBundle = False,
     *,

@@ -27,7 +27,12 @@ def export(
     ],
     source: Annotated[
         Path | None,
-        typer.Option("--source", exists=True, metavar="SERIES", help="The DICOM series that was segmented."),
+        typer.Option(
+            "--source",
+            exists=True,
+            metavar="SERIES",
+            help="The DICOM series that was segmented, or that the NIfTI file was made of.",
+        ),
     ] = None,
     format: Annotated[str, typer.Option("--format", metavar="LIST", help="seg, sr or both; sr brings seg.")] = "seg,sr",
     overwrite: Overwrite = False,

@@ -56,7 +56,7 @@ def reporting_errors(verb: Callable[..., int | None]) -> Callable[..., None]:
     """A verb of the program: its result becomes the exit code, its errors become lines on stderr.
 
     A `LungSegError` is shown as its code, message and remedy; Ctrl-C says so; anything else is one line and the way to
-    its traceback, or the traceback itself after `--debug`.
+    its traceback, or the traceback itself after `--debug`. Its paragraphs flow in `--help`.
     """
 
     @functools.wraps(verb)
@@ -74,6 +74,8 @@ def reporting_errors(verb: Callable[..., int | None]) -> Callable[..., None]:
             code = _report(error)
         raise typer.Exit(int(code))
 
+    # typer keeps the line breaks of a docstring behind its first paragraph.
+    reported.__doc__ = "\n\n".join(" ".join(part.split()) for part in (verb.__doc__ or "").split("\n\n"))
     return reported
 
 

@@ -81,7 +81,12 @@ _SEGMENT: dict[str, tuple[Any, Any]] = {
     "settings": (
         Annotated[
             Path | None,
-            typer.Option(exists=True, dir_okay=False, metavar="FILE", help="Of evaluate --operating-point."),
+            typer.Option(
+                exists=True,
+                dir_okay=False,
+                metavar="FILE",
+                help="Drop nodules that are less sure than this file of evaluate --operating-point says.",
+            ),
         ],
         None,
     ),

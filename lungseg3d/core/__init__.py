@@ -11,6 +11,7 @@ from lungseg3d.core.errors import (
 )
 from lungseg3d.core.follow_up import Change, Estimate, FollowUp, NoduleChange
 from lungseg3d.core.local_map import LocalMap, joined_maps
+from lungseg3d.core.low_confidence import LowConfidence
 from lungseg3d.core.records import Case, CaseResult, Lung, Nodule, QualityIssue, Severity, case_result_of, to_json
 from lungseg3d.core.volume import Box, Grid, Volume
 
@@ -26,6 +27,7 @@ __all__ = [
     "Grid",
     "IntakeError",
     "LocalMap",
+    "LowConfidence",
     "Lung",
     "LungSegError",
     "Nodule",

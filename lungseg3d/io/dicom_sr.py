@@ -35,6 +35,7 @@ _ML, _HU, _ONE = (
     Code("UCUM", "[hnsf'U]", "Hounsfield unit"),
     Code("UCUM", "1", "no units"),
 )
+_BIT = Code("UCUM", "bit", "bit")
 _MEAN, _SD = Code("SCT", "373098007", "Mean"), Code("SCT", "386136009", "Standard Deviation")
 _VOLUME, _ATTENUATION = Code("SCT", "118565006", "Volume"), Code("DCM", "112031", "Attenuation Coefficient")
 _VOXEL_SUM = Code("DCM", "126030", "Sum of segmented voxel method for volume")
@@ -76,6 +77,9 @@ NODULE_MEASURES: tuple[Measure, ...] = (
         "vessel_distance_mm", Code(SCHEME, "vessel-distance", "Distance to dense tissue, most often a vessel"), _MM
     ),
     Measure("confidence", Code(SCHEME, "confidence", "Mean network probability inside the outline"), _ONE, None, 3),
+    Measure("calibrated_confidence", Code(SCHEME, "calibrated", "Calibrated confidence"), _ONE, None, 3),
+    Measure("uncertainty", Code(SCHEME, "uncertainty", "Mean entropy of mirrored views"), _BIT, None, 3),
+    Measure("view_agreement", Code(SCHEME, "view-agreement", "Mean Dice of mirrored views"), _ONE, None, 3),
 )
 
 # Field of a Nodule -> what is judged.

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
 
-from lungseg3d.core import CaseResult, Change, Estimate, FollowUp, NoduleChange
+from lungseg3d.core import CaseResult, Change, Estimate, FollowUp, LowConfidence, NoduleChange
 from lungseg3d.core.labels import LUNGS, NODULE
 from lungseg3d.report.facts import list_facts
 from lungseg3d.report.figures import coronal_overview
@@ -34,15 +35,16 @@ def render_follow_up(follow_up: FollowUp, times: tuple[Time, Time]) -> str:
         follow_up: the record.
         times: the prior and the current CT, nodules numbered as in the record.
     """
-    html = ""
+    html, facts = "", _facts(follow_up)
+    shown = list(zip(follow_up.changes, facts["rows"], strict=True))[:MAX_PANELS]
     for quality in _QUALITIES:
         html = (
             environment()
             .get_template("follow_up.html.j2")
             .render(
-                **_facts(follow_up),
+                **facts,
                 overviews=[_data_uri(coronal_overview(time.scene, "jpeg", quality, longest=620)) for time in times],
-                cards=[_card(change, times, quality) for change in follow_up.changes[:MAX_PANELS]],
+                cards=[_card(change, row, times, quality) for change, row in shown],
                 has_ct=all(time.has_ct for time in times),
             )
         )
@@ -57,7 +59,7 @@ def _facts(follow_up: FollowUp) -> dict[str, Any]:
         "follow_up": follow_up,
         "counts": [(_word(change), counts[change]) for change in Change if counts[change]],
         "days": number_text(follow_up.days),
-        "rows": [_row(change) for change in follow_up.changes],
+        "rows": [_row(change, _lows(follow_up)) for change in follow_up.changes],
         "issues": [{"issue": issue, "severity": issue.severity.value} for issue in follow_up.issues],
         "plot": _plot(follow_up),
         "lungs": _lungs(follow_up),
@@ -77,10 +79,17 @@ def _scan(result: CaseResult) -> dict[str, Any]:
     return {"case": result.case_id, **result.source, **grid}
 
 
-def _row(change: NoduleChange) -> dict[str, Any]:
+def _lows(follow_up: FollowUp) -> tuple[LowConfidence, ...]:
+    """What was of low confidence in the report of each CT, as their records say."""
+    options = (result.provenance.get("options", {}) for result in (follow_up.prior, follow_up.current))
+    return tuple(LowConfidence.of_options(asked) for asked in options)
+
+
+def _row(change: NoduleChange, lows: Sequence[LowConfidence]) -> dict[str, Any]:
     """One nodule as it is printed."""
     nodule = change.current or change.prior
     assert nodule is not None  # a change has one of them
+    times = (change.prior, change.current)
     return {
         "id": change.id,
         "change": change.change.value,
@@ -88,10 +97,11 @@ def _row(change: NoduleChange) -> dict[str, Any]:
         "reason": change.reason,
         "side": nodule.side,
         "kind": nodule.kind,
-        "numbers": [there.id if there else "–" for there in (change.prior, change.current)],
-        "volumes": [number_text(there.volume_mm3 if there else None) for there in (change.prior, change.current)],
-        "axes": [number_text(there.long_axis_mm if there else None, 1) for there in (change.prior, change.current)],
-        "confidence": [number_text(there.confidence if there else None, 2) for there in (change.prior, change.current)],
+        "numbers": [there.id if there else "–" for there in times],
+        "volumes": [number_text(there.volume_mm3 if there else None) for there in times],
+        "axes": [number_text(there.long_axis_mm if there else None, 1) for there in times],
+        "confidence": [number_text(there.confidence if there else None, 2) for there in times],
+        "unsure": [bool(there and low.reason(there)) for there, low in zip(times, lows, strict=True)],
         "percent": _percent(change.volume_change),
         "doubling": _doubling(change.doubling_time_days),
         "distance": number_text(change.distance_mm, 1),
@@ -139,7 +149,7 @@ def _lungs(follow_up: FollowUp) -> list[tuple[str, list[str]]]:
     return [(lung.title, [number_text(volume.get(lung.name)) for volume in volumes]) for lung in LUNGS]
 
 
-def _card(change: NoduleChange, times: tuple[Time, Time], quality: int) -> dict[str, Any]:
+def _card(change: NoduleChange, row: dict[str, Any], times: tuple[Time, Time], quality: int) -> dict[str, Any]:
     columns = []
     panels_of = zip(times, (change.prior, change.current), matched_panels(times, change, quality), strict=True)
     for time, nodule, panels in panels_of:
@@ -149,7 +159,7 @@ def _card(change: NoduleChange, times: tuple[Time, Time], quality: int) -> dict[
         ]
         volume = number_text(nodule.volume_mm3 if nodule else None)
         columns.append({"title": time.title, "nodule": nodule, "volume": volume, "panels": pictures})
-    return {"row": _row(change), "columns": columns}
+    return {"row": row, "columns": columns}
 
 
 def _data_uri(jpeg: bytes) -> str:

@@ -9,13 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lungseg3d.core import Nodule
+from lungseg3d.core import LowConfidence, Nodule
 from lungseg3d.report.numbers import number_text
-
-LOW_CALIBRATED = 0.5
-"""Below this calibrated confidence a nodule is marked: more of its like were none than were."""
-LOW_MEAN_PROBABILITY = 0.8
-"""The same where nothing is calibrated: the network wavers over much of the outline, whose border is at 0.5."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ _COLUMNS: tuple[tuple[Column, _Cell], ...] = (
     (Column("mean_hu", "Mean HU", is_minor=True), _optional("mean_hu", 0)),
     (Column("pleura", "To pleura mm", is_minor=True), _optional("pleura_distance_mm", 1)),
     (Column("confidence", "Confi\u00addence"), _optional("confidence", 2)),
-    (Column("calibrated", "Calibrated confi\u00addence"), _optional("calibrated_confidence", 2)),
+    (Column("calibrated_confidence", "Calibrated confi\u00addence"), _optional("calibrated_confidence", 2)),
     (Column("uncertainty", "Uncer\u00adtainty bit", is_minor=True), _optional("uncertainty", 2)),
     (Column("agreement", "Views agree", is_minor=True), _optional("view_agreement", 2)),
 )
@@ -77,7 +72,7 @@ _MEASURES: tuple[tuple[str, str, str], ...] = (
     ("fleischner", "Fleischner size class", "{}"),
     ("lung_rads", "Lung-RADS by size", "{}"),
     ("confidence", "Confidence", "{}"),
-    ("calibrated", "Calibrated", "{}"),
+    ("calibrated_confidence", "Calibrated", "{}"),
     ("uncertainty", "Uncertainty", "{} bit"),
     ("agreement", "Views agree", "{}"),
 )
@@ -89,23 +84,19 @@ def nodule_columns(nodules: Sequence[Nodule]) -> list[Column]:
     return [*told, *_LAST]
 
 
-def nodule_row(nodule: Nodule, slice_number: int) -> dict[str, Any]:
-    """One nodule's measurements as they are printed, by the key of their column; `id` and `is_unsure` besides."""
+def nodule_row(nodule: Nodule, slice_number: int, low: LowConfidence) -> dict[str, Any]:
+    """One nodule's measurements as they are printed, by the key of their column.
+
+    `id` besides, and `unsure`: the key of the confidence that is too low; empty where none is.
+    """
     row: dict[str, Any] = {column.key: cell(nodule) for column, cell in _COLUMNS}
     position = ", ".join(number_text(value, 1) for value in nodule.centroid_lps_mm)
-    return {"id": nodule.id, "is_unsure": is_unsure(nodule), **row, "slice": slice_number, "position": position}
+    return {"id": nodule.id, "unsure": low.reason(nodule), **row, "slice": slice_number, "position": position}
 
 
 def nodule_measures(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(name, text) of what the panel of a nodule says of it; what is unknown is left out."""
     return [(title, text.format(row[key])) for key, title, text in _MEASURES if row.get(key, "–") != "–"]
-
-
-def is_unsure(nodule: Nodule) -> bool:
-    """Whether a nodule is marked as of low confidence; one without a confidence is not."""
-    if nodule.calibrated_confidence is not None:
-        return nodule.calibrated_confidence < LOW_CALIBRATED
-    return nodule.confidence is not None and nodule.confidence < LOW_MEAN_PROBABILITY
 
 
 def _volume_digits(nodule: Nodule) -> int:

@@ -16,19 +16,12 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from lungseg3d.core import CaseResult, LocalMap, Nodule, Severity, Volume
+from lungseg3d.core import CaseResult, LocalMap, LowConfidence, Nodule, Severity, Volume
 from lungseg3d.core.labels import LUNGS, NODULE
 from lungseg3d.report.facts import Fact, list_facts
 from lungseg3d.report.figures import PanelStyle, axial_view, coronal_overview, nodule_panels
 from lungseg3d.report.heat import DOUBT, HEAT, HeatScale
-from lungseg3d.report.nodule_rows import (
-    LOW_CALIBRATED,
-    LOW_MEAN_PROBABILITY,
-    nodule_columns,
-    nodule_measures,
-    nodule_row,
-    number_text,
-)
+from lungseg3d.report.nodule_rows import nodule_columns, nodule_measures, nodule_row, number_text
 from lungseg3d.report.scene import Scene
 from lungseg3d.report.sizes import size_row
 
@@ -59,7 +52,12 @@ class NoduleMaps:
 
 
 def render_html(
-    result: CaseResult, ct: Volume, labels: Volume, nodule_map: Volume, maps: NoduleMaps | None = None
+    result: CaseResult,
+    ct: Volume,
+    labels: Volume,
+    nodule_map: Volume,
+    maps: NoduleMaps | None = None,
+    low: LowConfidence | None = None,
 ) -> str:
     """The report of a finished case, at most `MAX_BYTES` long.
 
@@ -69,12 +67,13 @@ def render_html(
         labels: label map of `core.labels`; without lungs the whole volume is shown.
         nodule_map: one value per nodule, as `Nodule.id`.
         maps: what can be laid over the nodules' panels.
+        low: which nodules are marked as of low confidence.
 
     Raises:
         GeometryError: E_GRID_MISMATCH when the volumes do not lie on one grid.
     """
     scene = Scene.of(ct, labels, nodule_map)
-    maps = maps or NoduleMaps()
+    maps, low = maps or NoduleMaps(), low or LowConfidence()
     shown = [name for name in _OVERLAYS if getattr(maps, name)]
     html = ""
     for style in _styles_for(len(result.nodules)):
@@ -85,13 +84,13 @@ def render_html(
             .render(
                 **_facts(result),
                 columns=nodule_columns(result.nodules),
-                nodules=[_row(nodule, scene, ct) for nodule in result.nodules],
+                nodules=[_row(nodule, scene, ct, low) for nodule in result.nodules],
                 lungs=_lungs(result),
                 overview=_data_uri(coronal_overview(scene, "jpeg", quality)),
                 key_slices=_key_slices(result, scene, ct, quality),
-                cards=_cards(result, scene, ct, style, maps),
+                cards=_cards(result, scene, ct, style, maps, low),
                 overlays=[{"name": name, "key": name[0], "css": _OVERLAYS[name].css} for name in shown],
-                low={"calibrated": LOW_CALIBRATED, "mean": LOW_MEAN_PROBABILITY},
+                low=low,
                 max_panels=MAX_PANELS,
                 slices=_slice_count(ct),
                 script=_script(),
@@ -165,7 +164,9 @@ def _key_slices(result: CaseResult, scene: Scene, ct: Volume, quality: int) -> l
     ]
 
 
-def _cards(result: CaseResult, scene: Scene, ct: Volume, style: PanelStyle, maps: NoduleMaps) -> list[dict[str, Any]]:
+def _cards(
+    result: CaseResult, scene: Scene, ct: Volume, style: PanelStyle, maps: NoduleMaps, low: LowConfidence
+) -> list[dict[str, Any]]:
     """The magnified nodules, largest first."""
     cards = []
     for nodule in result.nodules[:MAX_PANELS]:
@@ -187,7 +188,7 @@ def _cards(result: CaseResult, scene: Scene, ct: Volume, style: PanelStyle, maps
             }
             for panel in panels
         ]
-        row = _row(nodule, scene, ct)
+        row = _row(nodule, scene, ct, low)
         cards.append({"nodule": row, "panels": pictures, "measures": nodule_measures(row)})
     return cards
 
@@ -204,9 +205,9 @@ def _other(number: int, lines: tuple[np.ndarray, ...]) -> dict[str, Any]:
     return {"id": number, "path": svg_path(lines), "x": f"{right + 4:.0f}", "y": f"{max(14.0, top):.0f}"}
 
 
-def _row(nodule: Nodule, scene: Scene, ct: Volume) -> dict[str, Any]:
+def _row(nodule: Nodule, scene: Scene, ct: Volume, low: LowConfidence) -> dict[str, Any]:
     """One nodule's measurements as they are printed."""
-    return {**nodule_row(nodule, _slice_of(nodule, scene, ct)), **size_row(nodule)}
+    return {**nodule_row(nodule, _slice_of(nodule, scene, ct), low), **size_row(nodule)}
 
 
 def _slice_of(nodule: Nodule, scene: Scene, ct: Volume) -> int:

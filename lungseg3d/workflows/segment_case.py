@@ -230,7 +230,7 @@ def _finished(opened: _Opened, found: _Segmented, job: CaseJob, models: Models, 
     shown = result if options.write_timings else replace(result, timings_s={}, peak_memory_mib=None)
     with watch.step("report"):
         maps = NoduleMaps(found.extras.entropies, found.extras.explanations)
-        page = render_html(shown, ct, found.labels, found.nodules, maps)
+        page = render_html(shown, ct, found.labels, found.nodules, maps, options.settings.low)
     # The record last, so that a folder with a record is a complete one.
     stale = [name for name in (*MASK_NAMES, *EXTRA_FILES) if name not in result.files]
     with watch.step("write"), placing_together(folder, last="result.json", stale=stale) as stage:

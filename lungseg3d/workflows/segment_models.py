@@ -94,5 +94,5 @@ def provenance_of(models: Models, options: SegmentOptions) -> dict[str, Any]:
             "backend": models.plan.backend,
             "precision": models.plan.precision,
         }
-        | ({"least_confidence": cut} if (cut := options.settings.least_confidence) else {}),
+        | options.settings.facts,
     }

@@ -1,36 +1,47 @@
 """The settings file that `evaluate --operating-point` writes and `segment --settings` takes.
 
 In: an operating point and what it was chosen on; later, the file. Out: JSON text; `Settings`. Knows no network.
+Who edits the file may add below what confidence a report marks a nodule: `low_calibrated_confidence` and
+`low_confidence` (where nothing is calibrated).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core import QualityIssue, UsageError
+from lungseg3d.core import LowConfidence, QualityIssue, UsageError
 from lungseg3d.metrics import OperatingPoint
 from lungseg3d.workflows.evaluate_means import interval_of, plain
 
 SETTINGS_NAME = "settings.json"
 SCHEMA_VERSION = 1
-_KEYS = {"schema_version", "least_confidence", "weights_sha256", "chosen"}
+_CUT, _LOW_CALIBRATED, _LOW = "least_confidence", "low_calibrated_confidence", "low_confidence"
+_KEYS = {"schema_version", _CUT, _LOW_CALIBRATED, _LOW, "weights_sha256", "chosen"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How results are to be cut.
+    """How results are to be cut, and what a report marks.
 
     Attributes:
         least_confidence: nodules of less confidence (`Nodule.confidence`, not calibrated) are dropped; 0 drops none.
         weights_sha256: of the network whose confidences were cut; empty when not known.
+        low: which nodules a report marks as of low confidence.
     """
 
     least_confidence: float = 0.0
     weights_sha256: str = ""
+    low: LowConfidence = field(default_factory=LowConfidence)
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """What differs from the defaults, as it stands in the file."""
+        values, defaults = _numbers(self), _numbers(Settings())
+        return {key: value for key, value in values.items() if value != defaults[key]}
 
     def issues(self, weights_sha256: str) -> list[QualityIssue]:
         """W_OTHER_OPERATING_POINT when the cut was chosen for other weights than these."""
@@ -60,7 +71,7 @@ def settings_text(point: OperatingPoint, weights_sha256: str, chosen_on: Mapping
     }
     content = {
         "schema_version": SCHEMA_VERSION,
-        "least_confidence": point.least_confidence,  # every digit: it lies between two confidences
+        _CUT: point.least_confidence,  # every digit: it lies between two confidences
         "weights_sha256": weights_sha256,
         "chosen": plain({**chosen_on, **reached}),
     }
@@ -77,17 +88,27 @@ def read_settings(path: Path | str) -> Settings:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         unknown = sorted(set(content) - _KEYS)
-        cut, weights = content["least_confidence"], content.get("weights_sha256", "")
+        defaults = _numbers(Settings(least_confidence=content[_CUT]))
+        numbers = {key: content.get(key, default) for key, default in defaults.items()}
+        weights = content.get("weights_sha256", "")
         if unknown:
             raise ValueError(f"unknown: {', '.join(unknown)}")
         if content.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
             raise ValueError(f"schema_version {content['schema_version']}, expected {SCHEMA_VERSION}")
-        if isinstance(cut, bool) or not isinstance(cut, (int, float)) or not 0 <= cut <= 1:
-            raise ValueError(f"least_confidence is {cut!r}, expected a number from 0 to 1")
+        for key, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+                raise ValueError(f"{key} is {value!r}, expected a number from 0 to 1")
         if not isinstance(weights, str):
             raise ValueError(f"weights_sha256 is {weights!r}, expected text")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         text = f"{path.name}: no settings file ({reason})."
         raise UsageError("E_SETTINGS", text, "Give one that evaluate --operating-point wrote.") from error
-    return Settings(float(cut), weights)
+    low = LowConfidence(float(numbers[_LOW_CALIBRATED]), float(numbers[_LOW]))
+    return Settings(float(numbers[_CUT]), weights, low)
+
+
+def _numbers(settings: Settings) -> dict[str, float]:
+    """The numbers of a settings file, by their key."""
+    low = settings.low
+    return {_CUT: settings.least_confidence, _LOW_CALIBRATED: low.calibrated, _LOW: low.mean_probability}

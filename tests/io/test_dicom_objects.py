@@ -173,17 +173,23 @@ def test_the_interval_of_the_volume_stands_beside_it(written):
     assert half_widths == pytest.approx(sorted(expected), abs=0.01)
 
 
-def test_the_method_of_the_volume_says_whether_hu_were_weighed_in(tmp_path):
+def test_the_method_of_the_volume_and_what_is_known_of_its_doubt_are_told(tmp_path):
     source = straight(tmp_path / "ct")
     ct, series = open_ct(source).volume, find_source_series(source)
     masks = masks_of(ct)
     nodules = measure_nodules(ct, masks.nodules)
-    nodules[0] = replace(nodules[0], volume_method="partial-volume", volume_mm3=nodules[0].volume_mm3 * 1.1)
+    known = {"calibrated_confidence": 0.31, "uncertainty": 0.22, "view_agreement": 0.87}
+    weighed = {"volume_method": "partial-volume", "volume_mm3": nodules[0].volume_mm3 * 1.1}
+    nodules[0] = replace(nodules[0], **weighed, **known)
     seg = make_dicom_seg(masks, series)
     make_dicom_sr(Measured((), nodules, list_segments(masks, series), masks, seg), series).save_as(tmp_path / "sr.dcm")
     groups = {group["id"]: group for group in read_measurements(tmp_path / "sr.dcm").values()}
     by_hu = groups[f"Nodule {nodules[0].id}"]
     assert by_hu["118565006", ""][0] == pytest.approx(1.1 * by_hu["voxel-sum", ""][0], abs=0.02)
+    assert by_hu["calibrated", ""] == (0.31, "UCUM:1")
+    assert by_hu["uncertainty", ""] == (0.22, "UCUM:bit")
+    assert by_hu["view-agreement", ""] == (0.87, "UCUM:1")
+    assert ("calibrated", "") not in groups[f"Nodule {nodules[1].id}"]
     text = (tmp_path / "sr.dcm").read_bytes()
     assert text.count(b"partial-volume") == 1
     assert text.count(b"Sum of segmented voxel method") == len(nodules) - 1

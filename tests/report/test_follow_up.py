@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,6 +65,18 @@ def test_issues_are_escaped_and_nothing_is_fetched_from_outside(page):
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page)
     assert "Research use only" in page
     assert len(page.encode()) < 5_000_000
+
+
+def test_low_confidence_is_marked_by_the_limits_of_each_cts_own_report(volumes, compared):
+    low = replace(compared.changes[0].current, confidence=0.92, calibrated_confidence=0.2)
+    changes = (replace(compared.changes[0], current=low),)
+    asked = replace(compared.current, provenance={"options": {"low_calibrated_confidence": 0.1}})
+    times = tuple(Time.of(title, *volumes, {1: 1}) for title in ("Prior", "Current"))
+    marked, unmarked = (
+        render_follow_up(replace(compared, changes=changes, current=current), times).count("▲&nbsp;low")
+        for current in (compared.current, asked)
+    )
+    assert (marked, unmarked) == (3, 1)  # table, panel, and what it means
 
 
 def test_a_nodule_takes_the_number_of_the_follow_up(volumes):

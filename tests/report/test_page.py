@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from lungseg3d.core import Box, LocalMap, QualityIssue, Volume
+from lungseg3d.core import Box, LocalMap, LowConfidence, QualityIssue, Volume
 from lungseg3d.report import NoduleMaps, render_html, render_refusal
 from lungseg3d.report.page import MAX_BYTES, MAX_PANELS
 
@@ -111,12 +111,32 @@ def test_a_nodule_of_low_confidence_is_marked_in_words(volumes, record):
         for changes in ({}, {"confidence": 0.7}, {"calibrated_confidence": 0.3})
     )
     assert "low" not in sure.lower().replace("below", "").replace("allow", "")
+    assert "0.70 ▲ low" in raw
+    assert "0.30 ▲ low" in low  # beside the number that is too low, not beside a mean probability of 0.9
     for text in (raw, low):
         assert "It is of low confidence." in text
         assert text.count("▲ low") == 3  # table, what it means, panel
     assert "Calibrated confi­dence" in low
     assert "Calibrated 0.30" in low
     assert "Calibrated" not in raw
+
+
+def test_the_limits_of_low_confidence_are_those_that_were_asked_for(volumes, record):
+    result = record(volumes[0], volumes[2])
+    (nodule,) = result.nodules
+    unsure = replace(result, nodules=(replace(nodule, calibrated_confidence=0.3),))
+    assert "▲ low" not in plain_text(render_html(unsure, *volumes, low=LowConfidence(calibrated=0.25)))
+    text = plain_text(render_html(result, *volumes, low=LowConfidence(mean_probability=0.95)))
+    assert "where nothing is calibrated, mean probability below 0.95." in text
+
+
+def test_an_explanation_is_explained_where_there_is_one(volumes, record):
+    box = Box((10, 16, 6), (24, 30, 20))
+    maps = NoduleMaps(explanation={1: LocalMap(box, np.full(box.shape, 0.5, np.float32))})
+    result = record(volumes[0], volumes[2])
+    plain, explained = plain_text(render_html(result, *volumes)), plain_text(render_html(result, *volumes, maps))
+    assert "are dashed. Explanation: what the network weighed" in explained
+    assert "Grad-CAM" not in plain
 
 
 def test_every_link_leads_to_a_place_on_the_page_and_no_id_is_used_twice(volumes, record):

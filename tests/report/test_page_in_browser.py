@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,6 +85,19 @@ def test_keys_visit_nodules_and_turn_overlays(page, tmp_path):
         *(False, True),
         *(1, 2, 0),
     ]
+
+
+def test_no_table_is_cut_off_on_a_screen_of_1280_pixels(chest, record, tmp_path):
+    ct, labels, nodules = chest([(12, 14, 8, 6), (40, 20, 14, 5)])
+    plain = record(ct, nodules)
+    known = {"calibrated_confidence": 0.12, "uncertainty": 0.35, "view_agreement": 0.9, "kind": "part-solid"}
+    known |= {"mean_diameter_mm": 10.7, "volume_low_mm3": 10085.0, "volume_high_mm3": 13026.0, "third": "middle"}
+    known |= {"solid_long_axis_mm": 7.3, "solid_perpendicular_mm": 5.7}
+    known |= {"centroid_lps_mm": (-107.6, -265.5, -444.8), "volume_mm3": 11461.0}
+    full = replace(plain, nodules=tuple(replace(nodule, **known) for nodule in plain.nodules))
+    html = render_html(full, ct, labels, nodules)
+    wide = 'const told = [...document.querySelectorAll(".scroll")].map((box) => box.scrollWidth - box.clientWidth);'
+    assert run_in_browser(html, wide, tmp_path, 1280) == [0, 0]
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1400, False), (390, False), (1400, True)])

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from lungseg3d.analysis import NoduleMap
 from lungseg3d.cli.program import app
-from lungseg3d.core import BundleError, UsageError, Volume
+from lungseg3d.core import BundleError, LowConfidence, UsageError, Volume
 from lungseg3d.io import read_labels, sha256_of, write_volume
 from lungseg3d.metrics import ConfidenceMap, OperatingPoint, bootstrap_ratio
 from lungseg3d.workflows.calibrate import calibrate
@@ -109,6 +109,7 @@ def test_settings_come_back_as_they_were_written_and_strange_ones_are_refused(tm
     assert settings == Settings(0.8123456789, "ab" * 32)
     assert settings.issues("ab" * 32) == []
     assert [issue.code for issue in settings.issues("cd" * 32)] == ["W_OTHER_OPERATING_POINT"]
+    assert settings.facts == {"least_confidence": 0.8123456789}
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content["chosen"]["asked_false_positives_a_scan"] == 1
     assert content["chosen"]["sensitivity"]["mean"] == pytest.approx(2 / 3, abs=1e-6)
@@ -116,6 +117,20 @@ def test_settings_come_back_as_they_were_written_and_strange_ones_are_refused(tm
         path.write_text(bad, encoding="utf-8")
         with pytest.raises(UsageError, match="E_SETTINGS"):
             read_settings(path)
+
+
+def test_a_settings_file_may_say_below_what_a_nodule_is_marked(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text(
+        '{"least_confidence": 0, "low_confidence": 0.9, "low_calibrated_confidence": 0.3}', encoding="utf-8"
+    )
+    settings = read_settings(path)
+    assert settings == Settings(low=LowConfidence(calibrated=0.3, mean_probability=0.9))
+    assert settings.facts == {"low_confidence": 0.9, "low_calibrated_confidence": 0.3}
+    assert Settings().facts == {}
+    path.write_text('{"least_confidence": 0, "low_confidence": "often"}', encoding="utf-8")
+    with pytest.raises(UsageError, match="low_confidence is 'often', expected a number from 0 to 1"):
+        read_settings(path)
 
 
 def test_nodules_below_the_cut_go_and_the_others_are_counted_anew():

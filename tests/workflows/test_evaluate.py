@@ -159,7 +159,10 @@ def test_cases_that_the_weights_were_trained_on_are_named(data):
     assert run(data, bundle=bundle, fold=1)["warnings"] == []
     words = ["evaluate", "-m", str(manifest), "--predictions", str(data / "results"), "--out", str(data / "out")]
     assert "W_TRAINED_ON" in CliRunner().invoke(app, [*words, "--bundle", str(bundle)]).output
-    assert "W_TRAINED_ON" in (data / "out" / "evaluation.html").read_text()
+    page = (data / "out" / "evaluation.html").read_text(encoding="utf-8")
+    first, code, way_out = (page.index(words) for words in ("What to know first", "W_TRAINED_ON", warning["remedy"]))
+    assert first < code < way_out < page.index('id="voxels"')
+    assert "These cases are in no number below" not in page
 
 
 def test_results_of_shipped_weights_are_known_by_their_checksum(data):
