@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from lungseg3d.core import GeometryError, QualityIssue, Volume
+from lungseg3d.core import Box, GeometryError, QualityIssue, Volume
 from lungseg3d.core.labels import LEFT_LUNG, RIGHT_LUNG
 
 LUNG_CODES: Mapping[str, str] = MappingProxyType(
@@ -45,11 +45,11 @@ def check_lungs(labels: Volume) -> list[QualityIssue]:
         W_NO_LUNG alone, or any of W_ONE_LUNG, W_ASYMMETRY, W_LUNG_TOUCHES_EDGE.
     """
     ras = labels.as_ras()
+    held = labels.array[(Box.around(labels.array) or Box((0, 0, 0), (1, 1, 1))).slices]
     right_ml, left_ml = (
-        float(np.count_nonzero(ras.array == side.value)) * ras.voxel_volume_mm3 / 1000
-        for side in (RIGHT_LUNG, LEFT_LUNG)
+        float(np.count_nonzero(held == side.value)) * ras.voxel_volume_mm3 / 1000 for side in (RIGHT_LUNG, LEFT_LUNG)
     )
-    total_ml = float(np.count_nonzero(ras.array)) * ras.voxel_volume_mm3 / 1000
+    total_ml = float(np.count_nonzero(held != 0)) * ras.voxel_volume_mm3 / 1000
     if total_ml < LEAST_LUNG_ML:
         found = (
             f"{total_ml:.0f} ml of lung is labelled; less than {LEAST_LUNG_ML:.0f} ml counts as none. Is it a chest CT?"
@@ -105,12 +105,11 @@ def _side_issues(right_ml: float, left_ml: float) -> list[QualityIssue]:
 
 def _edge_issues(ras: Volume) -> list[QualityIssue]:
     """One issue that names every face of the image on which lung lies."""
-    lung = ras.array > 0
     cuts: list[str] = []
     for axis, names in enumerate(_FACES):
         voxel_mm2 = _face_mm2(ras.spacing_mm, axis)
         for index, name in zip((0, -1), names, strict=True):
-            cut_mm2 = float(np.count_nonzero(np.moveaxis(lung, axis, 0)[index])) * voxel_mm2
+            cut_mm2 = float(np.count_nonzero(np.moveaxis(ras.array, axis, 0)[index] != 0)) * voxel_mm2
             if cut_mm2 >= _LEAST_CUT_MM2:
                 cuts.append(f"{name} ({cut_mm2 / 100:.0f} cm2)")
     if not cuts:

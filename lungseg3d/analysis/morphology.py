@@ -1,7 +1,7 @@
 """Binary morphology with balls measured in mm, and components, on any spacing.
 
 In: bool arrays (X, Y, Z) and a spacing in mm. Out: bool arrays of the same shape. Knows nothing of lungs.
-Balls come from Euclidean distances, so a radius need not be a whole number of voxels. No erosion starts from a
+A radius need not be a whole number of voxels. No erosion starts from a
 border of the array: a lung cut by the first slice is not eaten from there.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from lungseg3d.analysis.distances import within
 from lungseg3d.core import Box
 
 ANY_NEIGHBOUR = np.ones((3, 3, 3), bool)
@@ -25,7 +26,7 @@ def dilated(mask: np.ndarray, radius_mm: float, spacing_mm: Sequence[float]) -> 
         return mask.copy()
     box = found.grown([int(np.ceil(radius_mm / s)) for s in spacing_mm], mask.shape)
     result = np.zeros_like(mask)
-    result[box.slices] = ndimage.distance_transform_edt(~mask[box.slices], sampling=spacing_mm) <= radius_mm
+    result[box.slices] = within(mask[box.slices], radius_mm, spacing_mm)
     return result
 
 
@@ -36,8 +37,7 @@ def eroded(mask: np.ndarray, radius_mm: float, spacing_mm: Sequence[float]) -> n
         return mask.copy()
     box = found.grown(1, mask.shape)
     result = np.zeros_like(mask)
-    part = mask[box.slices]
-    result[box.slices] = part if part.all() else ndimage.distance_transform_edt(part, sampling=spacing_mm) > radius_mm
+    result[box.slices] = ~within(~mask[box.slices], radius_mm, spacing_mm)
     return result
 
 
@@ -66,40 +66,54 @@ def closed(mask: np.ndarray, radius_mm: float, spacing_mm: Sequence[float]) -> n
 
 def filled(mask: np.ndarray) -> np.ndarray:
     """`mask` with every hole filled from which no face of the array can be reached."""
-    parts, count = ndimage.label(~mask)
+    box, result = _with_border(mask), mask.copy(order="K")
+    parts, count = ndimage.label(~mask[box.slices])
     is_outside = np.zeros(count + 1, bool)
     for axis in range(3):
         is_outside[np.take(parts, (0, -1), axis=axis)] = True
     is_outside[0] = False
-    return ~is_outside[parts]
+    result[box.slices] = ~is_outside[parts]
+    return result
 
 
 def filled_in_plane(mask: np.ndarray, largest: float = np.inf) -> np.ndarray:
     """`mask` with the holes of every axial (third axis) slice filled, up to `largest` pixels each."""
     in_plane = np.zeros((3, 3, 3), bool)
     in_plane[:, :, 1] = ndimage.generate_binary_structure(2, 1)
-    parts, _ = ndimage.label(~mask, structure=in_plane)
-    is_outside = np.bincount(parts.ravel()) > largest
+    box, result = _with_border(mask), mask.copy(order="K")
+    parts, count = ndimage.label(~mask[box.slices], structure=in_plane)
+    is_outside = np.zeros(count + 1, bool)
+    if np.isfinite(largest):
+        is_outside = np.bincount(parts.ravel(), minlength=count + 1) > largest
     for side in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
         is_outside[side] = True
     is_outside[0] = False
-    return ~is_outside[parts]
+    result[box.slices] = ~is_outside[parts]
+    return result
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
     """The largest face-connected component; all false when `mask` is."""
-    parts, count = ndimage.label(mask)
-    if count == 0:
-        return mask.copy()
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    return parts == sizes.argmax()
+    box, result = _with_border(mask), np.zeros_like(mask)
+    parts, count = ndimage.label(mask[box.slices])
+    if count:
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = 0
+        result[box.slices] = parts == sizes.argmax()
+    return result
 
 
 def components_touching(mask: np.ndarray, seed: np.ndarray) -> np.ndarray:
     """The face-connected components of `mask` that hold a voxel of `seed`."""
-    parts, count = ndimage.label(mask)
+    box, result = _with_border(mask), np.zeros_like(mask)
+    parts, count = ndimage.label(mask[box.slices])
     is_wanted = np.zeros(count + 1, bool)
-    is_wanted[parts[seed]] = True
+    is_wanted[parts[seed[box.slices]]] = True
     is_wanted[0] = False
-    return is_wanted[parts]
+    result[box.slices] = is_wanted[parts]
+    return result
+
+
+def _with_border(mask: np.ndarray) -> Box:
+    """What holds the mask and a voxel around it, as far as the array goes; beyond, nothing is left to tell."""
+    return (Box.around(mask) or Box((0, 0, 0), (1, 1, 1))).grown(1, mask.shape)

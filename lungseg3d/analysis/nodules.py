@@ -13,12 +13,13 @@ import numpy as np
 from scipy import ndimage
 
 from lungseg3d.analysis.diameters import axial_diameters_mm
+from lungseg3d.analysis.distances import shortest_way
 from lungseg3d.analysis.morphology import ANY_NEIGHBOUR
 from lungseg3d.analysis.partial_volume import SmallVolume, look_around, small_volume
 from lungseg3d.analysis.size_classes import NoduleSize, fleischner, lung_rads
 from lungseg3d.analysis.surroundings import lung_heights_mm, third_of, vessel_distance_mm
 from lungseg3d.analysis.volume_interval import sampling_sd, volume_interval_mm3
-from lungseg3d.core import Box, GeometryError, Lung, Nodule, Volume
+from lungseg3d.core import Box, GeometryError, Lung, Nodule, Volume, boxes_by_value, islands
 from lungseg3d.core.labels import LEFT_LUNG, LUNGS, NODULE, RIGHT_LUNG
 
 SOLID_HU = -300.0
@@ -69,16 +70,9 @@ def measure_nodules(
             raise GeometryError("E_GRID_MISMATCH", f"the {name} {other.shape} does not lie on the CT's grid {ct.shape}")
     scene = _scene(ct, nodules, lungs, slice_thickness_mm)
     measured = []
-    # find_objects walks in C order: slow where memory runs the other way, as in CTs.
-    is_turned = nodules.array.strides[0] < nodules.array.strides[2]
-    places = ndimage.find_objects(nodules.array.T if is_turned else nodules.array)
-    for number, found in enumerate(places, start=1):
-        place = found[::-1] if found is not None and is_turned else found
-        if place is None:
-            continue
+    for number, box in boxes_by_value(nodules.array).items():
         if confidence is not None and number > len(confidence):
             raise ValueError(f"nodule {number} has no confidence: {len(confidence)} are given")
-        box = Box(tuple(s.start for s in place), tuple(s.stop for s in place))
         certainty = None if confidence is None else float(confidence[number - 1])
         measured.append(_measured(number, box, scene, certainty))
     return sorted(measured, key=lambda nodule: (-nodule.volume_mm3, nodule.id))
@@ -198,24 +192,19 @@ def measure_lungs(labels: Volume) -> tuple[Lung, ...]:
         labels: 1 right lung, 2 left lung, 3 nodule (`core.labels`). A nodule counts to the lung that surrounds it: the
             one that touches it most, the nearest where none does.
     """
-    voxels = {lung.value: int((labels.array == lung.value).sum()) for lung in LUNGS}
-    is_nodule = labels.array == NODULE.value
-    held = Box.around(is_nodule) or Box((0, 0, 0), (1, 1, 1))
-    parts, _ = ndimage.label(is_nodule[held.slices], structure=ANY_NEIGHBOUR)
-    for index, place in enumerate(ndimage.find_objects(parts), start=1):
-        start, stop = ([a + n for a, n in zip(held.start, end, strict=True)] for end in _ends(place))
-        box = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
-        mask = parts[place] == index
-        side = _side(mask, box, labels)
-        if side:
-            voxels[side] += int(mask.sum())
+    whole = Box.around(labels.array) or Box((0, 0, 0), (1, 1, 1))
+    held = labels.array[whole.slices]
+    voxels = {lung.value: int(np.count_nonzero(held == lung.value)) for lung in LUNGS}
+    for island in islands(held == NODULE.value):
+        parts, _ = ndimage.label(held[island.slices] == NODULE.value, structure=ANY_NEIGHBOUR)
+        for index, place in boxes_by_value(parts).items():
+            mask = parts[place.slices] == index
+            side = _side(mask, place.moved(island.start).moved(whole.start), labels)
+            if side:
+                voxels[side] += int(mask.sum())
     return tuple(
         Lung(lung.name, voxels[lung.value] * labels.voxel_volume_mm3 / 1000) for lung in LUNGS if voxels[lung.value]
     )
-
-
-def _ends(place: tuple[slice, slice, slice]) -> tuple[list[int], list[int]]:
-    return [s.start for s in place], [s.stop for s in place]
 
 
 def _side(mask: np.ndarray, box: Box, lungs: Volume) -> int:
@@ -228,7 +217,7 @@ def _side(mask: np.ndarray, box: Box, lungs: Volume) -> int:
         margin = [int(min(reach_mm / s, 10_000)) + 1 for s in lungs.spacing_mm]
         around = box.grown(margin, lungs.shape)
         local = lungs.array[around.slices]
-        if not np.isin(local, list(_SIDE_NAMES)).any():
+        if not any((local == lung.value).any() for lung in LUNGS):
             continue
         distance_mm = ndimage.distance_transform_edt(~_placed(mask, box, around), sampling=lungs.spacing_mm)
         nearest_mm = [distance_mm[local == lung.value].min(initial=np.inf) for lung in LUNGS]
@@ -244,20 +233,17 @@ def _pleura_distance_mm(mask: np.ndarray, box: Box, lungs: Volume, side: int) ->
     """
     if np.isin(lungs.array[box.slices][mask], (side, NODULE.value), invert=True).any():
         return 0.0
-    for reach_mm in (10.0, 40.0, np.inf):
+    for reach_mm in (10.0, 20.0, 40.0, np.inf):
         margin = [int(min(reach_mm / s, 10_000)) + 1 for s in lungs.spacing_mm]
         around = box.grown(margin, lungs.shape)
-        inside = np.isin(lungs.array[around.slices], (side, NODULE.value))
+        local = lungs.array[around.slices]
+        inside = (local == side) | (local == NODULE.value)
         if inside.all():
             continue
-        here = np.argwhere(mask) + np.array(box.start) - np.array(around.start)
-        distance_mm, nearest = ndimage.distance_transform_edt(inside, sampling=lungs.spacing_mm, return_indices=True)
-        shortest = here[int(distance_mm[tuple(here.T)].argmin())]
-        way_mm = float(distance_mm[tuple(shortest)])
+        way_mm, step = shortest_way(_placed(mask, box, around), ~inside, lungs.spacing_mm)
         if way_mm > reach_mm:
             continue  # beyond this box the border may come nearer
         # Centres lie half a voxel inside the nodule and half a voxel outside the lung.
-        step = np.abs(nearest[:, shortest[0], shortest[1], shortest[2]] - shortest)
         return max(0.0, way_mm * (1 - 1 / float(step.max())))
     return None
 

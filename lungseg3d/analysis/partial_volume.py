@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from lungseg3d.analysis.distances import within
 from lungseg3d.analysis.morphology import ANY_NEIGHBOUR
 from lungseg3d.core import Box, Volume
 
@@ -150,7 +151,7 @@ def _dilated_in_slices(mask: np.ndarray, seen: Surroundings, reach_mm: float) ->
         return mask
     sampling = [1e6 if axis == seen.slice_axis else step for axis, step in enumerate(seen.spacing_mm)]
     reach_mm = max(reach_mm, *(step for axis, step in enumerate(seen.spacing_mm) if axis != seen.slice_axis))
-    return ndimage.distance_transform_edt(~mask, sampling=sampling) <= reach_mm + 1e-6
+    return within(mask, reach_mm + 1e-6, sampling)
 
 
 def _line(axis: int, reach: int) -> np.ndarray:

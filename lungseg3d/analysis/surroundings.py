@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import ndimage
 
-from lungseg3d.analysis.morphology import ANY_NEIGHBOUR
+from lungseg3d.analysis.distances import shortest_way, within
+from lungseg3d.analysis.morphology import ANY_NEIGHBOUR, filled
 from lungseg3d.core import Box, Volume
 from lungseg3d.core.labels import LUNGS, NODULE
 
@@ -27,11 +28,13 @@ def lung_heights_mm(lungs: Volume) -> Mapping[int, tuple[float, float]]:
     A lung that the field of view cuts is as high as what is seen of it.
     """
     heights = {}
+    whole = Box.around(lungs.array) or Box.whole(lungs.shape)
+    part = lungs.crop(whole)
     for lung in LUNGS:
-        box = Box.around(lungs.array == lung.value)
+        box = Box.around(part.array == lung.value)
         if box is not None:
             corners = np.array(np.meshgrid(*zip(box.start, np.array(box.stop) - 1, strict=True))).reshape(3, -1).T
-            along_mm = lungs.grid.to_world(corners)[:, 2]
+            along_mm = lungs.grid.to_world(corners + np.array(whole.start))[:, 2]
             heights[lung.value] = (float(along_mm.min()), float(along_mm.max()))
     return heights
 
@@ -62,23 +65,23 @@ def vessel_distance_mm(mask: np.ndarray, box: Box, ct: Volume, lungs: Volume) ->
     spacing_mm = np.array(ct.spacing_mm)
     around = box.grown([int(np.ceil((REACH_MM + _RIM_MM) / s)) for s in spacing_mm], ct.shape)
     labels = lungs.array[around.slices]
-    own = np.zeros(around.shape, bool)
+    own = np.zeros_like(labels, bool)
     own[tuple(slice(a - o, b - o) for a, b, o in zip(box.start, box.stop, around.start, strict=True))] = mask
-    lung = np.isin(labels, [row.value for row in LUNGS])
+    is_nodule = labels == NODULE.value
     # A vessel is often left out of a lung mask: holes belong to the lung, what opens to the outside does not.
-    inside = ndimage.binary_fill_holes(lung | own | (labels == NODULE.value))
-    deep = ndimage.distance_transform_edt(inside, sampling=spacing_mm) > _RIM_MM if not inside.all() else inside
-    dense = (ct.array[around.slices] > DENSE_HU) & deep & ~own & (labels != NODULE.value)
+    inside = filled((labels == LUNGS[0].value) | (labels == LUNGS[1].value) | own | is_nodule)
+    deep = ~within(~inside, _RIM_MM, spacing_mm)
+    dense = (ct.array[around.slices] > DENSE_HU) & deep & ~own & ~is_nodule
     parts, count = ndimage.label(dense, structure=ANY_NEIGHBOUR)
     if not count:
         return None
-    away_mm = ndimage.distance_transform_edt(~own, sampling=spacing_mm)
-    numbers = np.arange(1, count + 1)
-    sizes_mm3 = np.bincount(parts.ravel(), minlength=count + 1)[1:] * ct.voxel_volume_mm3
-    farthest_mm = ndimage.maximum(away_mm, parts, numbers)
-    counts = numbers[(sizes_mm3 >= _LEAST_MM3) & (farthest_mm > _RIM_MM + spacing_mm.max())]
-    if not len(counts):
+    numbers = parts[dense]
+    counts = np.bincount(numbers, minlength=count + 1) * ct.voxel_volume_mm3 >= _LEAST_MM3
+    reaches_far = np.zeros(count + 1, bool)
+    reaches_far[numbers[~within(own, _RIM_MM + spacing_mm.max(), spacing_mm)[dense]]] = True
+    counted = (counts & reaches_far)[parts]
+    if not counted.any():
         return None
     # Centres of neighbours lie one voxel apart, surfaces none.
-    nearest_mm = float(away_mm[np.isin(parts, counts)].min()) - float(spacing_mm.min())
+    nearest_mm = shortest_way(counted, own, spacing_mm)[0] - float(spacing_mm.min())
     return max(nearest_mm, 0.0) if nearest_mm <= REACH_MM else None

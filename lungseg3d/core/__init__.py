@@ -10,6 +10,7 @@ from lungseg3d.core.errors import (
     UsageError,
 )
 from lungseg3d.core.follow_up import Change, Estimate, FollowUp, NoduleChange
+from lungseg3d.core.islands import boxes_by_value, islands
 from lungseg3d.core.local_map import LocalMap, joined_maps
 from lungseg3d.core.low_confidence import LowConfidence
 from lungseg3d.core.records import Case, CaseResult, Lung, Nodule, QualityIssue, Severity, case_result_of, to_json
@@ -38,7 +39,9 @@ __all__ = [
     "TrainingError",
     "UsageError",
     "Volume",
+    "boxes_by_value",
     "case_result_of",
+    "islands",
     "joined_maps",
     "to_json",
 ]

@@ -5,7 +5,7 @@ In: arrays and affines. Out: values with one geometry. Knows no file format, no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -43,6 +43,11 @@ class Box:
         start = tuple(map(min, self.start, other.start))
         return Box(start, tuple(map(max, self.stop, other.stop)))  # type: ignore[arg-type]
 
+    def moved(self, by: Sequence[int]) -> Box:
+        """This box, `by` voxels further along each axis."""
+        start, stop = (tuple(a + n for a, n in zip(end, by, strict=True)) for end in (self.start, self.stop))
+        return Box(start, stop)  # type: ignore[arg-type]
+
     @staticmethod
     def whole(shape: Sequence[int]) -> Box:
         """The box of a whole array."""
@@ -50,16 +55,39 @@ class Box:
 
     @staticmethod
     def around(mask: np.ndarray) -> Box | None:
-        """The smallest box that holds every true voxel of `mask`, or None when there is none."""
-        start, stop = [0, 0, 0], list(mask.shape)
-        # Whole planes of memory first; each further axis looks only at what is left.
-        for axis in sorted(range(3), key=lambda a: -abs(mask.strides[a])):
-            left = mask[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
-            filled = np.flatnonzero(left.any(axis=tuple(a for a in range(3) if a != axis)))
-            if filled.size == 0:
+        """The smallest box that holds every voxel of `mask` that is true or not 0, or None when there is none."""
+        start, stop = [0, 0, 0], [0, 0, 0]
+        for axis, line in occupied(mask):
+            held = np.flatnonzero(line)
+            if held.size == 0:
                 return None
-            start[axis], stop[axis] = int(filled[0]), int(filled[-1]) + 1
+            start[axis], stop[axis] = int(held[0]), int(held[-1]) + 1
         return Box(tuple(start), tuple(stop))  # type: ignore[arg-type]
+
+
+def occupied(mask: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Each axis and which of its planes, bool (N,), hold a voxel that is not 0; the axis widest in memory first.
+
+    The planes along that axis are looked at one by one, then folded into one, in which the others are seen.
+    """
+    # Along memory, not against it, as in a CT turned to RAS: a quarter of the time.
+    ways = [-1 if stride < 0 else 1 for stride in mask.strides]
+    along = mask[:: ways[0], :: ways[1], :: ways[2]]
+    slow, *others = sorted(range(3), key=lambda a: -along.strides[a])
+    line = _any(along, tuple(others))
+    yield slow, line[:: ways[slow]]
+    held = np.flatnonzero(line)
+    planes = slice(int(held[0]), int(held[-1]) + 1) if held.size else slice(0)
+    shadow = _any(along[(slice(None),) * slow + (planes,)], (slow,))
+    first, second = sorted(others)
+    yield first, shadow.any(axis=1)[:: ways[first]]
+    yield second, shadow.any(axis=0)[:: ways[second]]
+
+
+def _any(part: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    # For whole numbers the largest is found twice as fast as whether there is any.
+    is_unsigned = part.dtype.kind == "u"
+    return part.max(axis=axes, initial=0) > 0 if is_unsigned else np.asarray(part.any(axis=axes))
 
 
 @dataclass(frozen=True, eq=False)

@@ -120,7 +120,7 @@ def _slabs(ct: Volume, labels: Volume | None) -> Iterator[np.ndarray]:
     ras = ct.as_ras()
     box = Box.whole(ras.shape)
     if labels is not None:
-        box = Box.around(labels.as_ras().array > 0) or box
+        box = Box.around(labels.as_ras().array) or box
     for place in np.linspace(box.start[2], box.stop[2] - 1, _SLABS + 2)[1:-1]:
         middle = round(float(place))
         first, last = max(0, middle - _SLAB_SLICES // 2), min(ras.shape[2], middle + _SLAB_SLICES // 2 + 1)
