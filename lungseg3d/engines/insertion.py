@@ -32,7 +32,7 @@ class NoduleInsertion:
         groups: names of the sampler's groups whose patches may receive one.
         probability: per patch of those groups.
         scale_range: zoom of the nodule; below 1 makes the small nodules that the donors lack.
-        value: label value of a nodule; 0 inserts what is none, to be told from one.
+        value: label value of a nodule.
         jitter: largest distance of its middle from the patch's along each axis, as part of the patch size.
         beneath: label values that a nodule may lie on, such as those of lungs; of others a patch must have none.
     """

@@ -1,14 +1,11 @@
 """Floor 4: MONAI dictionary transforms that only this project has: our reader, our grids, our sources of cases."""
 
+from lungseg3d.transforms.centres import AirOutsideLungsd, DenseCentresd, LabelCentresd, LungCentresd
 from lungseg3d.transforms.grids import ToWorkingGridd
 from lungseg3d.transforms.noise import LimitNoised, estimate_noise_hu
 from lungseg3d.transforms.reading import ReadCTd, ReadLabelsd
 from lungseg3d.transforms.sources import (
-    AirOutsideLungsd,
-    DenseCentresd,
     EmptyLabeld,
-    LabelCentresd,
-    LungCentresd,
     LungsBelowd,
     LungsByRulesd,
     MakePhantomd,

@@ -116,8 +116,6 @@ def test_a_bundle_trains_evaluates_what_it_trained_and_runs_on_a_ct(name, data, 
 )
 def test_every_training_overlay_trains_and_goes_on_where_it_stopped(name, overlay, data, tmp_path):
     overrides = small(name, data, tmp_path)
-    if overlay == "final":
-        del overrides["fold"]
     if overlay == "small_nodules":
         overrides["patch_size"] = [16, 20]
     seen: list[int] = []

@@ -189,13 +189,6 @@ def test_a_nodule_lies_as_near_to_the_middle_as_asked_and_on_lungs_if_they_may_l
         assert torch.equal(untouched, label)
 
 
-def test_what_is_no_nodule_is_pasted_without_a_mark():
-    hu, label = lung()
-    image, marked = insertion(value=0)(hu, label, ["hosts"] * 4, generators(0, 4))
-    assert (image > 0).flatten(1).any(dim=1).all()
-    assert not marked.any()
-
-
 def test_labels_that_have_served_become_background():
     hu, label = lung(count=1)
     label[0, 0, :4], label[0, 0, 4:8], label[0, 0, 8:12] = 1, 2, 3
