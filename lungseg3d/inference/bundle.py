@@ -18,7 +18,7 @@ from monai.transforms import Compose
 
 from lungseg3d.core import BundleError, LungSegError
 from lungseg3d.inference.weights import load_state
-from lungseg3d.io import check_bundle, pinned_weights, read_pins
+from lungseg3d.io import check_bundle, joined_sha256, pinned_weights, read_pins
 
 FURTHER = ("judge", "outline")
 """Roles of networks beside the one that finds: `<role>_network` of the configuration, weights in `models/<role>.pt`."""
@@ -51,8 +51,8 @@ class Bundle:
 
     @property
     def confidence_sha256(self) -> str:
-        """SHA-256 of the weights that say how sure a finding is: those that judge, else those that find."""
-        return self.more_sha256.get("judge", self.weights_sha256)
+        """Of the weights that say how sure a finding is: those that find and, where there are some, that judge."""
+        return joined_sha256(self.weights_sha256, self.more_sha256.get("judge", ""))
 
     def infer(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Run the network on preprocessed data and add "pred": (C, X, Y, Z) on the working grid, with its affine."""

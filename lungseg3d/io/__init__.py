@@ -16,7 +16,7 @@ from lungseg3d.io.dicom_reference import SourceSeries, find_source_series
 from lungseg3d.io.dicom_seg import Algorithm, Masks, list_segments, make_dicom_seg
 from lungseg3d.io.dicom_sr import Measured, make_dicom_sr
 from lungseg3d.io.dicom_writer import SeriesSpec, write_dicom_series
-from lungseg3d.io.digests import sha256_of, signature_of
+from lungseg3d.io.digests import joined_sha256, sha256_of, signature_of
 from lungseg3d.io.downloads import download
 from lungseg3d.io.files import copy_file, placing, write_bytes, write_text, writing
 from lungseg3d.io.folders import (
@@ -91,6 +91,7 @@ __all__ = [
     "is_case_name",
     "is_out_of_memory",
     "is_trusting",
+    "joined_sha256",
     "kernel_kills",
     "limit_memory",
     "link_to",

@@ -29,6 +29,12 @@ def sha256_of(path: Path | str) -> str:
     return _sum_of_list(*_files_of(path))
 
 
+def joined_sha256(*sums: str) -> str:
+    """One SHA-256 for several, in their order: the only one itself; empty ones do not count, and none give none."""
+    known = [sum_ for sum_ in sums if sum_]
+    return known[0] if len(known) == 1 else hashlib.sha256("\n".join(known).encode()).hexdigest() if known else ""
+
+
 def signature_of(path: Path | str) -> str:
     """A sum over names, sizes and times of change of the files that `sha256_of` reads, without reading them.
 

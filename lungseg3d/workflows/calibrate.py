@@ -17,7 +17,7 @@ import numpy as np
 
 from lungseg3d.core import LungSegError, UsageError
 from lungseg3d.data import assign_folds
-from lungseg3d.io import sha256_of, write_text
+from lungseg3d.io import joined_sha256, sha256_of, write_text
 from lungseg3d.metrics import ConfidenceMap, Reliability, fit_confidence_map, held_out_confidences, reliability
 from lungseg3d.workflows.calibration_file import CALIBRATION, calibration_text
 from lungseg3d.workflows.evaluate_means import plain
@@ -68,7 +68,7 @@ def calibrate(evaluations: Sequence[Path], bundle: Path, method: str = "platt") 
         UsageError: E_CALIBRATION for folders without findings, a case in two of them, or too few findings.
         OutputError: E_WRITE, E_NO_SPACE.
     """
-    judge, weights = (bundle / "models" / name for name in ("judge.pt", "model.pt"))
+    weights, judge = (bundle / "models" / name for name in ("model.pt", "judge.pt"))
     if not weights.is_file():
         raise UsageError("E_NO_BUNDLE", f"{bundle} has no models/model.pt", "Give the folder of a nodule bundle.")
     found = _read(evaluations)
@@ -82,7 +82,7 @@ def calibrate(evaluations: Sequence[Path], bundle: Path, method: str = "platt") 
     done = Calibrated(fitted, before, after, len(found.patients), int(found.is_true.sum()), bundle / CALIBRATION)
     facts = {
         "method": method,
-        "weights_sha256": sha256_of(judge if judge.is_file() else weights),
+        "weights_sha256": joined_sha256(*(sha256_of(file) for file in (weights, judge) if file.is_file())),
         "fitted_on": {
             "manifests": found.manifests,
             "evaluations": len(evaluations),

@@ -30,7 +30,7 @@ def read_calibration(bundle: Path, weights_sha256: str) -> tuple[ConfidenceMap |
 
     Args:
         bundle: its folder.
-        weights_sha256: of the network behind its confidences, `Bundle.confidence_sha256`.
+        weights_sha256: of the networks behind its confidences, `Bundle.confidence_sha256`.
 
     Returns:
         The map, or None; and W_OTHER_CALIBRATION where there is one for other weights, which is not used.

@@ -22,7 +22,7 @@ from lungseg3d.core.errors import fault_of
 from lungseg3d.core.labels import NODULE
 from lungseg3d.data import label_structures, load_datalist, read_manifest, trained_on, trained_on_issue
 from lungseg3d.inference import shipped_bundle
-from lungseg3d.io import check_writable, placing_together, read_volume, sha256_of, write_text
+from lungseg3d.io import check_writable, joined_sha256, placing_together, read_volume, sha256_of, write_text
 from lungseg3d.metrics import LEAST_IOU, OperatingPoint, pick_operating_point
 from lungseg3d.report import WorstCase, disagreement_view, render_evaluation
 from lungseg3d.workflows.evaluate_cases import CaseScore, NoduleScore, score_case
@@ -201,10 +201,10 @@ def _bundles_of(entries: Sequence[Mapping[str, Any]], predictions: Path) -> list
 
 
 def _weights_of(entries: Sequence[Mapping[str, Any]], predictions: Path) -> str:
-    """SHA-256 of the network behind the predictions' confidences; empty where they do not say."""
+    """SHA-256 of the networks behind the predictions' confidences; empty where they do not say."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         about = _named_bundles(entries, predictions)["nodules"]
-        return str(about.get("judge_sha256") or about["weights_sha256"])
+        return joined_sha256(str(about["weights_sha256"]), str(about.get("judge_sha256", "")))
     return ""
 
 

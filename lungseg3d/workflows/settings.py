@@ -29,7 +29,7 @@ class Settings:
 
     Attributes:
         least_confidence: nodules of less confidence (`Nodule.confidence`, not calibrated) are dropped; 0 drops none.
-        weights_sha256: of the network whose confidences were cut; empty when not known.
+        weights_sha256: of the networks behind the confidences, `Bundle.confidence_sha256`; empty when not known.
         low: which nodules a report marks as of low confidence.
     """
 
@@ -59,7 +59,7 @@ def settings_text(point: OperatingPoint, weights_sha256: str, chosen_on: Mapping
 
     Args:
         point: where to cut.
-        weights_sha256: of the network whose confidences were evaluated; empty when not known.
+        weights_sha256: of the networks behind the confidences that were evaluated; empty when not known.
         chosen_on: manifest, split and the like.
     """
     reached = {

@@ -53,6 +53,21 @@ def test_an_opened_bundle_knows_itself_and_its_weights(bundle):
     assert opened.inferer.precision == "fp32"
 
 
+def test_weights_of_a_network_that_judges_count_to_the_confidence(bundle):
+    path = bundle / "configs" / "inference.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["judge_network"] = {**config["network_def"], "channels": [4, 6]}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    before = open_bundle(bundle)
+    assert (before.more_sha256, before.confidence_sha256) == ({}, before.weights_sha256)
+    torch.save(LightUNet3d(out_channels=3, channels=(4, 6)).state_dict(), bundle / "models" / "judge.pt")
+    pin_weights(bundle)
+    after = open_bundle(bundle)
+    assert after.more_sha256 == {"judge": hashlib.sha256((bundle / "models" / "judge.pt").read_bytes()).hexdigest()}
+    assert after.weights_sha256 == before.weights_sha256
+    assert after.confidence_sha256 not in (before.confidence_sha256, *after.more_sha256.values())
+
+
 def test_leading_steps_are_skipped_and_the_rest_stays(bundle):
     whole, skipped = open_bundle(bundle), open_bundle(str(bundle), skip=1)
     names = [type(step).__name__ for step in whole.preprocessing.transforms]

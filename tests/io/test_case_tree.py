@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from lungseg3d.io import CaseNames, CaseSource, case_id_of, find_cases, is_case_name, open_ct, sha256_of, signature_of
+from lungseg3d.io import (
+    CaseNames,
+    CaseSource,
+    case_id_of,
+    find_cases,
+    is_case_name,
+    joined_sha256,
+    open_ct,
+    sha256_of,
+    signature_of,
+)
 from lungseg3d.io.reading import ReadOptions
 from tests.corpus.phantom import Series
 
@@ -142,3 +152,10 @@ def test_a_signature_changes_with_size_time_and_name_and_not_by_reading(tmp_path
     (folder / "2").write_text("other")
     assert len({before, renamed, signature_of(folder)}) == 3
     assert sha256_of(folder) != content
+
+
+def test_several_sums_make_one_that_knows_their_order_and_one_alone_stays():
+    one, other = "ab" * 32, "cd" * 32
+    assert joined_sha256(one) == joined_sha256("", one) == one
+    assert len({joined_sha256(one, other), joined_sha256(other, one), one, other}) == 4
+    assert joined_sha256() == joined_sha256("", "") == ""
