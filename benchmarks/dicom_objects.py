@@ -46,6 +46,14 @@ CASES: dict[str, tuple[str, ...]] = {
     "ct/lung1-001/ct.nii.gz": (),
     "cip-64/ct-64.nrrd": (),
 }
+NOTES = """
+The first five are chests; the others are short series of other parts of the body and of phantoms, in which the networks
+should find nothing: then there is a report and no object (`W_EMPTY_RESULT`). Their geometry (tilted, filled,
+multi-frame) is tested with masks made for it: `dicom_objects.md`. Two are refused for what they are: two slices at one
+place with different pixels, and a single slice. The last two are no DICOM: asked for `seg` or `sr` they are refused
+before any work, and the message says to segment the series itself, or to take the NIfTI results onto it later with
+`lungseg3d export RESULT --source SERIES`; without `seg` and `sr` they are segmented as any other.
+"""
 # Field of result.json -> (code, derivation) in the SR.
 NUMBERS = {
     "volume_mm3": ("118565006", ""),
@@ -190,7 +198,7 @@ def main() -> None:
         print(rows[-1], flush=True)
     title = "# SEG and SR of every real CT at hand, with the shipped networks\n\n"
     command = "`python benchmarks/dicom_objects.py --keep DIR`; its beginning says what is compared.\n\n"
-    (RESULTS / "dicom_objects_real.md").write_text(title + command + "\n".join(rows) + "\n", encoding="utf-8")
+    (RESULTS / "dicom_objects_real.md").write_text(title + command + "\n".join(rows) + "\n" + NOTES, encoding="utf-8")
 
 
 if __name__ == "__main__":

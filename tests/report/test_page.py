@@ -154,7 +154,8 @@ def test_every_image_has_words_and_the_page_a_language(volumes, record):
 
 
 def test_the_summary_says_how_many_how_large_and_how_much_lung(volumes, record):
-    text = plain_text(render_html(record(volumes[0], volumes[2]), *volumes))
+    text = plain_text(render_html(record(volumes[0], volumes[2], issues=(QualityIssue("W_X", "x"),)), *volumes))
+    assert "both lungs 5\u202f218 ml. 1 quality issue." in text
     assert "1 nodule. Largest: nodule 1, left lung, solid, 12.7 × 9.0 mm, 1\u202f458 mm³." in text
     assert "Lungs: right lung 2\u202f965 ml, left lung 2\u202f253 ml, both lungs 5\u202f218 ml." in text
     assert "Research use only. Not a medical device." in text
