@@ -53,7 +53,7 @@ def shortest_way(starts: np.ndarray, ends: np.ndarray, spacing_mm: Sequence[floa
     lengths_mm, nearest = ndimage.distance_transform_edt(~ends[near.slices], sampling=spacing, return_indices=True)
     voxels -= np.array(near.start)
     start = voxels[int(lengths_mm[tuple(voxels.T)].argmin())]
-    return float(lengths_mm[tuple(start)]), np.abs(nearest[(slice(None), *start)] - start)
+    return float(lengths_mm[tuple(start)]), np.abs(nearest[:, start[0], start[1], start[2]] - start)
 
 
 def surface(mask: np.ndarray) -> np.ndarray:

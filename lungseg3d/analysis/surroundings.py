@@ -62,7 +62,7 @@ def vessel_distance_mm(mask: np.ndarray, box: Box, ct: Volume, lungs: Volume) ->
     Returns:
         mm, or None where nothing dense lies within 15 mm.
     """
-    spacing_mm = np.array(ct.spacing_mm)
+    spacing_mm = ct.spacing_mm
     around = box.grown([int(np.ceil((REACH_MM + _RIM_MM) / s)) for s in spacing_mm], ct.shape)
     labels = lungs.array[around.slices]
     own = np.zeros_like(labels, bool)
@@ -78,10 +78,10 @@ def vessel_distance_mm(mask: np.ndarray, box: Box, ct: Volume, lungs: Volume) ->
     numbers = parts[dense]
     counts = np.bincount(numbers, minlength=count + 1) * ct.voxel_volume_mm3 >= _LEAST_MM3
     reaches_far = np.zeros(count + 1, bool)
-    reaches_far[numbers[~within(own, _RIM_MM + spacing_mm.max(), spacing_mm)[dense]]] = True
+    reaches_far[numbers[~within(own, _RIM_MM + max(spacing_mm), spacing_mm)[dense]]] = True
     counted = (counts & reaches_far)[parts]
     if not counted.any():
         return None
     # Centres of neighbours lie one voxel apart, surfaces none.
-    nearest_mm = shortest_way(counted, own, spacing_mm)[0] - float(spacing_mm.min())
+    nearest_mm = shortest_way(counted, own, spacing_mm)[0] - min(spacing_mm)
     return max(nearest_mm, 0.0) if nearest_mm <= REACH_MM else None

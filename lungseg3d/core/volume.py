@@ -80,8 +80,8 @@ def occupied(mask: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     planes = slice(int(held[0]), int(held[-1]) + 1) if held.size else slice(0)
     shadow = _any(along[(slice(None),) * slow + (planes,)], (slow,))
     first, second = sorted(others)
-    yield first, shadow.any(axis=1)[:: ways[first]]
-    yield second, shadow.any(axis=0)[:: ways[second]]
+    yield first, _any(shadow, (1,))[:: ways[first]]
+    yield second, _any(shadow, (0,))[:: ways[second]]
 
 
 def _any(part: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from typing import BinaryIO
 
 import imagecodecs
@@ -15,8 +16,8 @@ import numpy as np
 
 _LEVEL = 2
 _MEMBER = b"\x1f\x8b\x08" + bytes(4) + b"\x00\x00\xff"  # no name, no time, no system
-_encode = imagecodecs.zlibng_encode if imagecodecs.ZLIBNG.available else imagecodecs.zlib_encode
-_crc32 = imagecodecs.deflate_crc32 if imagecodecs.DEFLATE.available else zlib.crc32
+_encode: Callable[..., bytes] = imagecodecs.zlibng_encode if imagecodecs.ZLIBNG.available else imagecodecs.zlib_encode
+_crc32: Callable[..., int] = imagecodecs.deflate_crc32 if imagecodecs.DEFLATE.available else zlib.crc32
 
 
 def write_gzip(file: BinaryIO, head: bytes, body: np.ndarray) -> None:

@@ -32,7 +32,7 @@ class Picture:
     """
 
     def __init__(self, grey: np.ndarray) -> None:
-        self._image = Image.fromarray(np.repeat(grey[:, :, None], 3, axis=2))
+        self._image = Image.fromarray(grey)  # in colour from the first that is drawn on
         self._taken: list[tuple[float, float, float, float]] = []
         self._font_size = max(20, round(max(grey.shape) / 26))
 
@@ -41,21 +41,23 @@ class Picture:
         found = [line for line in lines if len(line) > 1]
         if not found:
             return
-        size = self._image.width * _OVERSAMPLING, self._image.height * _OVERSAMPLING
-        cover = Image.new("L", size)
+        left, top, right, bottom = self._around(found, 2 * width)
+        if left >= right or top >= bottom:
+            return
+        cover = Image.new("L", ((right - left) * _OVERSAMPLING, (bottom - top) * _OVERSAMPLING))
         pen = ImageDraw.Draw(cover)
         for line in found:
-            points = [tuple(point) for point in (line * _OVERSAMPLING - 0.5).tolist()]
+            points = [tuple(point) for point in ((line - (left, top)) * _OVERSAMPLING - 0.5).tolist()]
             pen.line(points, fill=255, width=max(1, round(width * _OVERSAMPLING)), joint="curve")
-        self._image.paste(colour, mask=cover.reduce(_OVERSAMPLING))
+        self._in_colour().paste(colour, (left, top), cover.reduce(_OVERSAMPLING))
 
     def tint(self, mask: np.ndarray, colour: Colour, opacity: float) -> None:
         """Colour over the picture pixels where `mask`, bool (height, width), is true; `opacity` 0 to 1."""
-        self._image.paste(colour, mask=Image.fromarray((mask * round(255 * opacity)).astype(np.uint8)))
+        self._in_colour().paste(colour, mask=Image.fromarray((mask * round(255 * opacity)).astype(np.uint8)))
 
     def lay_over(self, colours: np.ndarray, opacity: np.ndarray) -> None:
         """Colours, RGB uint8 (height, width, 3), over the picture; `opacity` (height, width) 0 to 1."""
-        self._image.paste(Image.fromarray(colours), mask=Image.fromarray(np.rint(255 * opacity).astype(np.uint8)))
+        self._in_colour().paste(Image.fromarray(colours), mask=Image.fromarray(np.rint(255 * opacity).astype(np.uint8)))
 
     def draw_name(self, name: str, around: tuple[float, float, float, float], colour: Colour) -> None:
         """A short name beside the box `around` (left, top, right, bottom), where it covers no other name."""
@@ -95,8 +97,8 @@ class Picture:
         length = fitting[-1] / pixel_mm
         right, row = self._image.width - 10.0, self._image.height - 10.0
         pen = ImageDraw.Draw(self._image)
-        pen.rectangle((round(right - length) - 1, row - 3, right, row + 1), fill=(0, 0, 0))
-        pen.rectangle((round(right - length), row - 2, right - 1, row), fill=WHITE)
+        pen.rectangle((round(right - length) - 1, row - 3, right, row + 1), fill="black")
+        pen.rectangle((round(right - length), row - 2, right - 1, row), fill="white")
         font = _font(self._font_size)
         text = f"{fitting[-1]} mm"
         self._write((right - font.getlength(text), row - 6 - self._font_size), text, font, WHITE)
@@ -112,7 +114,7 @@ class Picture:
         sheet = Picture(np.full(size[::-1], 24, np.uint8))
         for r, row in enumerate(rows):
             for c, picture in enumerate(row):
-                sheet._image.paste(picture._image, (gap + c * (width + gap), top + r * (height + gap)))
+                sheet._in_colour().paste(picture._image, (gap + c * (width + gap), top + r * (height + gap)))
         sheet._write((gap, gap), title, _font(18), WHITE)
         below = top + len(rows) * (height + gap)
         for number, note in enumerate(notes):
@@ -127,9 +129,10 @@ class Picture:
         """
         buffer = io.BytesIO()
         image = self._image
-        channels = np.asarray(image)
-        if (channels == channels[:, :, :1]).all():
-            image = image.convert("L")  # without colour, a third of the work and less to store
+        if image.mode == "RGB":
+            channels = np.asarray(image)
+            if (channels == channels[:, :, :1]).all():
+                image = image.convert("L")  # without colour, a third of the work and less to store
         if image_format == "png":
             image.save(buffer, "PNG")
         elif image_format == "jpeg":
@@ -145,9 +148,23 @@ class Picture:
             return False
         return all(right <= a or left >= c or bottom <= b or top >= d for a, b, c, d in self._taken)
 
+    def _in_colour(self) -> Image.Image:
+        if self._image.mode != "RGB":
+            self._image = self._image.convert("RGB")
+        return self._image
+
+    def _around(self, lines: Sequence[np.ndarray], margin: float) -> tuple[int, int, int, int]:
+        """What of the picture the lines and a margin around them cover: left, top, right, bottom in whole pixels."""
+        points = np.concatenate(lines)
+        size = np.array(self._image.size)
+        low = np.clip(np.floor(points.min(axis=0) - margin), 0, size).astype(int)
+        high = np.clip(np.ceil(points.max(axis=0) + margin), 0, size).astype(int)
+        return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
     def _write(self, place: tuple[float, ...], text: str, font: ImageFont.FreeTypeFont, colour: Colour) -> None:
-        pen = ImageDraw.Draw(self._image)
-        pen.text((place[0], place[1]), text, fill=colour, font=font, stroke_width=2, stroke_fill=(0, 0, 0))
+        pen = ImageDraw.Draw(self._image if colour == WHITE else self._in_colour())
+        ink = "white" if colour == WHITE else colour  # by name it fits a grey picture, too
+        pen.text((place[0], place[1]), text, fill=ink, font=font, stroke_width=2, stroke_fill="black")
 
 
 @lru_cache(maxsize=16)

@@ -14,7 +14,7 @@ from scipy import ndimage
 from lungseg3d.core import Box, LocalMap
 from lungseg3d.core.labels import LUNGS, NODULE
 from lungseg3d.report.drawing import Picture, window_hu
-from lungseg3d.report.planes import AXIAL, CORONAL, SAGITTAL, Frame, Plane, cut_section, turn_section
+from lungseg3d.report.planes import AXIAL, CORONAL, SAGITTAL, Frame, Plane, cut_section, project, turn_section
 from lungseg3d.report.scene import Scene
 
 LUNG_WINDOW_HU = (-600.0, 1500.0)
@@ -99,16 +99,15 @@ def coronal_overview(scene: Scene, image_format: str = "png", quality: int = 88,
     chest = scene.chest_box
     frame = Frame.around_box(chest, CORONAL, scene.spacing_mm, scene.hu.shape, longest)
     depth = slice(chest.start[1], chest.stop[1])
-    mean_hu = turn_section(scene.hu[:, depth].mean(axis=1, dtype=np.float32))
-    seen = frame.view(mean_hu)
+    seen = frame.view(turn_section(project(scene.hu[:, depth], CORONAL.across, _mean_hu)))
     dark, bright = np.percentile(seen, (1, 99.5))
     picture = Picture(window_hu(seen, (dark + bright) / 2, max(bright - dark, 1.0)))
     for lung in LUNGS:
-        shadow = turn_section((scene.labels[:, depth] == lung.value).any(axis=1))
+        shadow = _shadow(scene.labels, lung.value, scene.lung_box or Box((0, 0, 0), (0, 0, 0)))
         picture.draw_outlines(frame.outlines(shadow), lung.colour, 1.5)
     picture.draw_sides(CORONAL.left, CORONAL.right)
     picture.draw_scale_bar(frame.pixel_mm)
-    _draw_nodules(picture, frame, {i: _shadow(scene, i, box) for i, box in sorted(scene.boxes.items())})
+    _draw_nodules(picture, frame, {i: _shadow(scene.nodules, i, box) for i, box in sorted(scene.boxes.items())})
     return picture.encode(image_format, quality)
 
 
@@ -160,7 +159,8 @@ def _panel(scene: Scene, nodule_id: int, plane: Plane, style: PanelStyle, maps: 
     picture.draw_sides(plane.left, plane.right)
     picture.draw_scale_bar(frame.pixel_mm)
     nodules = cut_section(scene.nodules, plane, section)
-    others = {int(i): tuple(frame.outlines(nodules == i)) for i in np.unique(nodules) if i not in (0, nodule_id)}
+    beside = [i for i in scene.nodules_in_slice(section, plane.across) if i != nodule_id]
+    others = {i: tuple(frame.outlines(nodules == i)) for i in beside}
     coarse = nodule_frame(scene, nodule_id, plane, style.overlay_side)[2]
     return NodulePanel(
         plane=plane.name,
@@ -176,14 +176,30 @@ def _panel(scene: Scene, nodule_id: int, plane: Plane, style: PanelStyle, maps: 
 
 def _lung_with_its_nodules(labels: np.ndarray, value: int) -> np.ndarray:
     """One lung of a section and the nodules that touch it, so that no lung line runs around a nodule."""
-    lung = labels == value
-    return ndimage.binary_propagation(lung, mask=lung | (labels == NODULE.value)) if lung.any() else lung
+    lung, nodules = labels == value, labels == NODULE.value
+    if not nodules.any() or not lung.any():
+        return lung
+    box = Box.around(nodules[:, :, None])
+    assert box is not None
+    y, x, _ = box.grown(1, (*labels.shape, 1)).slices
+    parts, count = ndimage.label((lung | nodules)[y, x])
+    touches = np.zeros(count + 1, bool)
+    touches[parts[lung[y, x]]] = True
+    touches[0] = False
+    lung[y, x] = touches[parts]
+    return lung
 
 
-def _shadow(scene: Scene, nodule_id: int, box: Box) -> np.ndarray:
-    """The nodule projected from front to back onto a whole coronal section."""
-    shadow = np.zeros((scene.nodules.shape[0], scene.nodules.shape[2]), dtype=bool)
-    shadow[box.slices[0], box.slices[2]] = (scene.nodules[box.slices] == nodule_id).any(axis=1)
+def _mean_hu(hu: np.ndarray, axis: int) -> np.ndarray:
+    return np.asarray(hu.mean(axis=axis, dtype=np.float32))
+
+
+def _shadow(label_map: np.ndarray, value: int, box: Box) -> np.ndarray:
+    """What has a value, and lies in a box, projected from front to back onto a whole coronal section."""
+    shadow = np.zeros((label_map.shape[0], label_map.shape[2]), dtype=bool)
+    x, y, _ = box.slices
+    for z in range(box.start[2], box.stop[2]):  # plane by plane: what is compared stays in the CPU's cache
+        shadow[x, z] = (label_map[x, y, z] == value).any(axis=1)
     return turn_section(shadow)
 
 

@@ -7,7 +7,7 @@ Knows no label and no file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import contourpy
@@ -52,6 +52,21 @@ def turn_section(section: np.ndarray) -> np.ndarray:
 def cut_section(array: np.ndarray, plane: Plane, index: int) -> np.ndarray:
     """The section number `index` along `plane.across`, as hung (rows, columns): a view."""
     return turn_section(array[(slice(None),) * plane.across + (index,)])
+
+
+def project(array: np.ndarray, axis: int, how: Callable[..., np.ndarray]) -> np.ndarray:
+    """A volume (X, Y, Z) projected along an axis: a section, the other axes as they were.
+
+    Args:
+        array: the volume.
+        axis: that goes.
+        how: NumPy's way to make one of many along an axis, such as `np.any`.
+    """
+    # Along memory, not against it, as in a CT turned to RAS: NumPy takes five times longer there.
+    ways = [-1 if stride < 0 else 1 for stride in array.strides]
+    section = how(array[:: ways[0], :: ways[1], :: ways[2]], axis=axis)
+    del ways[axis]
+    return section[:: ways[0], :: ways[1]]
 
 
 @dataclass(frozen=True)
@@ -127,12 +142,15 @@ class Frame:
         """The mask's border lines, midway between inner and outer pixel centres: picture positions (N, 2) each."""
         rows, columns = self._places(margin=2)
         inside = np.ix_((rows >= 0) & (rows < mask.shape[0]), (columns >= 0) & (columns < mask.shape[1]))
-        part = np.zeros((len(rows), len(columns)), dtype=np.float32)
-        part[inside] = mask[max(0, rows[0]) : max(0, rows[-1] + 1), max(0, columns[0]) : max(0, columns[-1] + 1)]
-        if not part.any():
+        seen = np.zeros((len(rows), len(columns), 1), dtype=bool)
+        seen[inside] = mask[max(0, rows[0]) : max(0, rows[-1] + 1), max(0, columns[0]) : max(0, columns[-1] + 1), None]
+        box = Box.around(seen)
+        if box is None:
             return
-        for line in contourpy.contour_generator(z=part).lines(0.5):
-            yield self.to_picture(np.asarray(line) + np.array([columns[0] + 0.5, rows[0] + 0.5]))
+        box = box.grown(1, seen.shape)
+        origin = np.array([columns[0] + box.start[1] + 0.5, rows[0] + box.start[0] + 0.5])
+        for line in contourpy.contour_generator(z=seen[box.slices][:, :, 0].astype(np.float32)).lines(0.5):
+            yield self.to_picture(np.asarray(line) + origin)
 
     def _places(self, margin: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows and columns of the section pixels under the frame and `margin` more; may lie outside the section."""

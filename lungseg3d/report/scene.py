@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import ndimage
 
-from lungseg3d.core import Box, GeometryError, Volume
+from lungseg3d.core import Box, GeometryError, Volume, boxes_by_value
 from lungseg3d.core.labels import LUNGS
 
 
@@ -49,13 +48,20 @@ class Scene:
                     "Paste it onto the CT's own grid first.",
                 )
         ras, nodules = ct.as_ras(), nodule_map.as_ras().array
-        return Scene(ras.array, labels.as_ras().array, nodules, ras.spacing_mm, _find_boxes(nodules))
+        return Scene(ras.array, labels.as_ras().array, nodules, ras.spacing_mm, boxes_by_value(nodules))
 
     @cached_property
     def lung_box(self) -> Box | None:
         """The box of both lungs; None without a lung mask."""
-        values = [lung.value for lung in LUNGS]
-        return Box.around((self.labels >= min(values)) & (self.labels <= max(values)))
+        held = Box.around(self.labels)
+        if held is None:
+            return None
+        part = self.labels[held.slices]
+        # Mostly there is lung at every end of what is labelled: then nothing but the ends is looked at.
+        if all(_is_lung(np.moveaxis(part, axis, 0)[end]).any() for axis in range(3) for end in (0, -1)):
+            return held
+        lungs = Box.around(_is_lung(part))
+        return lungs and lungs.moved(held.start)
 
     @cached_property
     def chest_box(self) -> Box:
@@ -80,20 +86,13 @@ class Scene:
         areas = (self.nodules[box.slices] == nodule_id).sum(axis=others)
         return box.start[axis] + int(areas.argmax())
 
-    def nodules_in_slice(self, index: int) -> list[int]:
-        """Ids of the nodules that axial slice `index` cuts, ascending."""
-        near = {i: box for i, box in self.boxes.items() if box.start[2] <= index < box.stop[2]}
-        return [i for i, box in near.items() if (self.nodules[box.slices][:, :, index - box.start[2]] == i).any()]
+    def nodules_in_slice(self, index: int, axis: int = 2) -> list[int]:
+        """Ids of the nodules that slice `index` along `axis` cuts, ascending."""
+        near = {i: box for i, box in self.boxes.items() if box.start[axis] <= index < box.stop[axis]}
+        cut = {i: np.moveaxis(self.nodules[box.slices], axis, 0)[index - box.start[axis]] for i, box in near.items()}
+        return [i for i, section in cut.items() if (section == i).any()]
 
 
-def _find_boxes(nodules: np.ndarray) -> dict[int, Box]:
-    """The box of every value above 0 that occurs."""
-    # find_objects walks in C order: 1.3 s instead of 0.2 s on 512 x 512 x 300 when memory runs the other way.
-    by_stride = np.argsort([-abs(stride) for stride in nodules.strides], kind="stable")
-    back = np.argsort(by_stride)
-    boxes = {}
-    for nodule_id, found in enumerate(ndimage.find_objects(nodules.transpose(by_stride)), start=1):
-        if found is not None:
-            x, y, z = (found[axis] for axis in back)
-            boxes[nodule_id] = Box((x.start, y.start, z.start), (x.stop, y.stop, z.stop))
-    return boxes
+def _is_lung(labels: np.ndarray) -> np.ndarray:
+    values = [lung.value for lung in LUNGS]
+    return (labels >= min(values)) & (labels <= max(values))
