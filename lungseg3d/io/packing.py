@@ -9,14 +9,14 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
 
 _LEVEL = 2
 _MEMBER = b"\x1f\x8b\x08" + bytes(4) + b"\x00\x00\xff"  # no name, no time, no system
-_encode: Callable[..., bytes] = imagecodecs.zlibng_encode if imagecodecs.ZLIBNG.available else imagecodecs.zlib_encode
+_encode: Callable[..., Any] = imagecodecs.zlibng_encode if imagecodecs.ZLIBNG.available else imagecodecs.zlib_encode
 _crc32: Callable[..., int] = imagecodecs.deflate_crc32 if imagecodecs.DEFLATE.available else zlib.crc32
 
 
