@@ -14,7 +14,6 @@ import torch
 from monai.config import KeysCollection
 from scipy import ndimage
 
-from lungseg3d.core import Box
 from lungseg3d.inference.views import LookAgaind, MirroredViews, window_around
 
 _NEAR_VOXELS = 8.0
@@ -35,8 +34,6 @@ class OutlineCandidatesd(LookAgaind):
         seed_middle: outline what lies in the middle of the image, whatever was found there, and nothing else: for crops
             that somebody cut around a nodule. Where the middle is empty, the candidates are outlined as ever.
         most_seeded_voxels: longest side of an image whose middle is taken; in larger ones it means nothing.
-        recentre: one view outlines first, and the window is then laid around the middle of that. So the outline hangs
-            less on where the search saw something, which differs with precision and windows.
         precision, backend: how the network is computed, see `lungseg3d.inference.predictors`.
     """
 
@@ -51,7 +48,6 @@ class OutlineCandidatesd(LookAgaind):
         threshold: float = 0.5,
         seed_middle: bool = False,
         most_seeded_voxels: int = 80,
-        recentre: bool = False,
         precision: str = "auto",
         backend: str = "torch",
     ) -> None:
@@ -59,7 +55,7 @@ class OutlineCandidatesd(LookAgaind):
         self.views = MirroredViews(network, flips, precision, backend)
         self.roi_size = roi_size
         self.peak, self.threshold = peak, threshold
-        self.seed_middle, self.most_seeded_voxels, self.recentre = seed_middle, most_seeded_voxels, recentre
+        self.seed_middle, self.most_seeded_voxels = seed_middle, most_seeded_voxels
 
     def looked(self, image: torch.Tensor, found: np.ndarray) -> np.ndarray:
         """(X, Y, Z) probabilities, 0 away from the outlines."""
@@ -76,7 +72,6 @@ class OutlineCandidatesd(LookAgaind):
         for middle, side, certainty in places:
             if outlined[tuple(np.rint(middle).astype(int))] >= 0.5:
                 continue  # a piece of what has been outlined already
-            middle = self._centred(image, middle, side) if self.recentre else middle
             part, corner, inside = window_around(image, middle, side)
             piece = self._middle_piece(self.views.mean(part))
             if piece.any():  # its peak stays that of the search, by which the next step judges
@@ -84,13 +79,6 @@ class OutlineCandidatesd(LookAgaind):
             place = tuple(slice(c + s.start, c + s.stop) for c, s in zip(corner, inside, strict=True))
             outlined[place] = np.maximum(outlined[place], piece[inside])
         return outlined
-
-    def _centred(self, image: torch.Tensor, middle: np.ndarray, side: int) -> np.ndarray:
-        """The middle of what one view outlines around a place, (3,); the place itself where it outlines nothing."""
-        part, corner, _ = window_around(image, middle, side)
-        (probability,) = self.views.seen([part], 0, Box((0, 0, 0), (side, side, side)))
-        piece = self._middle_piece(probability) >= 0.5
-        return np.argwhere(piece).mean(axis=0) + corner if piece.any() else middle
 
     def _candidates(self, found: np.ndarray) -> Iterator[tuple[np.ndarray, int, float]]:
         """Middle and side of the window of each candidate, and how sure the search was of it."""

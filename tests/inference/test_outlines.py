@@ -124,22 +124,3 @@ def test_of_a_crop_only_the_middle_is_outlined():
 def test_a_crop_with_nothing_in_its_middle_keeps_its_candidates():
     case = make_case(((10, 10, 10), 0.9))
     assert torch.equal(outline(case, seed_middle=True)[0] > 0.5, case["image"][0] > 0.5)
-
-
-def test_where_asked_the_window_is_laid_around_what_was_outlined_first():
-    case = make_case(((20, 20, 20), 0.9))
-    case["pred"] = torch.zeros_like(case["pred"])
-    case["pred"][0, 22, 22, 18] = 1.0  # the search saw a corner of it only
-    network = Bright()
-    found = outline(case, network, recentre=True)
-    assert torch.equal(found[0] > 0.5, case["image"][0] > 0.5)
-    first, views = network.seen
-    assert first.shape[0] == 1
-    for view in views:
-        assert np.argwhere(view[0].numpy() > 0.5).mean(axis=0).tolist() == [10, 10, 10]
-
-
-def test_a_place_where_nothing_is_outlined_stays_the_middle():
-    network = Bright()
-    assert not outline(make_case(((20, 20, 20), 0.3)), network, recentre=True).any()
-    assert torch.equal(network.seen[0][0], network.seen[1][0])
