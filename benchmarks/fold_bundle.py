@@ -20,7 +20,8 @@ def bundle_of_fold(
     Args:
         fold: takes the place of `{fold}` in both paths.
         weights: of the network that finds; None keeps the shipped ones.
-        outlines: of the network that outlines; None leaves it out, unless the shipped weights are kept too.
+        outlines: of the network that outlines; None leaves it out, unless the shipped weights are kept too. The network
+            that judges stays: it has seen no nodule of a patient.
         folder: new folder.
         peak: least probability that a nodule must reach; None for the bundle's own.
     """

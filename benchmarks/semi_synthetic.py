@@ -6,8 +6,7 @@ the fold that held it out. `lungseg3d evaluate` then counts: a nodule is found w
 by an IoU of 0.1. All else counts as false, although both CTs are of sick lungs and nobody read them for nodules: what
 the same weights mark in the CTs as they were is counted beside it.
 
-    python -m benchmarks.semi_synthetic --weights 'runs/fold-{fold}/model.pt' \\
-        --outlines 'runs/outline-{fold}/model.pt' --data ../shared/data
+    python -m benchmarks.semi_synthetic --weights 'runs/search-{fold}/model.pt' --data ../shared/data
 """
 
 from __future__ import annotations

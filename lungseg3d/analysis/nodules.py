@@ -55,7 +55,7 @@ def measure_nodules(
         ct: HU.
         nodules: integer map on the CT's grid, 0 = none; each value becomes the `id` of its nodule.
         lungs: label map on the CT's grid, 1 right, 2 left (`core.labels`); None leaves side and pleura unknown.
-        confidence: mean probability of each nodule, `confidence[id - 1]`; None for a reference mask.
+        confidence: of each nodule, `confidence[id - 1]`; None for a reference mask.
         slice_thickness_mm: widens the interval of the volume where slices are thicker than their distance.
 
     Returns:

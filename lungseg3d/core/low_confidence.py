@@ -18,21 +18,20 @@ class LowConfidence:
 
     Attributes:
         calibrated: limit of the calibrated confidence; at 0.5 more of its like were none than were.
-        mean_probability: limit of `Nodule.confidence` where nothing is calibrated: the network wavers over much of the
-            outline, whose border is at 0.5.
+        uncalibrated: limit of `Nodule.confidence` where nothing is calibrated: the networks waver over much of it.
     """
 
     calibrated: float = 0.5
-    mean_probability: float = 0.8
+    uncalibrated: float = 0.8
 
     @staticmethod
     def of_options(options: Mapping[str, Any]) -> LowConfidence:
         """The limits that the options of a record name, else the defaults."""
-        asked = {"calibrated": "low_calibrated_confidence", "mean_probability": "low_confidence"}
+        asked = {"calibrated": "low_calibrated_confidence", "uncalibrated": "low_confidence"}
         return LowConfidence(**{field: float(options[key]) for field, key in asked.items() if key in options})
 
     def reason(self, nodule: Nodule) -> str:
         """The field of a nodule that is too low: `calibrated_confidence` or `confidence`; empty where none is."""
         if nodule.calibrated_confidence is not None:
             return "calibrated_confidence" if nodule.calibrated_confidence < self.calibrated else ""
-        return "confidence" if nodule.confidence is not None and nodule.confidence < self.mean_probability else ""
+        return "confidence" if nodule.confidence is not None and nodule.confidence < self.uncalibrated else ""

@@ -59,7 +59,7 @@ class Nodule:
         centroid_voxel: the same as voxel index of the CT's own grid.
         side: `right`, `left` or `unknown` (no lung mask).
         pleura_distance_mm: shortest distance from the nodule's surface to the border of its lung; None when unknown.
-        confidence: mean network probability inside the mask, 0 to 1; None for a reference mask.
+        confidence: how sure the networks are that it is a nodule, 0 to 1, for ranking; None for a reference mask.
         volume_low_mm3, volume_high_mm3: 95 % interval of the volume of this outline, from partial volume and slice
             thickness (module `analysis.volume_interval`); what another reader or network would outline is not in it.
         volume_method: `voxels`, or `partial-volume` where few voxels would err and the HU of the nodule and its rim

@@ -76,7 +76,7 @@ NODULE_MEASURES: tuple[Measure, ...] = (
     Measure(
         "vessel_distance_mm", Code(SCHEME, "vessel-distance", "Distance to dense tissue, most often a vessel"), _MM
     ),
-    Measure("confidence", Code(SCHEME, "confidence", "Mean network probability inside the outline"), _ONE, None, 3),
+    Measure("confidence", Code(SCHEME, "confidence", "Confidence of the networks that it is a nodule"), _ONE, None, 3),
     Measure("calibrated_confidence", Code(SCHEME, "calibrated", "Calibrated confidence"), _ONE, None, 3),
     Measure("uncertainty", Code(SCHEME, "uncertainty", "Mean entropy of mirrored views"), _BIT, None, 3),
     Measure("view_agreement", Code(SCHEME, "view-agreement", "Mean Dice of mirrored views"), _ONE, None, 3),

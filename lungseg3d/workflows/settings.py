@@ -111,4 +111,4 @@ def read_settings(path: Path | str) -> Settings:
 def _numbers(settings: Settings) -> dict[str, float]:
     """The numbers of a settings file, by their key."""
     low = settings.low
-    return {_CUT: settings.least_confidence, _LOW_CALIBRATED: low.calibrated, _LOW: low.mean_probability}
+    return {_CUT: settings.least_confidence, _LOW_CALIBRATED: low.calibrated, _LOW: low.uncalibrated}

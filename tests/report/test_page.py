@@ -126,8 +126,8 @@ def test_the_limits_of_low_confidence_are_those_that_were_asked_for(volumes, rec
     (nodule,) = result.nodules
     unsure = replace(result, nodules=(replace(nodule, calibrated_confidence=0.3),))
     assert "▲ low" not in plain_text(render_html(unsure, *volumes, low=LowConfidence(calibrated=0.25)))
-    text = plain_text(render_html(result, *volumes, low=LowConfidence(mean_probability=0.95)))
-    assert "where nothing is calibrated, mean probability below 0.95." in text
+    text = plain_text(render_html(result, *volumes, low=LowConfidence(uncalibrated=0.95)))
+    assert "where nothing is calibrated, confidence below 0.95." in text
 
 
 def test_an_explanation_is_explained_where_there_is_one(volumes, record):

@@ -125,7 +125,7 @@ def test_a_settings_file_may_say_below_what_a_nodule_is_marked(tmp_path):
         '{"least_confidence": 0, "low_confidence": 0.9, "low_calibrated_confidence": 0.3}', encoding="utf-8"
     )
     settings = read_settings(path)
-    assert settings == Settings(low=LowConfidence(calibrated=0.3, mean_probability=0.9))
+    assert settings == Settings(low=LowConfidence(calibrated=0.3, uncalibrated=0.9))
     assert settings.facts == {"low_confidence": 0.9, "low_calibrated_confidence": 0.3}
     assert Settings().facts == {}
     path.write_text('{"least_confidence": 0, "low_confidence": "often"}', encoding="utf-8")
