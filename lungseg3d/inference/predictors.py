@@ -19,6 +19,7 @@ import torch
 from monai.networks.utils import eval_mode
 
 from lungseg3d.core import Box, BundleError
+from lungseg3d.inference.folding import folded
 from lungseg3d.inference.meter import Predictor, watched
 from lungseg3d.tensors import autocast_for, resolve_precision
 
@@ -127,11 +128,14 @@ class _Torch:
         self._network = weakref.ref(network)  # a weak key must not be held by its own value
         self._precision = precision
         self._forward: Callable[..., torch.Tensor] | None = None
+        self._folded: torch.nn.Module | None = None
         if compiled:
             self._forward = torch.compile(type(network).forward, dynamic=True)
+        elif device_of(network).type == "cpu":
+            self._folded = folded(network, precision)
 
     def __call__(self, images: torch.Tensor, part: Box | None = None) -> torch.Tensor:
-        network = self._network()
+        network = self._network() if self._folded is None else self._folded
         assert network is not None, "a predictor is used while its network lives"
         device = device_of(network)
         images = images.to(device).contiguous(memory_format=torch.channels_last_3d)

@@ -1,0 +1,54 @@
+"""A folded network says what its original says, and the original stays as it was."""
+
+import copy
+
+import pytest
+import torch
+
+from lungseg3d.core import Box
+from lungseg3d.inference import predictor_of
+from lungseg3d.inference.folding import folded
+from lungseg3d.networks import LightUNet3d
+
+
+def make_network() -> LightUNet3d:
+    torch.manual_seed(0)
+    network = LightUNet3d(channels=(8, 16))
+    with torch.no_grad():  # norms that have learnt something
+        for norm in (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm3d)):
+            norm.running_mean.uniform_(-1, 1)
+            norm.running_var.uniform_(0.5, 2)
+            norm.weight.uniform_(0.5, 2)
+            norm.bias.uniform_(-1, 1)
+    return network.eval()
+
+
+def test_logits_are_those_of_the_network_with_its_norms():
+    network, image = make_network(), torch.rand(1, 1, 16, 16, 16)
+    with torch.no_grad():
+        assert torch.allclose(folded(network, "fp32")(image), network(image), atol=1e-4)
+
+
+def test_no_norm_is_left_and_the_network_keeps_its_own():
+    network = make_network()
+    before = copy.deepcopy(network.state_dict())
+    norms = [module for module in folded(network, "bf16").modules() if isinstance(module, torch.nn.BatchNorm3d)]
+    assert not norms
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_predictor_says_the_same_of_a_part_as_of_the_whole(precision):
+    network, image = make_network(), torch.rand(1, 1, 32, 32, 32)
+    box = Box((8, 8, 8), (24, 20, 16))
+    predictor = predictor_of(network, "torch", precision)
+    whole, part = predictor(image)[(..., *box.slices)], predictor(image, box)
+    assert torch.allclose(whole, part, atol=1e-5 if precision == "fp32" else 0.1)
+
+
+def test_a_predictor_follows_weights_that_change():
+    network, image = make_network(), torch.rand(1, 1, 16, 16, 16)
+    before = predictor_of(network, "torch", "fp32")(image)
+    with torch.no_grad():
+        network.head.bias.add_(1.0)
+    assert torch.allclose(predictor_of(network, "torch", "fp32")(image), before + 1, atol=1e-4)
