@@ -16,6 +16,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from scipy import ndimage
 
+from lungseg3d.analysis.morphology import filled
 from lungseg3d.core import Box, Volume
 from lungseg3d.core.labels import LEFT_LUNG, RIGHT_LUNG
 from lungseg3d.inference.bundle import open_bundle
@@ -35,7 +36,7 @@ def clean_lungs(labels: np.ndarray, *, smallest_share: float = 0.05) -> np.ndarr
             continue
         sizes = np.bincount(pieces.ravel())
         sizes[0] = 0
-        kept = ndimage.binary_fill_holes((sizes >= smallest_share * sizes.max())[pieces])
+        kept = filled((sizes >= smallest_share * sizes.max())[pieces])
         clean[kept & (clean == 0)] = value
     return clean
 
@@ -93,13 +94,13 @@ def _upsampled(lung: np.ndarray, side: np.ndarray, ras: Volume, threshold: float
     start = np.maximum(np.floor((np.array(box.start) - 1) * ratio).astype(int), 0)
     stop = np.minimum(np.ceil((np.array(box.stop) + 1) * ratio).astype(int), ras.shape)
     x, y, z = (_Axis.of(np.arange(a, b), r, n) for a, b, r, n in zip(start, stop, ratio, lung.shape, strict=True))
-    in_plane = np.ix_(x.nearest, y.nearest)
+    # Each coarse slice is made fine within its plane once, in the order in which the label map lies in memory.
+    in_plane = {k: y.weights @ (lung[:, :, k].T @ x.weights.T) for k in range(z.below[0], z.above[-1] + 1)}
+    sides = {k: side[:, :, k].T[np.ix_(y.nearest, x.nearest)] for k in range(z.nearest[0], z.nearest[-1] + 1)}
     for i in range(len(z.below)):
-        coarse = (1 - z.part[i]) * lung[:, :, z.below[i]] + z.part[i] * lung[:, :, z.above[i]]
-        inside = x.weights @ coarse @ y.weights.T >= threshold
-        if inside.any():
-            found = np.where(inside, side[:, :, z.nearest[i]][in_plane], np.uint8(0))
-            labels[start[0] : stop[0], start[1] : stop[1], start[2] + i] = found
+        between = (1 - z.part[i]) * in_plane[z.below[i]] + z.part[i] * in_plane[z.above[i]]
+        found = sides[z.nearest[i]] * (between >= threshold)
+        labels[start[0] : stop[0], start[1] : stop[1], start[2] + i] = found.T
     return Volume(labels, ras.affine)
 
 
@@ -161,7 +162,8 @@ class LungsOnSourced(MapTransform):
 
 
 class SegmentLungsd(MapTransform):
-    """Stage 1 as a transform: the CT under `keys` -> "lungs" label map and "roi" mask on the CT's own grid.
+    """Stage 1 as a transform: the CT under `keys` -> "lungs" label map and "roi", above 0 where to
+    look, on the CT's own grid.
 
     Args:
         keys: a CT (1, X, Y, Z) in HU, read by `ReadCTd`.
@@ -197,5 +199,5 @@ class SegmentLungsd(MapTransform):
                 continue
             stage = self.bundle.postprocessing(self.bundle.infer(self.bundle.preprocessing({"image": image})))
             d["lungs"] = stage["lungs"]
-            d["roi"] = (stage["lungs"] > 0).to(torch.uint8)
+            d["roi"] = stage["lungs"]  # whatever is above 0 is looked at, so no second map of the CT's size is made
         return d

@@ -60,7 +60,7 @@ class ToWorkingGridd(MapTransform):
         return d
 
     def _box(self, mask: Volume) -> Box:
-        box = Box.around(mask.array > 0)
+        box = Box.around(mask.array)
         if box is None:
             return Box.whole(mask.shape)
         margin = [math.ceil(self.margin_mm / s) for s in mask.spacing_mm]
