@@ -50,6 +50,12 @@ def compare(
         typer.Option("--minutes", min=0.01, help="Train each as many steps as fit into this time, on this machine."),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Trainings at once.")] = 1,
+    join: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--join", metavar="DIR", help="Add what another comparison measured: folds or seeds of another machine."
+        ),
+    ] = None,
     trust_bundle: TrustBundle = False,
 ) -> int:
     """Train and measure several networks of BUNDLE on the same folds and seeds, and test which are better."""
@@ -69,7 +75,7 @@ def compare(
 
     choices = Choices(bundle, names, training=training, weights=weights, minutes=minutes, **asked)  # type: ignore[arg-type]
     with progress() as on_progress:
-        done = compare_networks(choices, out, jobs=jobs, on_progress=on_progress)
+        done = compare_networks(choices, out, jobs=jobs, join=join or (), on_progress=on_progress)
     say_table(_table(done.content))
     for member in done.content["members"]:
         if member["status"] != "done":

@@ -14,6 +14,7 @@ import typer
 
 from lungseg3d.cli.console import progress, say, say_table
 from lungseg3d.cli.outcome import Outcome, outcome_of, reporting_errors
+from lungseg3d.cli.quick_start import import_monai_to_segment
 from lungseg3d.cli.results import results_table
 
 
@@ -28,6 +29,7 @@ def demo(
     ] = None,
 ) -> int:
     """Make a synthetic thorax CT with nodules, segment and measure it, and write a report. No data needed."""
+    import_monai_to_segment()
     from lungseg3d.workflows.demo import demo as run_demo
 
     with progress() as on_progress:

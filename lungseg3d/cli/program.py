@@ -23,6 +23,7 @@ from lungseg3d.cli.follow_up import follow_up
 from lungseg3d.cli.froc import froc
 from lungseg3d.cli.outcome import DEBUG, EXIT_CODES, with_debug_first
 from lungseg3d.cli.prepare import app as prepare_app
+from lungseg3d.cli.quick_start import OWN_PROCESS
 from lungseg3d.cli.replay import replay
 from lungseg3d.cli.segment import segment
 from lungseg3d.cli.train import train
@@ -76,4 +77,5 @@ app.command()(replay)
 
 def main() -> None:
     """Run the program on this process's command line; the entry point of `lungseg3d`."""
+    OWN_PROCESS.set(True)
     app(args=with_debug_first(sys.argv[1:]), prog_name="lungseg3d")

@@ -16,6 +16,7 @@ from lungseg3d.cli.console import progress, say_table
 from lungseg3d.cli.options import InputPaths
 from lungseg3d.cli.outcome import outcome_of, reporting_errors
 from lungseg3d.cli.profile import profiling, say_profile
+from lungseg3d.cli.quick_start import import_monai_to_segment
 from lungseg3d.cli.results import results_table
 from lungseg3d.cli.segment_options import with_segment_options
 
@@ -46,6 +47,8 @@ def segment(
 
     if asked.read.decode == APART:
         begin_decoding()  # it loads beside PyTorch
+    if asked.lung_bundle is None and asked.nodule_bundle is None:
+        import_monai_to_segment()
     from lungseg3d.workflows.segment import segment_cases
 
     with progress() as on_progress, profiling(profile) as costs:

@@ -1,4 +1,4 @@
-"""A trained network -> its copy for a CPU: batch norms gone into the convolutions before them, weights as used.
+"""A trained network -> its copy for a CPU: batch norms gone into the convolutions before them, blocks fused.
 
 In: a network. Out: another that says the same, for less. Knows no network by name.
 
@@ -14,6 +14,8 @@ import itertools
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from lungseg3d.inference.fusing import fuse_blocks
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -35,7 +37,9 @@ def folded(network: nn.Module, precision: str) -> nn.Module | None:
     for module in copied.modules():
         if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)):
             module.to(dtype=_DTYPES[precision], memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    return copied.requires_grad_(False)
+    copied.requires_grad_(False)
+    fuse_blocks(copied)
+    return copied
 
 
 def _pairs(module: nn.Module) -> list[int]:

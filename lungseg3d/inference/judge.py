@@ -42,6 +42,7 @@ class JudgeCandidatesd(MapTransform):
         flips: axes to mirror; all their combinations are views, so three axes give eight.
         threshold: probability of the first look that makes a candidate.
         peak: candidates whose first look never reaches this are dropped unseen.
+        mean: those whose first look is lower than this in the mean, too.
         least_voxels: smaller ones too.
         least: candidates are dropped as soon as the mean of the views so far is below it.
         precision, backend: how the network is computed, see `lungseg3d.inference.predictors`.
@@ -58,6 +59,7 @@ class JudgeCandidatesd(MapTransform):
         flips: Sequence[int] = (0, 1, 2),
         threshold: float = 0.5,
         peak: float = 0.8,
+        mean: float = 0.0,
         least_voxels: int = 5,
         least: float = 0.1,
         precision: str = "auto",
@@ -67,7 +69,8 @@ class JudgeCandidatesd(MapTransform):
         super().__init__(keys)
         self.views = MirroredViews(network, flips, precision, backend)
         self.image_key, self.output_key, self.roi_size = image_key, output_key, roi_size
-        self.threshold, self.peak, self.least_voxels, self.least = threshold, peak, least_voxels, least
+        self.threshold, self.peak, self.mean = threshold, peak, mean
+        self.least_voxels, self.least = least_voxels, least
         self.batch_size = batch_size
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -93,7 +96,8 @@ class JudgeCandidatesd(MapTransform):
         found = []
         for number, place in enumerate(ndimage.find_objects(pieces), start=1):
             voxels = pieces[place] == number
-            if voxels.sum() >= self.least_voxels and first[place][voxels].max() >= self.peak:
+            seen = first[place][voxels]
+            if seen.size >= self.least_voxels and seen.max() >= self.peak and seen.mean() >= self.mean:
                 found.append(_Candidate(place, voxels))
         return found
 

@@ -1,5 +1,6 @@
 """Floor 3: what every room with torch needs: volumes as tensors, working grids, mixed precision by name, its speed."""
 
+from lungseg3d.tensors.allocation import keep_freed_memory
 from lungseg3d.tensors.grids import AIR_HU, orthogonalise, resample, sample_on
 from lungseg3d.tensors.meta_tensors import to_meta_tensor, to_volume
 from lungseg3d.tensors.precision import PRECISIONS, autocast_for, resolve_precision
@@ -10,6 +11,7 @@ __all__ = [
     "PRECISIONS",
     "autocast_for",
     "best_seconds",
+    "keep_freed_memory",
     "matmul_gflops",
     "orthogonalise",
     "resample",

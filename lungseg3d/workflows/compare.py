@@ -1,7 +1,7 @@
 """`compare`: networks trained and measured under the same conditions, and one table with intervals and tests.
 
-In: a bundle, names of networks, folds, seeds. Out: `compare.csv`, `cases.csv`, `compare.json`, `compare.html` in a
-folder, and the members' own folders below it. Started again, it goes on where it stopped.
+In: a bundle, names of networks, folds, seeds, comparisons to join. Out: `compare.csv`, `cases.csv`, `compare.json`,
+`compare.html` in a folder, and the members' own folders below it. Started again, it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from lungseg3d.engines.tracking_facts import without_paths
 from lungseg3d.io import check_writable, open_to_append, placing_together, trusting_bundles, write_text
 from lungseg3d.report import render_comparison
 from lungseg3d.workflows.compare_budget import batches_within
+from lungseg3d.workflows.compare_join import check_joinable, joined
 from lungseg3d.workflows.compare_members import OnProgress, run_members
-from lungseg3d.workflows.compare_plan import Choices, make_plan
+from lungseg3d.workflows.compare_plan import Choices, Plan, make_plan
 from lungseg3d.workflows.compare_tables import cases_csv, compare_csv, comparison_of
 from lungseg3d.workflows.compare_tracking import open_parent, track_comparison, tracking_uri_of
 from lungseg3d.workflows.train import CHILD_ENVIRONMENT
@@ -49,21 +50,31 @@ class Compared:
         return [member["status"] for member in self.content["members"]]
 
 
-def compare(choices: Choices, out: Path | str, *, jobs: int = 1, on_progress: OnProgress | None = None) -> Compared:
+def compare(
+    choices: Choices,
+    out: Path | str,
+    *,
+    jobs: int = 1,
+    join: Sequence[Path] = (),
+    on_progress: OnProgress | None = None,
+) -> Compared:
     """Train and measure every network with every seed without every fold, and compare them.
 
     Args:
         choices: what to compare.
         out: folder; what it holds of the same settings is not done again.
         jobs: members trained at once.
+        join: folders of other comparisons whose members go into the same tables, such as folds of another machine.
         on_progress: told (member, step, fraction 0 to 1).
 
     Raises:
-        UsageError, BundleError, LungSegError: as `make_plan`, before any work; E_IN_USE when another comparison
-            writes to `out`.
+        UsageError, BundleError, LungSegError: as `make_plan` and `joined`, before any work; E_IN_USE when another
+            comparison writes to `out`.
     """
     with trusting_bundles(choices.trust_bundle):
         plan = make_plan(choices, out)
+    facts = _facts(plan)
+    check_joinable(facts, [(member.network, member.fold, member.seed) for member in plan.members], join)
     check_writable(plan.out)
     with _held(plan.out) as lock:
         open_parent(plan)
@@ -79,23 +90,19 @@ def compare(choices: Choices, out: Path | str, *, jobs: int = 1, on_progress: On
             with trusting_bundles(choices.trust_bundle):
                 plan = make_plan(choices, out, batches)
         records = run_members(plan, jobs, told, environment, lock)
+        everything = joined(records, facts, join)
         content = comparison_of(
-            records,
+            everything,
             choices.networks,
-            plan.structures,
-            bundle=Path(choices.bundle).absolute().name,
-            training=choices.training,
-            folds=list(choices.folds),
-            seeds=list(choices.seeds),
-            overrides=without_paths(dict(choices.overrides)),
-            weights=choices.weights,
-            minutes=choices.minutes,
+            **facts,
+            folds=sorted({record["fold"] for record in everything if record["fold"] is not None}),
+            seeds=sorted({record["seed"] for record in everything}),
             jobs=jobs,
-            devices=sorted({record["device"] for record in records if "device" in record}),
+            devices=sorted({record["device"] for record in everything if "device" in record}),
         )
         writers = {
             "compare.csv": lambda: compare_csv(content),
-            "cases.csv": lambda: cases_csv(records),
+            "cases.csv": lambda: cases_csv(everything),
             "compare.json": lambda: json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
             "compare.html": lambda: render_comparison(content),
         }
@@ -104,6 +111,19 @@ def compare(choices: Choices, out: Path | str, *, jobs: int = 1, on_progress: On
                 write_text(stage / name, text())
         track_comparison(plan, records, content, [plan.out / name for name in writers])
     return Compared(content, plan.out / "compare.html")
+
+
+def _facts(plan: Plan) -> dict[str, Any]:
+    """What all members have in common, as `compare.json` says it."""
+    choices = plan.choices
+    return {
+        "structures": list(plan.structures),
+        "bundle": Path(choices.bundle).absolute().name,
+        "training": choices.training,
+        "overrides": without_paths(dict(choices.overrides)),
+        "weights": choices.weights,
+        "minutes": choices.minutes,
+    }
 
 
 @contextlib.contextmanager

@@ -157,14 +157,15 @@ def _tests(
 
 
 def _cost(records: Sequence[Mapping[str, Any]], network: str) -> dict[str, Any]:
-    """What a network costs; seconds are the median over all cases of all members."""
+    """What a network costs; seconds and steps are the median over all cases of all members, and over the members."""
     all_of_it = [record for record in records if record["network"] == network]
+    steps = [record["steps"] for record in all_of_it if record.get("steps")]
     done = _done(records, network)
     seconds = [case["inference_s"] for record in done for case in record["cases"]]
     return {
         "members": len(all_of_it),
         "members_done": len(done),
-        "steps": all_of_it[0].get("steps") if all_of_it else None,
+        "steps": round(float(np.median(steps))) if steps else None,
         "parameters_m": done[0]["parameters"] / 1e6 if done else math.nan,
         "gflop_96": _number(done[0]["gflop"]) if done else math.nan,
         "inference_s": float(np.median(seconds)) if seconds else math.nan,

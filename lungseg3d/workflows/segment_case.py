@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -197,17 +198,19 @@ def _read(job: CaseJob) -> _Opened:
 def _finished(opened: _Opened, found: _Segmented, job: CaseJob, models: Models, watch: Stopwatch) -> CaseResult:
     reading, series, options, folder = opened.reading, opened.series, job.options, job.folder
     ct = reading.volume
-    with watch.step("measure"):
-        in_lungs = found.lungs if options.roi == "lungs" else None
-        thickness_mm = reading.source.get("slice_thickness_mm")
-        measured = measure_nodules(
-            ct, found.nodules, lungs=in_lungs, confidence=found.confidence, slice_thickness_mm=thickness_mm
-        )
-        nodules = found.extras.added_to(models.confidences.added_to(measured))
-        lungs = measure_lungs(found.labels) if in_lungs is not None else ()
-    with watch.step("check"):
-        lung_issues = _lung_issues(ct, found.labels, options)
-        ood_issues = range_issues(models, reading, in_lungs and found.labels)
+    in_lungs = found.lungs if options.roi == "lungs" else None
+    with ThreadPoolExecutor(1, "check") as beside:
+        checking = beside.submit(_lung_issues, ct, found.labels, options)
+        with watch.step("measure"):
+            thickness_mm = reading.source.get("slice_thickness_mm")
+            measured = measure_nodules(
+                ct, found.nodules, lungs=in_lungs, confidence=found.confidence, slice_thickness_mm=thickness_mm
+            )
+            nodules = found.extras.added_to(models.confidences.added_to(measured))
+            lungs = measure_lungs(found.labels) if in_lungs is not None else ()
+        with watch.step("check"):
+            ood_issues = range_issues(models, reading, in_lungs and found.labels)
+            lung_issues = checking.result()
     nifti = NIFTI_NAMES if "nifti" in options.formats else ()
     extras = extra_files(options)
     result = CaseResult(

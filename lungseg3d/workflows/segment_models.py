@@ -15,6 +15,7 @@ import torch
 from lungseg3d.core import BundleError, QualityIssue, Volume
 from lungseg3d.inference import Bundle, Plan, SegmentLungsd, choose, open_bundle, shipped_bundle
 from lungseg3d.io import Reading, trusting_bundles
+from lungseg3d.tensors import keep_freed_memory
 from lungseg3d.workflows.segment_extras import Confidences
 from lungseg3d.workflows.segment_options import SegmentOptions
 from lungseg3d.workflows.training_range import RangeJudge, acquisition_of, read_training_range
@@ -33,13 +34,15 @@ class Models:
 
 
 def open_models(options: SegmentOptions) -> Models:
-    """Open the bundles that the options name.
+    """Open the bundles that the options name; on a CPU the process keeps the memory that their features take.
 
     Raises:
         BundleError: they cannot be opened, or not on this device, or not by this backend.
     """
     device = resolve_device(options.device)
     plan = choose(options.backend, options.precision, device)
+    if device.type == "cpu":
+        keep_freed_memory()
     lung_root = options.lung_bundle or shipped_bundle("lung_ct_segmentation")
     nodule_root = options.nodule_bundle or shipped_bundle("lung_nodule_ct_segmentation")
     # `auto` stays, so that PyTorch may step in for a network that OpenVINO cannot take.
