@@ -15,6 +15,7 @@ from lungseg3d.analysis.lungs import segment_lungs_by_rules
 from lungseg3d.analysis.matching import Match, Matching, gate_mm, match_nodules
 from lungseg3d.analysis.nodule_changes import TimePoint, compare_nodules
 from lungseg3d.analysis.nodules import classed, kind_of, measure_lungs, measure_nodules
+from lungseg3d.analysis.pieces import Piece, pieces_of
 from lungseg3d.analysis.registration import Chest, LungRegistration, register_lungs
 from lungseg3d.analysis.scan_differences import (
     FOLLOW_UP_CODES,
@@ -40,6 +41,7 @@ __all__ = [
     "Matching",
     "NoduleMap",
     "NoduleSize",
+    "Piece",
     "TimePoint",
     "TrainingRange",
     "axial_diameters_mm",
@@ -59,6 +61,7 @@ __all__ = [
     "measure_acquisition",
     "measure_lungs",
     "measure_nodules",
+    "pieces_of",
     "range_json",
     "range_of_json",
     "register_lungs",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from lungseg3d.analysis.morphology import ANY_NEIGHBOUR
+from lungseg3d.analysis.pieces import Piece, pieces_of
 from lungseg3d.core import Box, Grid, Volume
 
 _MOST_NODULES = int(np.iinfo(np.uint16).max)
@@ -52,10 +52,12 @@ class NoduleMap:
     Attributes:
         labels: uint16 on the target grid, 0 = none, 1 = the largest nodule, 2 = the next ...
         confidence: of each nodule, by id: `confidence[0]` is nodule 1's; see `find_nodules`.
+        boxes: of each nodule, holding it; empty where nobody noted them.
     """
 
     labels: Volume
     confidence: tuple[float, ...]
+    boxes: tuple[Box, ...] = ()
 
     def of_confidence(self, least: float) -> NoduleMap:
         """Only the nodules of at least this confidence, in their order, with new values from 1 on."""
@@ -105,22 +107,20 @@ def find_nodules(
     """
     rule = rule or CandidateRule()
     voxel_mm3 = target.voxel_volume_mm3
-    parts, _ = ndimage.label(probability.array >= rule.threshold, structure=ANY_NEIGHBOUR)
     found = []
-    for index, place in enumerate(ndimage.find_objects(parts), start=1):
-        box = Box(tuple(s.start for s in place), tuple(s.stop for s in place)).grown(_NEAR_VOXELS, parts.shape)
-        candidate = _on_target(probability, parts, index, box, target, rule)
+    for piece in pieces_of(probability.array >= rule.threshold, any_neighbour=True):
+        box = piece.box.grown(_NEAR_VOXELS, probability.shape)
+        candidate = _on_target(probability, piece, box, target, rule)
         if candidate is None or candidate.voxels * voxel_mm3 < rule.min_volume_mm3:
             continue
-        if candidate.voxels * voxel_mm3 <= rule.vessel_volume_mm3:
-            # On the working grid, because one voxel of a thick slice is long by itself.
-            component = np.argwhere(parts[box.slices] == index)
-            if _elongation(component, probability.affine) > rule.vessel_elongation:
-                continue
+        # On the working grid, because one voxel of a thick slice is long by itself.
+        elongation = _elongation(np.argwhere(piece.voxels), probability.affine)
+        if candidate.voxels * voxel_mm3 <= rule.vessel_volume_mm3 and elongation > rule.vessel_elongation:
+            continue
         if lungs is not None and _share_in_lungs(candidate, target, lungs, rule.lung_margin_mm) <= 0.5:
             continue
         if confidence is not None:
-            near = ndimage.binary_dilation(parts[box.slices] == index, iterations=_NEAR_VOXELS)
+            near = ndimage.binary_dilation(piece.within(box), iterations=_NEAR_VOXELS)
             if judged := float(confidence.array[box.slices][near].max()):
                 candidate = replace(candidate, confidence=judged)
         found.append(candidate)
@@ -128,17 +128,15 @@ def find_nodules(
     labels = np.zeros(target.shape, np.uint16, order="F")  # slices one behind the other, as in CTs and NIfTI
     for number, candidate in enumerate(found, start=1):
         labels[candidate.box.slices][candidate.mask] = number
-    return NoduleMap(Volume(labels, target.affine), tuple(c.confidence for c in found))
+    boxes = tuple(candidate.box for candidate in found)
+    return NoduleMap(Volume(labels, target.affine), tuple(c.confidence for c in found), boxes)
 
 
-def _on_target(
-    probability: Volume, parts: np.ndarray, index: int, box: Box, target: Grid, rule: CandidateRule
-) -> _Candidate | None:
+def _on_target(probability: Volume, piece: Piece, box: Box, target: Grid, rule: CandidateRule) -> _Candidate | None:
     """One component of the working grid as a mask on the target grid; None where it is too weak or out of view."""
     part = probability.crop(box)
     values = part.array.astype(np.float32)
-    others = parts[box.slices]
-    values[(others != index) & (others != 0)] = 0
+    values[(part.array >= rule.threshold) & ~piece.within(box)] = 0  # other pieces
     if values.max() < rule.peak:
         return None
     target_box = _covered(part.grid, target)

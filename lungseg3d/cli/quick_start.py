@@ -1,7 +1,7 @@
 """MONAI imported without what a segmentation never asks it for: half of the seconds before the first network runs.
 
-In: nothing. Out: MONAI in `sys.modules`. Only for a process that segments with the shipped bundles and then ends: another
-bundle may name what needs the companions.
+In: nothing. Out: MONAI in `sys.modules`. Only for a process that segments with the shipped bundles and then ends:
+another bundle may name what needs the companions.
 
 MONAI imports all of itself, and with it whatever it may work with if that is installed: Ignite, MLflow, plots, tables,
 other readers of images. It takes each of them for missing here; whoever else imports them afterwards gets them.

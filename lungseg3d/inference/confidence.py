@@ -14,7 +14,8 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from scipy import ndimage
+
+from lungseg3d.analysis import pieces_of
 
 
 class CandidateConfidenced(MapTransform):
@@ -47,11 +48,10 @@ class CandidateConfidenced(MapTransform):
 
     def _map(self, probability: np.ndarray, judgement: np.ndarray | None) -> np.ndarray:
         confidence = np.zeros_like(probability)
-        pieces, _ = ndimage.label(probability > self.threshold)
-        for number, place in enumerate(ndimage.find_objects(pieces), start=1):
-            piece = pieces[place] == number
-            judged = 1.0 if judgement is None else float(judgement[place][piece].max())
-            confidence[place][piece] = judged * float(probability[place][piece].mean())
+        for piece in pieces_of(probability > self.threshold):
+            place, voxels = piece.box.slices, piece.voxels
+            judged = 1.0 if judgement is None else float(judgement[place][voxels].max())
+            confidence[place][voxels] = judged * float(probability[place][voxels].mean())
         return confidence
 
 

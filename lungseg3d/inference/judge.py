@@ -18,9 +18,10 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from scipy import ndimage
 
+from lungseg3d.analysis import Piece
 from lungseg3d.core import Box
+from lungseg3d.inference.candidates import CandidateSearch
 from lungseg3d.inference.views import MirroredViews, window_around
 
 _REACH_VOXELS = 3
@@ -40,10 +41,7 @@ class JudgeCandidatesd(MapTransform):
             network is of it, 0 to 1.
         roi_size: side of the window in voxels.
         flips: axes to mirror; all their combinations are views, so three axes give eight.
-        threshold: probability of the first look that makes a candidate.
-        peak: candidates whose first look never reaches this are dropped unseen.
-        mean: those whose first look is lower than this in the mean, too.
-        least_voxels: smaller ones too.
+        threshold, peak, mean, least_voxels: what of the first look is a candidate, see `CandidateSearch`.
         least: candidates are dropped as soon as the mean of the views so far is below it.
         precision, backend: how the network is computed, see `lungseg3d.inference.predictors`.
         batch_size: windows run at once.
@@ -69,8 +67,7 @@ class JudgeCandidatesd(MapTransform):
         super().__init__(keys)
         self.views = MirroredViews(network, flips, precision, backend)
         self.image_key, self.output_key, self.roi_size = image_key, output_key, roi_size
-        self.threshold, self.peak, self.mean = threshold, peak, mean
-        self.least_voxels, self.least = least_voxels, least
+        self.search, self.least = CandidateSearch(threshold, peak, mean, least_voxels), least
         self.batch_size = batch_size
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -86,27 +83,18 @@ class JudgeCandidatesd(MapTransform):
     def judged(self, image: torch.Tensor, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Image (1, X, Y, Z), probabilities (X, Y, Z) -> those of what remains, and the judgement, both (X, Y, Z)."""
         remaining, judgement = np.zeros_like(first), np.zeros_like(first)
-        for candidate in self._kept(image, self._candidates(first)):
-            remaining[candidate.place][candidate.voxels] = first[candidate.place][candidate.voxels]
-            judgement[candidate.place][candidate.voxels] = candidate.sum / len(self.views.views)
+        for candidate in self._kept(image, [_Candidate(piece) for piece in self.search.found(first)]):
+            place, voxels = candidate.piece.box.slices, candidate.piece.voxels
+            remaining[place][voxels] = first[place][voxels]
+            judgement[place][voxels] = candidate.sum / len(self.views.views)
         return remaining, judgement
-
-    def _candidates(self, first: np.ndarray) -> list[_Candidate]:
-        pieces, _ = ndimage.label(first > self.threshold)
-        found = []
-        for number, place in enumerate(ndimage.find_objects(pieces), start=1):
-            voxels = pieces[place] == number
-            seen = first[place][voxels]
-            if seen.size >= self.least_voxels and seen.max() >= self.peak and seen.mean() >= self.mean:
-                found.append(_Candidate(place, voxels))
-        return found
 
     def _kept(self, image: torch.Tensor, candidates: list[_Candidate]) -> list[_Candidate]:
         """The candidates that were sure enough in the mean of the views, after each view."""
         for view in range(len(self.views.views)):
             for i in range(0, len(candidates), self.batch_size):
                 batch = candidates[i : i + self.batch_size]
-                windows = [window_around(image, candidate.middle, self.roi_size)[0] for candidate in batch]
+                windows = [window_around(image, candidate.piece.middle, self.roi_size)[0] for candidate in batch]
                 for candidate, probability in zip(batch, self.views.seen(windows, view, self._middle), strict=True):
                     candidate.sum += _answer(probability)
             candidates = [candidate for candidate in candidates if candidate.sum >= self.least * (view + 1)]
@@ -123,14 +111,8 @@ class JudgeCandidatesd(MapTransform):
 class _Candidate:
     """Where the first look saw something, and what the views have answered so far."""
 
-    place: tuple[slice, slice, slice]
-    voxels: np.ndarray
+    piece: Piece
     sum: float = 0.0
-
-    @property
-    def middle(self) -> np.ndarray:
-        """Centre of its voxels in the image, (3,)."""
-        return np.argwhere(self.voxels).mean(axis=0) + [s.start for s in self.place]
 
 
 def _answer(probability: np.ndarray) -> float:

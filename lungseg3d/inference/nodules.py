@@ -55,7 +55,8 @@ class NodulesOnSourced(MapTransform):
                 rule=self.rule,
             )
             labels = lungs.array.astype(np.uint8, order="K", copy=True)
-            labels[found.labels.array > 0] = NODULE.value
+            for box in found.boxes:
+                labels[box.slices][found.labels.array[box.slices] > 0] = NODULE.value
             meta = dict(getattr(d[self.source_key], "meta", {}) or {})
             d["nodules"] = to_meta_tensor(found.labels, {**meta, "confidence": list(found.confidence)})
             d["labels"] = to_meta_tensor(lungs.with_array(labels), meta)

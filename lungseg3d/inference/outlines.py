@@ -14,6 +14,7 @@ import torch
 from monai.config import KeysCollection
 from scipy import ndimage
 
+from lungseg3d.analysis import pieces_of
 from lungseg3d.inference.views import LookAgaind, MirroredViews, window_around
 
 _NEAR_VOXELS = 8.0
@@ -82,15 +83,10 @@ class OutlineCandidatesd(LookAgaind):
 
     def _candidates(self, found: np.ndarray) -> Iterator[tuple[np.ndarray, int, float]]:
         """Middle and side of the window of each candidate, and how sure the search was of it."""
-        pieces, _ = ndimage.label(found > 0.5)
-        for number, place in enumerate(ndimage.find_objects(pieces), start=1):
-            piece = pieces[place] == number
-            certainty = float(found[place][piece].max())
-            if certainty < self.peak:
-                continue
-            voxels = np.argwhere(piece)
-            side = max(self.roi_size, int(np.ptp(voxels, axis=0).max()) + 1 + self.roi_size // 3)
-            yield voxels.mean(axis=0) + [s.start for s in place], side, certainty
+        for piece in pieces_of(found > 0.5):
+            certainty = float(found[piece.box.slices][piece.voxels].max())
+            if certainty >= self.peak:
+                yield piece.middle, max(self.roi_size, max(piece.box.shape) + self.roi_size // 3), certainty
 
     def _middle_piece(self, probability: np.ndarray) -> np.ndarray:
         """The one connected piece in the middle, its border at 0.5 where it was at `threshold`; 0 elsewhere."""

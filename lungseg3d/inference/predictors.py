@@ -12,6 +12,7 @@ import itertools
 import logging
 import weakref
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +98,7 @@ def predictor_of(network: torch.nn.Module, backend: str = "auto", precision: str
             if backend != "auto":
                 raise
             logger.warning("%s PyTorch is used instead.", error.message)
-            made[backend, precision] = _Torch(network, plan.precision)
+            made[backend, precision] = _made(network, Plan("torch", plan.precision, "OpenVINO did not take it"))
     _KNOWN[network] = (made, weights)
     return watched(made[backend, precision], network)
 
@@ -120,6 +121,10 @@ def _weights_of(network: torch.nn.Module) -> Hashable:
 def _made(network: torch.nn.Module, plan: Plan) -> Predictor:
     if plan.backend == "openvino":
         return _OpenVino(network, plan.precision)
+    if plan.backend == "torch" and device_of(network).type == "cpu":
+        copied = folded(network, plan.precision)
+        if copied is not None:
+            return _Folded(copied, plan.precision)
     return _Torch(network, plan.precision, compiled=plan.backend == "compile")
 
 
@@ -128,25 +133,33 @@ class _Torch:
         self._network = weakref.ref(network)  # a weak key must not be held by its own value
         self._precision = precision
         self._forward: Callable[..., torch.Tensor] | None = None
-        self._folded: torch.nn.Module | None = None
         if compiled:
             self._forward = torch.compile(type(network).forward, dynamic=True)
-        elif device_of(network).type == "cpu":
-            self._folded = folded(network, precision)
 
     def __call__(self, images: torch.Tensor, part: Box | None = None) -> torch.Tensor:
-        network = self._network() if self._folded is None else self._folded
+        network = self._network()
         assert network is not None, "a predictor is used while its network lives"
         device = device_of(network)
         images = images.to(device).contiguous(memory_format=torch.channels_last_3d)
         # MONAI post-processes after it has put the network back into training mode.
         with eval_mode(network), autocast_for(self._precision, device):
-            # Some networks compute a part for less; of the others it is cut out.
-            offers: Any = network if part is not None and self._forward is None else None
-            if hasattr(offers, "part") and offers.has_part(images.shape):
-                return offers.part(images, part).float()
-            logits = network(images) if self._forward is None else self._forward(network, images)
-        return _part_of(logits, part).float()
+            if self._forward is None:
+                return _logits(network, images, part)
+            return _part_of(self._forward(network, images), part).float()
+
+
+class _Folded:
+    """A network's copy for the CPU, see `folded`; one whose weights are all of one type needs no autocast."""
+
+    def __init__(self, network: torch.nn.Module, precision: str) -> None:
+        self._network, self._precision = network, precision
+        dtypes = {tensor.dtype for tensor in itertools.chain(network.parameters(), network.buffers())}
+        self._dtype = dtypes.pop() if len(dtypes) == 1 else None
+
+    def __call__(self, images: torch.Tensor, part: Box | None = None) -> torch.Tensor:
+        images = images.to("cpu", self._dtype).contiguous(memory_format=torch.channels_last_3d)
+        with torch.no_grad(), nullcontext() if self._dtype else autocast_for(self._precision, "cpu"):
+            return _logits(self._network, images, part)
 
 
 class _OpenVino:
@@ -179,6 +192,14 @@ class _OpenVino:
     def __call__(self, images: torch.Tensor, part: Box | None = None) -> torch.Tensor:
         (logits,) = self._compiled([images.float().contiguous().cpu().numpy()]).values()
         return _part_of(torch.from_numpy(logits), part)
+
+
+def _logits(network: torch.nn.Module, images: torch.Tensor, part: Box | None) -> torch.Tensor:
+    """Of a part; some networks compute it for less, of the others it is cut out."""
+    offers: Any = network
+    if part is not None and hasattr(network, "part") and offers.has_part(images.shape):
+        return offers.part(images, part).float()
+    return _part_of(network(images), part).float()
 
 
 def _part_of(logits: torch.Tensor, part: Box | None) -> torch.Tensor:

@@ -22,6 +22,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from lungseg3d.core import Box
+from lungseg3d.inference.candidates import CandidateSearch
 from lungseg3d.inference.views import LookAgaind, MirroredViews
 
 _BORDER_VOXELS = 3  # how far the second look may move a candidate's border outwards
@@ -36,9 +37,7 @@ class SecondLookd(LookAgaind):
         image_key: the network's input (1, X, Y, Z) in [0, 1].
         roi_size: side of the window in voxels; larger for candidates that nearly fill it.
         flips: axes to mirror; all their combinations are views, so three axes give eight.
-        threshold: first-look probability that makes a candidate.
-        peak: candidates whose first look never reaches this are dropped unseen.
-        least_voxels: smaller ones too.
+        threshold, peak, least_voxels: what of the first look is a candidate, see `CandidateSearch`.
         wanted: candidates whose mean can no longer reach this in the views that are left are dropped. What the next
             step keeps is the same, if it asks for this peak at least; 0 looks at all of them from all sides.
         precision, backend: how the network is computed, see `lungseg3d.inference.predictors`.
@@ -63,7 +62,7 @@ class SecondLookd(LookAgaind):
         super().__init__(keys, image_key)
         self.views = MirroredViews(network, flips, precision, backend)
         self.roi_size = roi_size
-        self.threshold, self.peak, self.least_voxels, self.wanted = threshold, peak, least_voxels, wanted
+        self.search, self.wanted = CandidateSearch(threshold, peak, least_voxels=least_voxels), wanted
         self.batch_size = batch_size
 
     def looked(self, image: torch.Tensor, first: np.ndarray) -> np.ndarray:
@@ -75,16 +74,11 @@ class SecondLookd(LookAgaind):
         return second
 
     def _candidates(self, first: np.ndarray) -> list[_Candidate]:
-        pieces, _ = ndimage.label(first > self.threshold)
         found = []
-        for number, place in enumerate(ndimage.find_objects(pieces), start=1):
-            piece = pieces[place] == number
-            if piece.sum() < self.least_voxels or first[place][piece].max() < self.peak:
-                continue
-            box = Box(tuple(s.start for s in place), tuple(s.stop for s in place))
-            reach = box.grown(_BORDER_VOXELS, within=first.shape)
-            near = ndimage.binary_dilation(pieces[reach.slices] == number, iterations=_BORDER_VOXELS)
-            found.append(_Candidate(self._window(box, first.shape), reach, near))
+        for piece in self.search.found(first):
+            reach = piece.box.grown(_BORDER_VOXELS, within=first.shape)
+            near = ndimage.binary_dilation(piece.within(reach), iterations=_BORDER_VOXELS)
+            found.append(_Candidate(self._window(piece.box, first.shape), reach, near))
         return found
 
     def _kept(self, image: torch.Tensor, candidates: list[_Candidate]) -> list[_Candidate]:

@@ -66,7 +66,9 @@ class LightUNet3d(nn.Module):
         x, y, z = image.shape[2], image.shape[3], image.shape[4]
         m = self.multiple
         padding = [0, (m - z % m) % m, 0, (m - y % m) % m, 0, (m - x % m) % m]
-        features = space_to_depth(nn.functional.pad(image, padding, mode="replicate"))
+        if torch.jit.is_tracing() or sum(padding) > 0:  # a trace must pad whatever comes
+            image = nn.functional.pad(image, padding, mode="replicate")
+        features = space_to_depth(image)
         skips: list[torch.Tensor] = []
         for stage in self.encoder:
             features = stage(features)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from lungseg3d.networks.fused_residual import FusedResidualBlock, can_fuse
+
 
 class ResidualBlock(nn.Module):
     """Two 3 x 3 x 3 convolutions with batch norm and a skip; the first one may halve the grid."""
@@ -34,6 +36,15 @@ class ResidualBlock(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """features (B, in, x, y, z) -> (B, out, x / stride, y / stride, z / stride)."""
         return self.activation(self.convolutions(features) + self.skip(features))
+
+    @torch.jit.unused
+    def fused(self) -> nn.Module | None:
+        """The same for a CPU and for less, once the norms are folded away; None where that cannot be."""
+        if not can_fuse(self.convolutions, self.skip):
+            return None
+        first, second = (layer for layer in self.convolutions if isinstance(layer, nn.Conv3d))
+        skip = next((layer for layer in self.skip.modules() if isinstance(layer, nn.Conv3d)), None)
+        return FusedResidualBlock(first, second, skip)
 
 
 def plain_convolution(in_channels: int, out_channels: int, stride: int) -> nn.Module:

@@ -9,6 +9,7 @@ from lungseg3d.core import Box
 from lungseg3d.inference import predictor_of
 from lungseg3d.inference.folding import folded
 from lungseg3d.networks import LightUNet3d
+from lungseg3d.networks.residual import ResidualBlock
 
 
 def make_network() -> LightUNet3d:
@@ -52,3 +53,23 @@ def test_a_predictor_follows_weights_that_change():
     with torch.no_grad():
         network.head.bias.add_(1.0)
     assert torch.allclose(predictor_of(network, "torch", "fp32")(image), before + 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_blocks_are_fused_into_their_convolutions(precision):
+    network, image = make_network(), torch.rand(1, 1, 16, 16, 16)
+    copied = folded(network, precision)
+    assert not any(isinstance(module, ResidualBlock) for module in copied.modules())
+    said = predictor_of(network, "torch", precision)(image)
+    with torch.no_grad():
+        assert torch.allclose(said, network(image), atol=1e-4 if precision == "fp32" else 0.2)
+    assert said.dtype == torch.float32
+
+
+def test_a_network_with_weights_of_two_types_is_still_computed():
+    network = torch.nn.Sequential(
+        torch.nn.Conv3d(1, 4, 3, padding=1), torch.nn.BatchNorm3d(4), torch.nn.InstanceNorm3d(4, affine=True)
+    ).eval()
+    image = torch.rand(1, 1, 8, 8, 8)
+    with torch.no_grad():
+        assert torch.allclose(predictor_of(network, "torch", "bf16")(image), network(image), atol=0.2)

@@ -1,0 +1,67 @@
+"""A residual block for a CPU: sum and activations happen inside the convolutions, not in passes of their own.
+
+In: convolutions whose norms are folded away. Out: what `ResidualBlock` computes with them. Knows no network.
+
+oneDNN's convolution can add another tensor to what it computes, and clamp it at 0, before it writes it: the post-ops
+that PyTorch's own compiler uses. What is left out are passes over all features that cost half as much as the
+convolutions, because memory is slow.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+_DTYPES = (torch.float32, torch.bfloat16)
+
+
+class FusedResidualBlock(nn.Module):
+    """Three convolutions in `eval()`, or two where the skip has none.
+
+    Args:
+        first, second: the second's result joins the skip.
+        skip: None passes the features on as they are.
+    """
+
+    def __init__(self, first: nn.Conv3d, second: nn.Conv3d, skip: nn.Conv3d | None) -> None:
+        super().__init__()
+        self.first, self.second, self.skip = first, second, skip
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """features (B, in, x, y, z) -> (B, out, x / stride, y / stride, z / stride)."""
+        convolution = torch.ops.mkldnn._convolution_pointwise
+        features = features.to(self.first.weight.dtype)
+        inner = convolution(features, *_words(self.first), "relu", [], "")
+        words = (*_words(self.second), "add", 1.0, "relu", [], "")
+        if self.skip is None:
+            return convolution.binary(inner, features, *words)
+        aside = convolution(features, *_words(self.skip), "none", [], "")
+        return torch.ops.mkldnn._convolution_pointwise_.binary(aside, inner, *words)
+
+
+def can_fuse(*modules: nn.Module) -> bool:
+    """Whether all convolutions of modules are ones that oneDNN takes, and no norm is left beside them.
+
+    False where PyTorch was built without oneDNN.
+    """
+    layers = [layer for module in modules for layer in module.modules()]
+    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv3d)]
+    return (
+        _is_there()
+        and not any(isinstance(layer, nn.BatchNorm3d) for layer in layers)
+        and all(c.bias is not None and c.weight.dtype in _DTYPES and not c.weight.is_cuda for c in convolutions)
+    )
+
+
+def _words(convolution: nn.Conv3d) -> tuple[Any, ...]:
+    """Weights and geometry, as the operators take them."""
+    c = convolution
+    return c.weight, c.bias, list(c.padding), list(c.stride), list(c.dilation), c.groups  # type: ignore[arg-type]
+
+
+def _is_there() -> bool:
+    return torch.backends.mkldnn.is_available() and all(
+        hasattr(torch.ops.mkldnn, name) for name in ("_convolution_pointwise", "_convolution_pointwise_")
+    )
