@@ -1,9 +1,8 @@
 """What speed costs in quality: the shipped road beside the plain one with the same weights, on real CTs and phantoms.
 
 The plain road computes in fp32 by PyTorch, runs every window of the lungs' box, also those without lung, and looks at
-every candidate from all eight sides, however hopeless, also those that the shipped one drops before anybody judges.
-Compared are the label maps on the CT's own grid and the lists of nodules: they are the same when every nodule of one
-overlaps one of the other.
+every candidate from all eight sides, however hopeless. Compared are the label maps on the CT's own grid and the lists
+of nodules: they are the same when every nodule of one overlaps one of the other.
 
     python benchmarks/inference_quality.py --data ../shared/data
 """
@@ -23,7 +22,7 @@ import numpy as np
 from lungseg3d.core import Volume
 from lungseg3d.core.labels import LEFT_LUNG, NODULE, RIGHT_LUNG
 from lungseg3d.data import PhantomSpec, make_phantom
-from lungseg3d.inference import JudgeCandidatesd, SecondLookd
+from lungseg3d.inference import SecondLookd
 from lungseg3d.io import open_ct
 from lungseg3d.metrics import dice
 from lungseg3d.tensors import to_meta_tensor, to_volume
@@ -71,8 +70,6 @@ def _plain_models() -> Models:
     for step in models.nodules.postprocessing.transforms:
         if isinstance(step, SecondLookd):
             step.wanted = 0.0
-        if isinstance(step, JudgeCandidatesd):
-            step.search = step.search.__class__()
     return dataclasses.replace(models, nodules=dataclasses.replace(models.nodules, network_input={}))
 
 

@@ -1,4 +1,4 @@
-"""What of the first look is worth another one: connected probabilities, large and sure enough.
+"""What of the first look is worth another one: connected probabilities, enough of them, sure enough.
 
 In: probabilities (X, Y, Z) of the first look. Out: pieces. Knows no network.
 """
@@ -19,13 +19,11 @@ class CandidateSearch:
     Attributes:
         threshold: probability above which voxels belong to one.
         peak: it must be reached somewhere in it.
-        mean: of its probabilities, at least.
         least_voxels: smaller ones are none.
     """
 
     threshold: float = 0.5
     peak: float = 0.8
-    mean: float = 0.0
     least_voxels: int = 5
 
     def found(self, first: np.ndarray) -> list[Piece]:
@@ -34,4 +32,4 @@ class CandidateSearch:
 
     def _is_one(self, first: np.ndarray, piece: Piece) -> bool:
         seen = first[piece.box.slices][piece.voxels]
-        return bool(seen.size >= self.least_voxels and seen.max() >= self.peak and seen.mean() >= self.mean)
+        return bool(seen.size >= self.least_voxels and seen.max() >= self.peak)

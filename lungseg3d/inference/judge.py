@@ -41,7 +41,7 @@ class JudgeCandidatesd(MapTransform):
             network is of it, 0 to 1.
         roi_size: side of the window in voxels.
         flips: axes to mirror; all their combinations are views, so three axes give eight.
-        threshold, peak, mean, least_voxels: what of the first look is a candidate, see `CandidateSearch`.
+        threshold, peak, least_voxels: what of the first look is a candidate, see `CandidateSearch`.
         least: candidates are dropped as soon as the mean of the views so far is below it.
         precision, backend: how the network is computed, see `lungseg3d.inference.predictors`.
         batch_size: windows run at once.
@@ -57,7 +57,6 @@ class JudgeCandidatesd(MapTransform):
         flips: Sequence[int] = (0, 1, 2),
         threshold: float = 0.5,
         peak: float = 0.8,
-        mean: float = 0.0,
         least_voxels: int = 5,
         least: float = 0.1,
         precision: str = "auto",
@@ -67,7 +66,7 @@ class JudgeCandidatesd(MapTransform):
         super().__init__(keys)
         self.views = MirroredViews(network, flips, precision, backend)
         self.image_key, self.output_key, self.roi_size = image_key, output_key, roi_size
-        self.search, self.least = CandidateSearch(threshold, peak, mean, least_voxels), least
+        self.search, self.least = CandidateSearch(threshold, peak, least_voxels), least
         self.batch_size = batch_size
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -62,7 +62,7 @@ class SecondLookd(LookAgaind):
         super().__init__(keys, image_key)
         self.views = MirroredViews(network, flips, precision, backend)
         self.roi_size = roi_size
-        self.search, self.wanted = CandidateSearch(threshold, peak, least_voxels=least_voxels), wanted
+        self.search, self.wanted = CandidateSearch(threshold, peak, least_voxels), wanted
         self.batch_size = batch_size
 
     def looked(self, image: torch.Tensor, first: np.ndarray) -> np.ndarray:

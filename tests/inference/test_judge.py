@@ -93,14 +93,3 @@ def test_the_confidence_of_a_nodule_is_its_judgement():
     assert found(data)["nodules"].meta["confidence"] == pytest.approx([0.7], abs=1e-3)
     del data["judgement"]
     assert found(data)["nodules"].meta["confidence"] == pytest.approx([0.9], abs=1e-3)
-
-
-def test_candidates_whose_first_look_is_unsure_in_the_mean_are_dropped_unseen():
-    case = make_case(((20, 20, 20), 0.9), ((45, 30, 20), 0.9), found=0.6)
-    case["pred"][0, 20, 20, 20] = case["pred"][0, 45, 30, 20] = 0.95
-    case["pred"][0, 19:22, 19:22, 19:22] = 0.95
-    network = Bright()
-    data = judge(case, network, mean=0.7, least=0.2)
-    assert data["pred"][0, 20, 20, 20] > 0
-    assert not data["pred"][0, 40:].any()
-    assert sum(len(images) for images in network.seen) == 8
