@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from lungseg3d.tensors import convolved_in_fp32, is_too_small_for_bf16
+
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -39,9 +41,36 @@ def folded(network: nn.Module, precision: str) -> nn.Module | None:
     for module in list(copied.modules()):
         for name, block in module.named_children():
             # Blocks know themselves how their parts become one.
-            if hasattr(block, "fused") and (fused := block.fused()) is not None:
+            if hasattr(block, "fused") and (fused := block.fused()) is not None:  # type: ignore[operator]
                 setattr(module, name, fused)
+    if precision == "bf16":
+        _guard_small(copied)
     return copied
+
+
+def _guard_small(network: nn.Module) -> None:
+    """Single convolutions are computed in fp32 where bf16 would be wrong; fused blocks see to it themselves."""
+    for name, module in list(network.named_children()):
+        if isinstance(module, nn.Conv3d):
+            setattr(network, name, AnySizeConv3d(module))
+        elif not getattr(module, "takes_any_size", False):
+            _guard_small(module)
+
+
+class AnySizeConv3d(nn.Module):
+    """A convolution in bf16, and in fp32 where bf16 would be wrong on a CPU: see `is_too_small_for_bf16`."""
+
+    def __init__(self, convolution: nn.Conv3d) -> None:
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """features (B, in, x, y, z) of any type -> bf16 (B, out, ...)."""
+        c = self.convolution
+        features = features.to(c.weight.dtype)
+        if is_too_small_for_bf16(features, c.weight, c.stride):
+            return convolved_in_fp32(c, features).to(c.weight.dtype)
+        return c(features)
 
 
 def _pairs(module: nn.Module) -> list[int]:

@@ -14,16 +14,20 @@ from typing import Any
 import torch
 from torch import nn
 
+from lungseg3d.tensors import convolved_in_fp32, is_too_small_for_bf16
+
 _DTYPES = (torch.float32, torch.bfloat16)
 
 
 class FusedResidualBlock(nn.Module):
-    """Three convolutions in `eval()`, or two where the skip has none.
+    """Three convolutions in `eval()`, or two where the skip has none; right also for images of few voxels.
 
     Args:
         first, second: the second's result joins the skip.
         skip: None passes the features on as they are.
     """
+
+    takes_any_size = True
 
     def __init__(self, first: nn.Conv3d, second: nn.Conv3d, skip: nn.Conv3d | None) -> None:
         super().__init__()
@@ -31,14 +35,27 @@ class FusedResidualBlock(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """features (B, in, x, y, z) -> (B, out, x / stride, y / stride, z / stride)."""
-        convolution = torch.ops.mkldnn._convolution_pointwise
         features = features.to(self.first.weight.dtype)
+        if features.dtype == torch.bfloat16 and self._is_too_small(features):
+            return self._in_fp32(features)
+        convolution = torch.ops.mkldnn._convolution_pointwise
         inner = convolution(features, *_words(self.first), "relu", [], "")
         words = (*_words(self.second), "add", 1.0, "relu", [], "")
         if self.skip is None:
             return convolution.binary(inner, features, *words)
         aside = convolution(features, *_words(self.skip), "none", [], "")
         return torch.ops.mkldnn._convolution_pointwise_.binary(aside, inner, *words)
+
+    def _is_too_small(self, features: torch.Tensor) -> bool:
+        x, y, z = self.first.stride
+        inner = features[..., ::x, ::y, ::z]
+        asked = (features, self.first.weight, self.first.stride), (inner, self.second.weight)
+        return any(is_too_small_for_bf16(*one) for one in asked)
+
+    def _in_fp32(self, features: torch.Tensor) -> torch.Tensor:
+        aside = features.float() if self.skip is None else convolved_in_fp32(self.skip, features)
+        residual = convolved_in_fp32(self.second, convolved_in_fp32(self.first, features).relu_())
+        return residual.add_(aside).relu_().to(features.dtype)
 
 
 def can_fuse(*modules: nn.Module) -> bool:
@@ -58,7 +75,7 @@ def can_fuse(*modules: nn.Module) -> bool:
 def _words(convolution: nn.Conv3d) -> tuple[Any, ...]:
     """Weights and geometry, as the operators take them."""
     c = convolution
-    return c.weight, c.bias, list(c.padding), list(c.stride), list(c.dilation), c.groups  # type: ignore[arg-type]
+    return c.weight, c.bias, list(c.padding), list(c.stride), list(c.dilation), c.groups
 
 
 def _is_there() -> bool:

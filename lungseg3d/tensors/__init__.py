@@ -3,7 +3,13 @@
 from lungseg3d.tensors.allocation import keep_freed_memory
 from lungseg3d.tensors.grids import AIR_HU, orthogonalise, resample, sample_on
 from lungseg3d.tensors.meta_tensors import to_meta_tensor, to_volume
-from lungseg3d.tensors.precision import PRECISIONS, autocast_for, resolve_precision
+from lungseg3d.tensors.precision import (
+    PRECISIONS,
+    autocast_for,
+    convolved_in_fp32,
+    is_too_small_for_bf16,
+    resolve_precision,
+)
 from lungseg3d.tensors.speed import best_seconds, matmul_gflops
 
 __all__ = [
@@ -11,6 +17,8 @@ __all__ = [
     "PRECISIONS",
     "autocast_for",
     "best_seconds",
+    "convolved_in_fp32",
+    "is_too_small_for_bf16",
     "keep_freed_memory",
     "matmul_gflops",
     "orthogonalise",

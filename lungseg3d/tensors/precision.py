@@ -36,7 +36,7 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
 def autocast_for(precision: str, device: torch.device | str) -> AbstractContextManager:
     """The context in which a forward pass has this precision; nothing for `fp32`.
 
-    On a CPU in training, bf16 leaves convolutions of few voxels in fp32: see `is_too_small_for_bf16`.
+    On a CPU, bf16 leaves convolutions of few voxels in fp32: see `is_too_small_for_bf16`.
     """
     name = resolve_precision(precision, device)
     if name == "fp32":
@@ -45,19 +45,33 @@ def autocast_for(precision: str, device: torch.device | str) -> AbstractContextM
     return _bf16_on_cpu(autocast) if name == "bf16" and torch.device(device).type == "cpu" else autocast
 
 
-def is_too_small_for_bf16(image: torch.Tensor, weight: torch.Tensor) -> bool:
-    """Whether the gradient of a 3D convolution's weights would be wrong in bf16 on a CPU.
+def is_too_small_for_bf16(
+    image: torch.Tensor, weight: torch.Tensor, stride: int | Sequence[int] = 1, is_training: bool = False
+) -> bool:
+    """Whether a 3D convolution of few voxels would be wrong in bf16 on a CPU.
 
     There torch 2.13 (oneDNN, AVX-512 and AMX) reads and writes beyond its memory where a kernel is large for the image:
-    gradients are random, often infinite, and the process may die. Found by trying shapes: kernels of 3 and 5 are right
-    from twice their size on, kernels of 7 are not, depthwise ones always are.
+    what comes out is random, often infinite, and the process may die. Found by trying 28,000 shapes and strides, and
+    gradients of some hundred: strided convolutions are right from twice the kernel's size on, and so are gradients of
+    the weights; others from its size on; kernels of 7 are never taken. PyTorch knows of the like (issue 169688).
 
     Args:
         image: (B, C, X, Y, Z).
         weight: (C_out, C / groups, kx, ky, kz).
+        stride: of the convolution.
+        is_training: a gradient will be asked for.
     """
     side = max(weight.shape[2:])
-    return side > 1 and weight.shape[1] > 1 and (side >= 7 or min(image.shape[-3:]) < 2 * side)
+    is_strided = (stride if isinstance(stride, int) else max(stride)) > 1
+    least = 2 * side if is_strided or is_training else side
+    return side > 1 and (side >= 7 or min(image.shape[-3:]) < least)
+
+
+def convolved_in_fp32(convolution: torch.nn.Conv3d, features: torch.Tensor) -> torch.Tensor:
+    """What a convolution makes of features (B, in, X, Y, Z), in fp32 whatever types they and its weights have."""
+    c, bias = convolution, convolution.bias
+    weights = c.weight.float(), None if bias is None else bias.float()
+    return torch.nn.functional.conv3d(features.float(), *weights, c.stride, c.padding, c.dilation, c.groups)
 
 
 class _SmallConvolutionsInFp32(TorchFunctionMode):
@@ -65,10 +79,11 @@ class _SmallConvolutionsInFp32(TorchFunctionMode):
         self, func: Callable, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if func is not torch.conv3d or not torch.is_grad_enabled():
+        if func is not torch.conv3d:
             return func(*args, **kwargs)
-        given = {**dict(zip(("input", "weight"), args, strict=False)), **kwargs}
-        if not is_too_small_for_bf16(given["input"], given["weight"]):
+        given = {**dict(zip(("input", "weight", "bias", "stride"), args, strict=False)), **kwargs}
+        asked = given["input"], given["weight"], given.get("stride", 1)
+        if not is_too_small_for_bf16(*asked, is_training=torch.is_grad_enabled()):
             return func(*args, **kwargs)
         with torch.autocast("cpu", enabled=False):
             return func(*map(_fp32, args), **{key: _fp32(value) for key, value in kwargs.items()})

@@ -73,3 +73,34 @@ def test_a_network_with_weights_of_two_types_is_still_computed():
     image = torch.rand(1, 1, 8, 8, 8)
     with torch.no_grad():
         assert torch.allclose(predictor_of(network, "torch", "bf16")(image), network(image), atol=0.2)
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 16), (80, 80, 16), (48, 32, 8)])
+def test_in_bf16_the_logits_are_right_also_where_the_deepest_level_is_one_voxel_thick(shape):
+    torch.manual_seed(0)
+    network, image = LightUNet3d(channels=(8, 16, 32, 32)).eval(), torch.rand(1, 1, *shape)
+    with torch.no_grad():
+        expected = network(image)
+    predictor = predictor_of(network, "torch", "bf16")
+    for _ in range(3):
+        leave_garbage_in_memory()
+        assert torch.allclose(predictor(image), expected, atol=0.1)
+
+
+def test_single_convolutions_are_right_in_bf16_however_small_the_image():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv3d(1, 32, 3, padding=1), torch.nn.BatchNorm3d(32), torch.nn.Conv3d(32, 32, 3, stride=2, padding=1)
+    ).eval()
+    image = torch.randn(1, 1, 10, 10, 2)
+    with torch.no_grad():
+        expected = network(image)
+    predictor = predictor_of(network, "torch", "bf16")
+    leave_garbage_in_memory()
+    assert torch.allclose(predictor(image), expected, atol=0.1)
+
+
+def leave_garbage_in_memory() -> None:
+    """What a convolution that reads beyond its memory would find there."""
+    for size in (2**12, 2**16, 2**20):
+        torch.full((8, size), 3e38, dtype=torch.bfloat16)

@@ -67,29 +67,46 @@ def test_in_bf16_on_a_cpu_the_weights_of_a_convolution_of_few_voxels_get_their_t
 
 
 @pytest.mark.parametrize(
-    ("channels", "kernel", "shape", "small"),
+    ("kernel", "shape", "stride", "is_training", "small"),
     [
-        (8, 3, (6, 6, 6), False),
-        (8, 3, (6, 5, 6), True),
-        (8, 1, (1, 1, 1), False),
-        (1, 7, (2, 2, 2), False),
-        (8, 5, (10, 10, 10), False),
-        (8, 7, (64, 64, 64), True),
+        (3, (6, 6, 6), 2, True, False),
+        (3, (6, 5, 6), 2, False, True),
+        (3, (6, 5, 6), (1, 2, 1), False, True),
+        (3, (6, 5, 6), 1, True, True),
+        (3, (6, 5, 6), 1, False, False),
+        (3, (6, 2, 6), 1, False, True),
+        (1, (1, 1, 1), 2, True, False),
+        (5, (10, 10, 10), 2, True, False),
+        (7, (64, 64, 64), 1, False, True),
     ],
 )
-def test_small_is_measured_in_kernels_and_depthwise_kernels_are_never_too_large(channels, kernel, shape, small):
-    image, weight = torch.zeros(1, 8, *shape), torch.zeros(4, channels, kernel, kernel, kernel)
-    assert is_too_small_for_bf16(image, weight) is small
+def test_small_is_measured_in_kernels(kernel, shape, stride, is_training, small):
+    image, weight = torch.zeros(1, 8, *shape), torch.zeros(4, 8, kernel, kernel, kernel)
+    assert is_too_small_for_bf16(image, weight, stride, is_training) is small
 
 
-def test_a_large_convolution_is_bf16_and_without_gradients_a_small_one_is_too():
-    convolution = torch.nn.Conv3d(8, 8, 3, padding=1)
+def test_a_large_convolution_is_bf16_and_a_small_one_is_not():
+    convolution, strided = torch.nn.Conv3d(8, 8, 3, padding=1), torch.nn.Conv3d(8, 8, 3, stride=2)
     with autocast_for("bf16", "cpu"):
         assert convolution(torch.zeros(1, 8, 8, 8, 8)).dtype == torch.bfloat16
-        assert convolution(torch.zeros(1, 8, 2, 2, 2)).dtype == torch.float32
+        assert convolution(torch.zeros(1, 8, 4, 4, 4)).dtype == torch.float32
         with torch.no_grad():
-            assert convolution(torch.zeros(1, 8, 2, 2, 2)).dtype == torch.bfloat16
+            assert convolution(torch.zeros(1, 8, 4, 4, 4)).dtype == torch.bfloat16
+            assert convolution(torch.zeros(1, 8, 2, 4, 4)).dtype == torch.float32
+            assert strided(torch.zeros(1, 8, 4, 4, 4)).dtype == torch.float32
     assert convolution(torch.zeros(1, 8, 8, 8, 8)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("shape", [(10, 10, 2), (5, 5, 1), (24, 24, 1), (4, 9, 9)])
+def test_in_bf16_on_a_cpu_a_strided_convolution_of_few_voxels_is_right(shape):
+    torch.manual_seed(0)
+    convolution, image = torch.nn.Conv3d(32, 64, 3, stride=2, padding=1), torch.randn(1, 32, *shape)
+    with torch.no_grad():
+        expected = convolution(image)
+        torch.full((8, 2**20), 3e38, dtype=torch.bfloat16)  # what reads beyond its memory finds there
+        with autocast_for("bf16", "cpu"):
+            found = convolution(image)
+    assert torch.allclose(found, expected, atol=0.1)
 
 
 @pytest.mark.gpu
