@@ -134,7 +134,8 @@ class _Torch:
         self._precision = precision
         self._forward: Callable[..., torch.Tensor] | None = None
         if compiled:
-            self._forward = torch.compile(type(network).forward, dynamic=True)
+            # On a CPU torch 2.13 cannot compile bf16 convolutions of sizes that it does not know.
+            self._forward = torch.compile(type(network).forward, dynamic=device_of(network).type != "cpu")
 
     def __call__(self, images: torch.Tensor, part: Box | None = None) -> torch.Tensor:
         network = self._network()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import shutil
 
 import pytest
 import torch
@@ -70,6 +71,17 @@ def test_openvino_says_what_pytorch_says_at_every_size_and_batch(network):
     for shape in ((1, 1, 32, 32, 32), (2, 1, 16, 48, 32), (1, 1, 64, 16, 32)):
         image = torch.rand(*shape)
         torch.testing.assert_close(predictor(image), expected(network, image), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch's compiler needs a C++ compiler")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_compiled_network_says_what_pytorch_says_also_of_images_of_few_voxels(precision):
+    network = LightUNet3d(channels=(4, 8, 8, 8)).eval()
+    predictor = predictor_of(network, "compile", precision)
+    for shape in ((1, 1, 32, 32, 32), (2, 1, 48, 32, 16)):
+        image = torch.rand(*shape)
+        torch.testing.assert_close(predictor(image), expected(network, image), atol=0.05, rtol=0)
 
 
 def test_a_predictor_is_made_once_and_anew_when_the_weights_change(unet):
