@@ -53,7 +53,7 @@ def compare(
     join: Annotated[
         list[Path] | None,
         typer.Option(
-            "--join", metavar="DIR", help="Add what another comparison measured: folds or seeds of another machine."
+            "--join", metavar="DIR", help="Take from DIR what another comparison has measured."
         ),
     ] = None,
     trust_bundle: TrustBundle = False,

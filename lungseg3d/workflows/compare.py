@@ -19,7 +19,7 @@ from lungseg3d.engines.tracking_facts import without_paths
 from lungseg3d.io import check_writable, open_to_append, placing_together, trusting_bundles, write_text
 from lungseg3d.report import render_comparison
 from lungseg3d.workflows.compare_budget import batches_within
-from lungseg3d.workflows.compare_join import check_joinable, joined
+from lungseg3d.workflows.compare_join import measured_before
 from lungseg3d.workflows.compare_members import OnProgress, run_members
 from lungseg3d.workflows.compare_plan import Choices, Plan, make_plan
 from lungseg3d.workflows.compare_tables import cases_csv, compare_csv, comparison_of
@@ -64,17 +64,18 @@ def compare(
         choices: what to compare.
         out: folder; what it holds of the same settings is not done again.
         jobs: members trained at once.
-        join: folders of other comparisons whose members go into the same tables, such as folds of another machine.
+        join: folders of other comparisons; what they have measured under the same conditions, such as folds of
+            another machine, is taken from there and not done again.
         on_progress: told (member, step, fraction 0 to 1).
 
     Raises:
-        UsageError, BundleError, LungSegError: as `make_plan` and `joined`, before any work; E_IN_USE when another
-            comparison writes to `out`.
+        UsageError, BundleError, LungSegError: as `make_plan` and `measured_before`, before any work; E_IN_USE when
+            another comparison writes to `out`.
     """
     with trusting_bundles(choices.trust_bundle):
         plan = make_plan(choices, out)
     facts = _facts(plan)
-    check_joinable(facts, [(member.network, member.fold, member.seed) for member in plan.members], join)
+    taken = measured_before(plan.members, facts, join)
     check_writable(plan.out)
     with _held(plan.out) as lock:
         open_parent(plan)
@@ -85,18 +86,20 @@ def compare(
         if jobs > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
         told = on_progress or (lambda *_: None)
+        left = plan.without(taken)
         if choices.minutes:
-            batches = batches_within(plan, choices.minutes, jobs, told, environment, lock)
+            batches = batches_within(left, choices.minutes, jobs, told, environment, lock)
             with trusting_bundles(choices.trust_bundle):
-                plan = make_plan(choices, out, batches)
-        records = run_members(plan, jobs, told, environment, lock)
-        everything = joined(records, facts, join)
+                left = make_plan(choices, out, batches).without(taken)
+        records = run_members(left, jobs, told, environment, lock)
+        done_now = {member.name: record for member, record in zip(left.members, records, strict=True)}
+        everything = [(taken | done_now)[member.name] for member in plan.members]
         content = comparison_of(
             everything,
             choices.networks,
             **facts,
-            folds=sorted({record["fold"] for record in everything if record["fold"] is not None}),
-            seeds=sorted({record["seed"] for record in everything}),
+            folds=list(choices.folds),
+            seeds=list(choices.seeds),
             jobs=jobs,
             devices=sorted({record["device"] for record in everything if "device" in record}),
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lungseg3d.core import UsageError
+from lungseg3d.workflows.compare_plan import Member, member_name
 from lungseg3d.workflows.compare_tables import MEAN
 
 _ALIKE = ("bundle", "structures", "training", "overrides", "weights", "minutes")
@@ -22,49 +23,35 @@ _PLACES = ("cache_dir", "dataset_dir", "nodule_dir")
 _NAMES = ("network", "structure", "case_id")
 
 
-def joined(
-    records: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], folders: Sequence[Path]
-) -> list[Mapping[str, Any]]:
-    """Records of a comparison and of others, the others' first.
+def measured_before(
+    members: Sequence[Member], facts: Mapping[str, Any], folders: Sequence[Path]
+) -> dict[str, Mapping[str, Any]]:
+    """Records of those members that other comparisons have measured, by the members' names.
 
     Args:
-        records: of the comparison itself.
+        members: of the comparison; others are left where they are.
         facts: of it, as `compare.json` has them: bundle, structures, training, overrides, weights, minutes.
-        folders: of the others; only members of networks among `records` are taken from them.
+        folders: of the others.
 
     Raises:
-        UsageError: E_NOT_A_COMPARISON when a folder holds none; E_NOT_ALIKE when it was made under other conditions;
-            E_MEMBER_TWICE when a network was trained in both without the same fold and with the same seed.
+        UsageError: E_NOT_A_COMPARISON when a folder holds none; E_NOT_ALIKE when it was made under other conditions or
+            measured other cases; E_MEMBER_TWICE when two folders say different things of one member.
     """
-    networks = {record["network"] for record in records}
-    found: list[Mapping[str, Any]] = []
-    for folder in folders:
-        earlier, members = _read(Path(folder))
-        _check_alike(Path(folder), earlier, facts)
-        found += [member for member in members if member["network"] in networks]
-    found += records
-    seen: set[tuple[Any, ...]] = set()
-    for record in found:
-        member = tuple(record[key] for key in ("network", "fold", "seed"))
-        if member in seen:
-            text = "{}, fold {}, seed {} is in more than one of the comparisons".format(*member)
-            raise UsageError("E_MEMBER_TWICE", text, "Name other folds or seeds, or join fewer comparisons.")
-        seen.add(member)
+    wanted = {member.name: member for member in members}
+    found: dict[str, Mapping[str, Any]] = {}
+    for folder in map(Path, folders):
+        earlier, records = _read(folder)
+        _check_alike(folder, earlier, facts)
+        for record in records:
+            name = member_name(record["network"], record["fold"], record["seed"])
+            if name not in wanted or record["status"] != "done":
+                continue
+            _check_cases(folder, record, wanted[name])
+            if name in found and found[name]["cases"] != record["cases"]:
+                text = f"{name} was measured in {folder} and in another of the comparisons, with other results"
+                raise UsageError("E_MEMBER_TWICE", text, "Join only one of them.")
+            found[name] = record
     return found
-
-
-def check_joinable(
-    facts: Mapping[str, Any], planned: Sequence[tuple[str, int | None, int]], folders: Sequence[Path]
-) -> None:
-    """Raise what `joined` would, before anything is trained.
-
-    Args:
-        facts: as in `joined`.
-        planned: network, fold and seed of each member.
-        folders: as in `joined`.
-    """
-    keys = ("network", "fold", "seed")
-    joined([dict(zip(keys, member, strict=True)) for member in planned], facts, folders)
 
 
 def _read(folder: Path) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
@@ -108,6 +95,13 @@ def _check_alike(folder: Path, earlier: Mapping[str, Any], facts: Mapping[str, A
         if theirs[key] != ours[key]:
             text = f"{folder} was made with {key} {theirs[key]!r}, this comparison with {ours[key]!r}"
             raise UsageError("E_NOT_ALIKE", text, "Only comparisons under the same conditions go into one table.")
+
+
+def _check_cases(folder: Path, record: Mapping[str, Any], member: Member) -> None:
+    theirs, ours = sorted(case["case_id"] for case in record["cases"]), sorted(member.settings["cases"])
+    if theirs != ours:
+        text = f"{folder} measured {member.name} on {len(theirs)} other cases than the {len(ours)} of this comparison"
+        raise UsageError("E_NOT_ALIKE", text, "Only comparisons of the same manifest and folds go into one table.")
 
 
 def _conditions(facts: Mapping[str, Any]) -> dict[str, Any]:

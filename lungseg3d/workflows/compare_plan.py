@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,10 @@ class Plan:
     structures: tuple[str, ...]
     experiment: str
 
+    def without(self, names: Collection[str]) -> Plan:
+        """The same plan without the members of these names."""
+        return replace(self, members=tuple(member for member in self.members if member.name not in names))
+
 
 def make_plan(choices: Choices, out: Path | str, batches_per_epoch: Mapping[str, int] | None = None) -> Plan:
     """Check every choice and name every member.
@@ -114,7 +118,7 @@ def make_plan(choices: Choices, out: Path | str, batches_per_epoch: Mapping[str,
     Args:
         choices: what to compare.
         out: folder of the comparison.
-        batches_per_epoch: of each network; None for what the configuration says.
+        batches_per_epoch: of networks; for the others, and with None, what the configuration says.
 
     Raises:
         UsageError: E_NO_OVERLAY, E_NO_KEY, E_OVERRIDE or E_NO_FOLD, with the nearest name or the names that there are.
@@ -134,7 +138,7 @@ def make_plan(choices: Choices, out: Path | str, batches_per_epoch: Mapping[str,
     for network in choices.networks:
         configs = tuple(training_files(root, network, choices.training))
         overrides = dict(choices.overrides)
-        if batches_per_epoch:
+        if batches_per_epoch and network in batches_per_epoch:
             overrides["batches_per_epoch"] = str(batches_per_epoch[network])
         for fold in choices.folds or (None,):
             parser = training_configuration(configs, root, overrides, fold=fold)

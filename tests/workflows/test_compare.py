@@ -162,6 +162,24 @@ def test_the_exit_code_says_whether_all_some_or_none_are_done(crops, tmp_path, m
     assert ("exit code 5" in ran.output) == bool(bad)
 
 
+def test_members_of_a_joined_comparison_are_not_done_again(crops, tmp_path, monkeypatch):
+    done = []
+
+    def run(plan, *_):
+        done.append([member.name for member in plan.members])
+        return [result(member, 0.5 + 0.1 * member.fold) for member in plan.members]
+
+    monkeypatch.setattr(module, "run_members", run)
+    monkeypatch.setattr(module, "open_parent", lambda *_: None)
+    monkeypatch.setattr(module, "track_comparison", lambda *_: None)
+    compare(small_comparison(crops, folds=(0,)), tmp_path / "earlier")
+    joined = compare(small_comparison(crops, folds=(0, 1)), tmp_path / "all", join=[tmp_path / "earlier"])
+    assert done[1] == [name.replace("fold-0", "fold-1") for name in done[0]]
+    at_once = compare(small_comparison(crops, folds=(0, 1)), tmp_path / "at-once")
+    assert joined.content["networks"] == at_once.content["networks"]
+    assert (tmp_path / "all" / "cases.csv").read_text() == (tmp_path / "at-once" / "cases.csv").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
