@@ -36,6 +36,10 @@ class Steps:
 
 def ours(source: Path, out: Path, steps: Steps) -> None:
     """Both stages, second look, measuring, checking, report, all files: what `lungseg3d segment` does."""
+    from lungseg3d.cli.quick_start import OWN_PROCESS, import_monai_to_segment
+
+    OWN_PROCESS.set(True)
+    import_monai_to_segment()
     from lungseg3d.io import ReadOptions
     from lungseg3d.io.decoder import begin_decoding
     from lungseg3d.io.reading import APART

@@ -1,7 +1,7 @@
 """The allocator told to keep what is freed: a window's features are as large as those of the window before.
 
 In: nothing. Out: whether it was told. glibc gives large blocks back to the system when they are freed, and the kernel
-then clears every page anew for the next one, which costs a convolutional network a tenth to a fifth of its time.
+then clears every page anew for the next one, which costs a convolutional network 5 to 20 % of its time.
 """
 
 from __future__ import annotations

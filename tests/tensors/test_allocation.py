@@ -1,0 +1,41 @@
+"""The allocator: told once where there is a glibc, and never against what the user has said."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+_PROGRAM = """
+import resource
+from lungseg3d.tensors import keep_freed_memory
+print(keep_freed_memory())
+block = bytearray(b"x") * (32 * 2**20)
+del block
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    block = bytearray(b"x") * (32 * 2**20)
+    del block
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def run(**more: str) -> list[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
+    words = [sys.executable, "-c", _PROGRAM]
+    return subprocess.run(words, check=True, capture_output=True, text=True, env=environment | more).stdout.splitlines()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_large_blocks_are_served_again_without_new_pages():
+    told, faults = run()
+    assert told == "True"
+    assert int(faults) < 5000  # 20 blocks of 8,192 pages
+
+
+def test_what_the_user_has_set_is_left_alone():
+    assert run(MALLOC_TRIM_THRESHOLD_="100000")[0] == "False"
+    assert run(GLIBC_TUNABLES="glibc.malloc.trim_threshold=100000")[0] == "False"
