@@ -206,7 +206,8 @@ def _plain(value: Any) -> Any:
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     if rows:
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        columns = dict.fromkeys(key for row in rows for key in row)  # an older comparison may have fewer
+        writer = csv.DictWriter(text, fieldnames=list(columns), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
     return text.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -55,6 +56,14 @@ def test_folds_of_two_comparisons_give_the_numbers_of_one(tmp_path):
     assert together["networks"][0]["dice"]["n"] == 3
     assert together["networks"][0]["steps"] == 200
     assert cases_csv(records) == cases_csv(at_once)
+
+
+def test_metrics_that_an_older_comparison_does_not_have_are_empty_cells(tmp_path):
+    newer = case("z", nodule=0.75)
+    newer["structures"]["nodule"]["nsd_1mm"] = 0.5
+    taken = measured_before(ALL, facts(), [written(tmp_path / "0", FOLD_0[:1])])
+    text = cases_csv([taken["a-fold-0-seed-0"], record("a", 0, [newer], fold=1)])
+    assert [row["nsd_1mm"] for row in csv.DictReader(text.splitlines())] == ["", "", "0.5"]
 
 
 def test_what_is_not_asked_for_or_failed_is_left_where_it_is(tmp_path):
