@@ -9,6 +9,7 @@ convolutions, because memory is slow.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -78,7 +79,21 @@ def _words(convolution: nn.Conv3d) -> tuple[Any, ...]:
     return c.weight, c.bias, list(c.padding), list(c.stride), list(c.dilation), c.groups
 
 
+@functools.cache
 def _is_there() -> bool:
-    return torch.backends.mkldnn.is_available() and all(
-        hasattr(torch.ops.mkldnn, name) for name in ("_convolution_pointwise", "_convolution_pointwise_")
+    """Whether this PyTorch has the operators, and they say what a convolution says; builds differ by machine."""
+    steps = torch.linspace(-1, 1, 2 * 2 * 27)
+    weight, features = steps.reshape(2, 2, 3, 3, 3), torch.linspace(-1, 1, 2 * 64).reshape(1, 2, 4, 4, 4)
+    words = weight, torch.ones(2), [1, 1, 1], [1, 1, 1], [1, 1, 1], 1
+    try:
+        with torch.no_grad():
+            one = torch.ops.mkldnn._convolution_pointwise(features, *words, "relu", [], "")
+            both = torch.ops.mkldnn._convolution_pointwise_.binary(
+                features.clone(), features, *words, "add", 1.0, "relu", [], ""
+            )
+    except (AttributeError, RuntimeError):
+        return False
+    expected = nn.functional.conv3d(features, weight, torch.ones(2), padding=1)
+    return torch.allclose(one, expected.relu(), atol=1e-4) and torch.allclose(
+        both, (expected + features).relu(), atol=1e-4
     )

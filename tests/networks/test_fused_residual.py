@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from lungseg3d.networks import fused_residual
 from lungseg3d.networks.fused_residual import FusedResidualBlock, can_fuse
 from lungseg3d.networks.residual import ResidualBlock
 
@@ -45,6 +46,21 @@ def test_a_block_with_norms_or_of_halves_is_left_as_it_is():
     assert ResidualBlock(8, 8).eval().fused() is None
     assert make_block(8, 8, 1, torch.float16).fused() is None
     assert not can_fuse(nn.Conv3d(1, 1, 3, bias=False))
+
+
+def test_where_the_operators_are_missing_blocks_stay_as_they_are(monkeypatch):
+    block = make_block(8, 8, 1, torch.float32)
+    monkeypatch.setattr(fused_residual, "_is_there", lambda: False)
+    assert block.fused() is None
+
+
+def test_the_operators_are_tried_without_a_random_number_drawn():
+    fused_residual._is_there.cache_clear()
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    assert fused_residual._is_there()
+    assert torch.equal(torch.rand(1), expected)
 
 
 def test_a_block_can_still_be_scripted():
