@@ -36,8 +36,7 @@ class Piece:
     def within(self, box: Box) -> np.ndarray:
         """Its voxels in a larger box around its own, bool of that box's shape."""
         mask = np.zeros(box.shape, bool)
-        x, y, z = (slice(a - o, b - o) for a, b, o in zip(self.box.start, self.box.stop, box.start, strict=True))
-        mask[x, y, z] = self.voxels
+        mask[self.box.seen_from(box).slices] = self.voxels
         return mask
 
 

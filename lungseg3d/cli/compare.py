@@ -52,9 +52,7 @@ def compare(
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Trainings at once.")] = 1,
     join: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--join", metavar="DIR", help="Take from DIR what another comparison has measured."
-        ),
+        typer.Option("--join", metavar="DIR", help="Take from DIR what another comparison has measured."),
     ] = None,
     trust_bundle: TrustBundle = False,
 ) -> int:

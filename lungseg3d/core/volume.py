@@ -48,6 +48,10 @@ class Box:
         start, stop = (tuple(a + n for a, n in zip(end, by, strict=True)) for end in (self.start, self.stop))
         return Box(start, stop)  # type: ignore[arg-type]
 
+    def seen_from(self, outer: Box) -> Box:
+        """Where this box lies in an array that begins where another box begins."""
+        return self.moved([-n for n in outer.start])
+
     @staticmethod
     def whole(shape: Sequence[int]) -> Box:
         """The box of a whole array."""

@@ -137,12 +137,11 @@ class _Candidate:
     @property
     def part(self) -> Box:
         """What of the window counts, from the window's own corner on."""
-        x, y, z = _placed(self.reach, self.window)
-        return Box((x.start, y.start, z.start), (x.stop, y.stop, z.stop))
+        return self.reach.seen_from(self.window)
 
     def add(self, probability: np.ndarray, part: Box) -> None:
         """Take a view of a part of the window into account that holds the candidate's own."""
-        self.sum += probability[_placed(self.part, part)]
+        self.sum += probability[self.part.seen_from(part).slices]
 
     def touches(self, other: _Candidate) -> bool:
         """Whether a voxel of one lies beside a voxel of the other, by face, edge or corner."""
@@ -150,7 +149,7 @@ class _Candidate:
         placed = []
         for one in (self, other):
             mask = np.zeros(both.shape, bool)
-            mask[_placed(one.reach, both)] = one.near
+            mask[one.reach.seen_from(both).slices] = one.near
             placed.append(mask)
         return bool((ndimage.binary_dilation(placed[0], np.ones((3, 3, 3), bool)) & placed[1]).any())
 
@@ -158,12 +157,6 @@ class _Candidate:
     def peak(self) -> float:
         """Largest sum near the candidate."""
         return float(self.sum[self.near].max())
-
-
-def _placed(part: Box, whole: Box) -> tuple[slice, slice, slice]:
-    """Where a box lies in an array that begins where another box begins."""
-    x, y, z = (slice(a - o, b - o) for a, b, o in zip(part.start, part.stop, whole.start, strict=True))
-    return x, y, z
 
 
 def _neighbours(candidates: list[_Candidate]) -> list[list[_Candidate]]:

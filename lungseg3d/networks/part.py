@@ -45,8 +45,8 @@ def logits_of_part(skips: Sequence[torch.Tensor], deepest: torch.Tensor, decoder
     levels = zip(decoder.ups, decoder.stages, reversed(skips), reversed(reaches), reversed(wanted), strict=True)
     for up, stage, skip, reach, want in levels:
         features = stage(torch.cat([up(features), _cut(skip, reach)], dim=1))
-        features, inner = _cut(features, _within(want, reach)), want
-    logits, (x, y, z) = depth_to_space(decoder.head(features)), _within(box, _doubled(inner)).slices
+        features, inner = _cut(features, want.seen_from(reach)), want
+    logits, (x, y, z) = depth_to_space(decoder.head(features)), box.seen_from(_doubled(inner)).slices
     return logits[:, :, x, y, z]
 
 
@@ -63,12 +63,6 @@ def _doubled(box: Box) -> Box:
 def _even(box: Box) -> Box:
     """The smallest box of even borders that holds a box; sides of the grid are even."""
     return _doubled(_halved(box))
-
-
-def _within(box: Box, outer: Box) -> Box:
-    """Where a box lies in an array that begins where another one begins."""
-    start, stop = ([a - o for a, o in zip(ends, outer.start, strict=True)] for ends in (box.start, box.stop))
-    return Box(tuple(start), tuple(stop))  # type: ignore[arg-type]
 
 
 def _cut(features: torch.Tensor, box: Box) -> torch.Tensor:

@@ -73,3 +73,9 @@ def test_the_box_around_nothing_is_none_and_around_a_voxel_is_that_voxel():
 def test_an_affine_that_flattens_space_is_refused():
     with pytest.raises(GeometryError, match="E_BAD_AFFINE"):
         Volume(np.zeros((2, 2, 2)), np.diag([1.0, 0.0, 1.0, 1.0]))
+
+
+def test_a_box_is_seen_from_where_another_one_begins():
+    array = np.arange(10 * 8 * 6).reshape(10, 8, 6)
+    inner, outer = Box((3, 4, 2), (5, 6, 4)), Box((2, 1, 2), (9, 8, 6))
+    assert np.array_equal(array[outer.slices][inner.seen_from(outer).slices], array[inner.slices])
