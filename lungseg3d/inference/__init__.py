@@ -1,6 +1,7 @@
 """Floor 4: a trained bundle at work: open it, run windows that hold lung, bring the result back onto the CT's grid."""
 
 from lungseg3d.inference.bundle import Bundle, open_bundle
+from lungseg3d.inference.candidates import CandidateSearch
 from lungseg3d.inference.confidence import CandidateConfidenced
 from lungseg3d.inference.explanation import Layer, default_layer, grad_cam, list_layers
 from lungseg3d.inference.judge import JudgeCandidatesd
@@ -13,6 +14,7 @@ from lungseg3d.inference.predictors import BACKENDS, Plan, choose, predictor_of
 from lungseg3d.inference.saving import SaveLabelMapsd
 from lungseg3d.inference.second_look import SecondLookd
 from lungseg3d.inference.uncertainty import NoduleDoubt, doubt_nodules, outlining_views
+from lungseg3d.inference.views import MirroredViews
 from lungseg3d.inference.windows import WindowInferer
 from lungseg3d.io import shipped_bundle
 
@@ -20,10 +22,12 @@ __all__ = [
     "BACKENDS",
     "Bundle",
     "CandidateConfidenced",
+    "CandidateSearch",
     "JudgeCandidatesd",
     "Layer",
     "LungsOnSourced",
     "Meter",
+    "MirroredViews",
     "NoduleDoubt",
     "NoduleWindow",
     "NodulesOnSourced",

@@ -9,7 +9,7 @@ Knows no file and no label.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,39 +35,31 @@ class JudgeCandidatesd(MapTransform):
 
     Args:
         keys: probabilities (1, X, Y, Z) on the working grid; 0 afterwards where no candidate remains.
-        network: gives logits (B, 2, ...) of images (B, 1, ...) for what lies in their middle.
+        views: of a network that says of windows what lies in their middle.
+        search: what of the first look is a candidate.
         image_key: the network's input (1, X, Y, Z) in [0, 1].
         output_key: where the judgement goes: a map like the probabilities, each candidate's voxels holding how sure the
             network is of it, 0 to 1.
         roi_size: side of the window in voxels.
-        flips: axes to mirror; all their combinations are views, so three axes give eight.
-        threshold, peak, least_voxels: what of the first look is a candidate, see `CandidateSearch`.
         least: candidates are dropped as soon as the mean of the views so far is below it.
-        precision, backend: how the network is computed, see `lungseg3d.inference.predictors`.
         batch_size: windows run at once.
     """
 
     def __init__(
         self,
         keys: KeysCollection,
-        network: torch.nn.Module,
+        views: MirroredViews,
+        search: CandidateSearch | None = None,
         image_key: str = "image",
         output_key: str = "judgement",
         roi_size: int = 48,
-        flips: Sequence[int] = (0, 1, 2),
-        threshold: float = 0.5,
-        peak: float = 0.8,
-        least_voxels: int = 5,
         least: float = 0.1,
-        precision: str = "auto",
-        backend: str = "torch",
         batch_size: int = 8,
     ) -> None:
         super().__init__(keys)
-        self.views = MirroredViews(network, flips, precision, backend)
-        self.image_key, self.output_key, self.roi_size = image_key, output_key, roi_size
-        self.search, self.least = CandidateSearch(threshold, peak, least_voxels), least
-        self.batch_size = batch_size
+        self.views, self.search = views, search or CandidateSearch()
+        self.image_key, self.output_key = image_key, output_key
+        self.roi_size, self.least, self.batch_size = roi_size, least, batch_size
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -85,12 +77,12 @@ class JudgeCandidatesd(MapTransform):
         for candidate in self._kept(image, [_Candidate(piece) for piece in self.search.found(first)]):
             place, voxels = candidate.piece.box.slices, candidate.piece.voxels
             remaining[place][voxels] = first[place][voxels]
-            judgement[place][voxels] = candidate.sum / len(self.views.views)
+            judgement[place][voxels] = candidate.sum / len(self.views)
         return remaining, judgement
 
     def _kept(self, image: torch.Tensor, candidates: list[_Candidate]) -> list[_Candidate]:
         """The candidates that were sure enough in the mean of the views, after each view."""
-        for view in range(len(self.views.views)):
+        for view in range(len(self.views)):
             for i in range(0, len(candidates), self.batch_size):
                 batch = candidates[i : i + self.batch_size]
                 windows = [window_around(image, candidate.piece.middle, self.roi_size)[0] for candidate in batch]

@@ -7,7 +7,7 @@ Knows no file and no label.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -26,35 +26,29 @@ class OutlineCandidatesd(LookAgaind):
 
     Args:
         keys: probabilities (1, X, Y, Z) on the working grid, 0 away from candidates.
-        network: gives logits (B, 2, ...) of images (B, 1, ...) for what lies in their middle.
+        views: of a network that outlines what lies in the middle of windows.
         image_key: the network's input (1, X, Y, Z) in [0, 1].
         roi_size: side of the window in voxels; larger for candidates that nearly fill it.
-        flips: axes to mirror; all their combinations are views.
         peak: candidates that never reach this probability are dropped.
         threshold: probability of the network at an outline; it becomes 0.5.
         seed_middle: outline what lies in the middle of the image, whatever was found there, and nothing else: for crops
             that somebody cut around a nodule. Where the middle is empty, the candidates are outlined as ever.
         most_seeded_voxels: longest side of an image whose middle is taken; in larger ones it means nothing.
-        precision, backend: how the network is computed, see `lungseg3d.inference.predictors`.
     """
 
     def __init__(
         self,
         keys: KeysCollection,
-        network: torch.nn.Module,
+        views: MirroredViews,
         image_key: str = "image",
         roi_size: int = 48,
-        flips: Sequence[int] = (0, 1, 2),
         peak: float = 0.99,
         threshold: float = 0.5,
         seed_middle: bool = False,
         most_seeded_voxels: int = 80,
-        precision: str = "auto",
-        backend: str = "torch",
     ) -> None:
         super().__init__(keys, image_key)
-        self.views = MirroredViews(network, flips, precision, backend)
-        self.roi_size = roi_size
+        self.views, self.roi_size = views, roi_size
         self.peak, self.threshold = peak, threshold
         self.seed_middle, self.most_seeded_voxels = seed_middle, most_seeded_voxels
 

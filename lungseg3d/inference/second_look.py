@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,44 +33,35 @@ class SecondLookd(LookAgaind):
 
     Args:
         keys: probabilities (1, X, Y, Z) on the working grid.
-        network: gives logits (B, 2, ...) of images (B, 1, ...).
+        views: of the network that looks again.
+        search: what of the first look is a candidate.
         image_key: the network's input (1, X, Y, Z) in [0, 1].
         roi_size: side of the window in voxels; larger for candidates that nearly fill it.
-        flips: axes to mirror; all their combinations are views, so three axes give eight.
-        threshold, peak, least_voxels: what of the first look is a candidate, see `CandidateSearch`.
         wanted: candidates whose mean can no longer reach this in the views that are left are dropped. What the next
             step keeps is the same, if it asks for this peak at least; 0 looks at all of them from all sides.
-        precision, backend: how the network is computed, see `lungseg3d.inference.predictors`.
         batch_size: windows run at once.
     """
 
     def __init__(
         self,
         keys: KeysCollection,
-        network: torch.nn.Module,
+        views: MirroredViews,
+        search: CandidateSearch | None = None,
         image_key: str = "image",
         roi_size: int = 48,
-        flips: Sequence[int] = (0, 1, 2),
-        threshold: float = 0.5,
-        peak: float = 0.8,
-        least_voxels: int = 5,
         wanted: float = 0.0,
-        precision: str = "auto",
-        backend: str = "torch",
         batch_size: int = 8,
     ) -> None:
         super().__init__(keys, image_key)
-        self.views = MirroredViews(network, flips, precision, backend)
-        self.roi_size = roi_size
-        self.search, self.wanted = CandidateSearch(threshold, peak, least_voxels), wanted
-        self.batch_size = batch_size
+        self.views, self.search = views, search or CandidateSearch()
+        self.roi_size, self.wanted, self.batch_size = roi_size, wanted, batch_size
 
     def looked(self, image: torch.Tensor, first: np.ndarray) -> np.ndarray:
         """(X, Y, Z) probabilities, 0 away from the candidates."""
         second = np.zeros_like(first)
         for candidate in self._kept(image, self._candidates(first)):
             part, near = second[candidate.reach.slices], candidate.near
-            part[near] = np.maximum(part, candidate.sum / len(self.views.views))[near]
+            part[near] = np.maximum(part, candidate.sum / len(self.views))[near]
         return second
 
     def _candidates(self, first: np.ndarray) -> list[_Candidate]:
@@ -87,14 +78,14 @@ class SecondLookd(LookAgaind):
         Neighbours stay or go together, because what they have between them may make them one nodule.
         """
         groups = _neighbours(candidates)
-        for view in range(len(self.views.views)):
-            left = len(self.views.views) - view - 1
+        for view in range(len(self.views)):
+            left = len(self.views) - view - 1
             for batch in self._batches(itertools.chain.from_iterable(groups)):
                 patches = [candidate.patch(image) for candidate in batch]
                 part = functools.reduce(Box.joined, (candidate.part for candidate in batch))
                 for candidate, probability in zip(batch, self.views.seen(patches, view, part), strict=True):
                     candidate.add(probability, part)
-            least = self.wanted * len(self.views.views) - left
+            least = self.wanted * len(self.views) - left
             groups = [group for group in groups if any(candidate.peak >= least for candidate in group)]
         return list(itertools.chain.from_iterable(groups))
 

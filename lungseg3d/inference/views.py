@@ -43,6 +43,9 @@ class MirroredViews:
         axes = [axes for r in range(len(flips) + 1) for axes in itertools.combinations(flips, r)]
         self.views = [tuple(axis + 1 for axis in view) for view in axes]
 
+    def __len__(self) -> int:
+        return len(self.views)
+
     def mean(self, patch: torch.Tensor) -> np.ndarray:
         """Foreground probability of (1, x, y, z), the mean of all views, as float32 (x, y, z)."""
         return torch.from_numpy(self.each(patch)).mean(dim=0).numpy()

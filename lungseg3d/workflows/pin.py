@@ -36,9 +36,9 @@ def pin(bundles: Sequence[Path | str]) -> dict[Path, dict[str, str]]:
 
 def main(arguments: Sequence[str]) -> int:
     """Pin, and say what was pinned."""
-    if not arguments:
-        print("usage: python -m lungseg3d.workflows.pin BUNDLE...", file=sys.stderr)
-        return 2
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: python -m lungseg3d.workflows.pin BUNDLE...", file=sys.stdout if arguments else sys.stderr)
+        return 0 if arguments else 2
     try:
         for root, sums in pin(arguments).items():
             for name, value in sums.items():

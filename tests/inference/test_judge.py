@@ -8,7 +8,7 @@ import torch
 from monai.data import MetaTensor
 
 from lungseg3d.core import Volume
-from lungseg3d.inference import JudgeCandidatesd, NodulesOnSourced
+from lungseg3d.inference import CandidateSearch, JudgeCandidatesd, MirroredViews, NodulesOnSourced
 from lungseg3d.tensors import to_meta_tensor
 
 
@@ -39,8 +39,8 @@ def make_case(*boxes: tuple[tuple[int, int, int], float], shape=(60, 50, 40), fo
 
 
 def judge(case, network=None, **options):
-    options = {"roi_size": 20, "precision": "fp32", **options}
-    return JudgeCandidatesd("pred", network=network or Bright(), **options)(case)
+    views = MirroredViews(network or Bright(), precision="fp32")
+    return JudgeCandidatesd("pred", views, **{"roi_size": 20, **options})(case)
 
 
 def test_what_the_network_takes_for_a_nodule_stays_with_how_sure_it_is_and_the_rest_goes():
@@ -82,7 +82,7 @@ def test_a_candidate_that_falls_below_what_is_wanted_is_not_looked_at_again():
 def test_faint_and_tiny_candidates_of_the_first_look_are_dropped_unseen():
     network = Bright()
     assert not judge(make_case(((20, 20, 20), 0.9), found=0.7), network)["pred"].any()
-    assert not judge(make_case(((20, 20, 20), 0.9)), network, least_voxels=28)["pred"].any()
+    assert not judge(make_case(((20, 20, 20), 0.9)), network, search=CandidateSearch(least_voxels=28))["pred"].any()
     assert network.seen == []
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from lungseg3d.inference import OutlineCandidatesd
+from lungseg3d.inference import MirroredViews, OutlineCandidatesd
 
 
 class Bright(torch.nn.Module):
@@ -33,8 +33,8 @@ def make_case(*boxes: tuple[tuple[int, int, int], float], shape=(60, 50, 40), fo
 
 
 def outline(case, network=None, **options):
-    options = {"roi_size": 21, "precision": "fp32", **options}
-    return OutlineCandidatesd("pred", network=network or Bright(), **options)(case)["pred"]
+    views = MirroredViews(network or Bright(), precision="fp32")
+    return OutlineCandidatesd("pred", views, **{"roi_size": 21, **options})(case)["pred"]
 
 
 def test_a_candidate_becomes_what_the_network_outlines_around_it():

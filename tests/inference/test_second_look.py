@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from lungseg3d.inference import SecondLookd
+from lungseg3d.inference import CandidateSearch, MirroredViews, SecondLookd
 
 
 class Threshold(torch.nn.Module):
@@ -36,8 +36,8 @@ def make_case(shape=(70, 60, 50), at=((20, 20, 20), (55, 45, 40))) -> dict[str, 
 
 
 def look(case, network, **options) -> np.ndarray:
-    options = {"roi_size": 24, "precision": "fp32", **options}
-    return SecondLookd("pred", network=network, **options)(case)["pred"]
+    views = MirroredViews(network, precision="fp32")
+    return SecondLookd("pred", views, **{"roi_size": 24, **options})(case)["pred"]
 
 
 def test_what_looks_the_same_from_every_side_keeps_its_probability_and_place():
@@ -64,8 +64,8 @@ def test_the_network_sees_eight_views_of_one_window_for_each_candidate_and_nothi
 def test_a_candidate_without_hope_is_looked_at_no_further_and_the_others_stay_as_they_are():
     case = make_case(at=((20, 20, 20), (20, 20, 35), (55, 45, 40)))
     case["image"][0, 52:58] *= 0.52  # 0.69 in every view
-    full, network = look(case, Threshold(), peak=0.5).numpy(), Threshold()
-    short = look(case, network, peak=0.5, wanted=0.99).numpy()
+    full, network = look(case, Threshold(), search=CandidateSearch(peak=0.5)).numpy(), Threshold()
+    short = look(case, network, search=CandidateSearch(peak=0.5), wanted=0.99).numpy()
     # After one view 7.69 of 8 is possible, after the second 7.38: less than 8 times 0.99.
     assert [shape[0] for shape in network.seen] == [3] + [2] * 7
     assert full[0, 55, 45, 40] > 0.6
@@ -77,8 +77,8 @@ def test_a_neighbour_without_hope_stays_beside_one_that_has_it():
     case = make_case(at=((20, 20, 20),))
     case["image"][0, 17:23, 17:23, 23:26] = 0.52
     case["pred"][0, 17:23, 17:23, 24:26] = 1  # a gap of one voxel parts the two
-    full = look(case, Threshold(), peak=0.5)
-    assert torch.equal(look(case, Threshold(), peak=0.5, wanted=0.99), full)
+    full = look(case, Threshold(), search=CandidateSearch(peak=0.5))
+    assert torch.equal(look(case, Threshold(), search=CandidateSearch(peak=0.5), wanted=0.99), full)
     assert (full[0, 17:23, 17:23, 24:26] > 0.6).all()
 
 
@@ -120,7 +120,7 @@ def test_candidates_that_the_first_look_hardly_believed_are_dropped_unseen():
     case = make_case()
     case["pred"] *= 0.7
     assert not look(case, network).any()
-    assert look(case, network, peak=0.6).any()
+    assert look(case, network, search=CandidateSearch(peak=0.6)).any()
     assert network.seen == [(2, 1, 24, 24, 24)] * 8
 
 
