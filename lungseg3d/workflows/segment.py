@@ -11,7 +11,8 @@ from pathlib import Path
 
 from lungseg3d.core import CaseResult
 from lungseg3d.io import case_id_of, check_writable, list_studies
-from lungseg3d.workflows.segment_case import CaseJob, Progress
+from lungseg3d.workflows.segment_case import Progress
+from lungseg3d.workflows.segment_input import CaseJob
 from lungseg3d.workflows.segment_line import segment_line
 from lungseg3d.workflows.segment_models import open_models
 from lungseg3d.workflows.segment_options import SegmentOptions

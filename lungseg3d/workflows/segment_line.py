@@ -14,7 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from lungseg3d.core import CaseResult
-from lungseg3d.workflows.segment_case import CaseJob, CaseRun, Progress
+from lungseg3d.workflows.segment_case import CaseRun, Progress
+from lungseg3d.workflows.segment_input import CaseJob
 from lungseg3d.workflows.segment_models import Models
 
 _Made = TypeVar("_Made")

@@ -11,7 +11,7 @@ import pytest
 
 from lungseg3d.data import NoduleSpec, Phantom, PhantomNodule
 from lungseg3d.workflows import demo as module
-from lungseg3d.workflows import segment_case, segment_models
+from lungseg3d.workflows import segment_models, segment_results
 from lungseg3d.workflows.demo import demo
 
 
@@ -87,7 +87,7 @@ def test_a_case_that_failed_finds_nothing_and_still_says_so(planted, tmp_path, m
 
     demo(tmp_path)
     assert (tmp_path / "planted.csv").exists()
-    monkeypatch.setattr(segment_case, "measure_nodules", broken)
+    monkeypatch.setattr(segment_results, "measure_nodules", broken)
     made = demo(tmp_path)
     assert (made.result.status, made.planted, made.found) == ("failed", 2, 0)
     assert made.report.is_file()

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from lungseg3d.cli.program import app
 from lungseg3d.core import OutputError, Volume
 from lungseg3d.io import pin_weights, write_dicom_series, write_labels, write_volume
-from lungseg3d.workflows import segment, segment_case
+from lungseg3d.workflows import segment, segment_case, segment_results
 from lungseg3d.workflows.segment_models import open_models
 from lungseg3d.workflows.segment_options import SegmentOptions
 from lungseg3d.workflows.trained_bundle import write_trained_bundle
@@ -104,8 +104,8 @@ def verb_of(small, chest, bundles, tmp_path_factory) -> Callable[..., Verb]:
         return given
 
     patch.setattr(segment, "open_models", once(opened, lambda _: open_models(options)))
-    patch.setattr(segment_case, "_run_networks", once(found, segment_case._run_networks))
-    patch.setattr(segment_case, "_lung_issues", lambda *_: [])
+    patch.setattr(segment_case, "run_networks", once(found, segment_case.run_networks))
+    patch.setattr(segment_results, "_lung_issues", lambda *_: [])
 
     def make(name: str, out: Path | None = None) -> Verb:
         out = out or tmp_path_factory.mktemp(name)

@@ -275,7 +275,7 @@ def test_equal_names_get_folders_of_their_own(small, options, tmp_path):
 
 
 def test_a_bug_in_one_case_is_a_failure_that_stops_no_other(small, options, tmp_path, monkeypatch):
-    from lungseg3d.workflows import segment_case
+    from lungseg3d.workflows import segment_results
 
     calls = []
 
@@ -285,12 +285,12 @@ def test_a_bug_in_one_case_is_a_failure_that_stops_no_other(small, options, tmp_
             raise RuntimeError("no such file: /ward 7/Quistelgard, Xaverine/1.dcm")
         return []
 
-    monkeypatch.setattr(segment_case, "measure_nodules", broken_once)
+    monkeypatch.setattr(segment_results, "measure_nodules", broken_once)
     results = segment_cases([small, small], tmp_path / "out", full_roi(options))
     assert [r.status for r in results] == ["failed", "done"]
     (issue,) = results[0].issues
     assert issue.code == "E_UNEXPECTED"
-    assert "RuntimeError in lungseg3d/workflows/segment_case.py, line " in issue.message
+    assert "RuntimeError in lungseg3d/workflows/segment_results.py, line " in issue.message
     assert "ward" not in issue.message
     assert "Xaverine" not in issue.message
 
@@ -300,12 +300,12 @@ def test_a_bug_in_one_case_is_a_failure_that_stops_no_other(small, options, tmp_
     [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")],
 )
 def test_memory_that_runs_out_is_said_in_words(small, options, tmp_path, monkeypatch, fault):
-    from lungseg3d.workflows import segment_case
+    from lungseg3d.workflows import segment_results
 
     def greedy(*arguments, **more):
         raise fault
 
-    monkeypatch.setattr(segment_case, "measure_nodules", greedy)
+    monkeypatch.setattr(segment_results, "measure_nodules", greedy)
     (result,) = segment_cases([small], tmp_path / "out", full_roi(options))
     assert (result.status, result.issues[0].code) == ("failed", "E_OUT_OF_MEMORY")
 

@@ -10,7 +10,7 @@ import pytest
 
 from lungseg3d.core import CaseResult, IntakeError, Volume
 from lungseg3d.io import Reading
-from lungseg3d.workflows import segment_case, segment_line
+from lungseg3d.workflows import segment_case, segment_input, segment_line
 from lungseg3d.workflows.segment_options import SegmentOptions
 
 NAMES = ["a", "b", "c", "d"]
@@ -34,7 +34,7 @@ class Hall:
         self.most_held = max(self.most_held, len(self.held))
         self.is_read[job.case_id].set()
         reading = Reading(Volume(np.zeros((1, 1, 1), np.int16), np.eye(4)), (), {"name": job.case_id}, ())
-        return segment_case._Opened(reading, None)
+        return segment_input.OpenedCase(reading, None)
 
     def run(self, ct, models, watch, options):
         number = sum(what == "networks" for what, _ in self.log)
@@ -54,14 +54,14 @@ class Hall:
 @pytest.fixture
 def hall(monkeypatch) -> Hall:
     hall = Hall()
-    monkeypatch.setattr(segment_case, "_read", hall.read)
-    monkeypatch.setattr(segment_case, "_run_networks", hall.run)
-    monkeypatch.setattr(segment_case, "_finished", hall.finish)
+    monkeypatch.setattr(segment_case, "open_case", hall.read)
+    monkeypatch.setattr(segment_case, "run_networks", hall.run)
+    monkeypatch.setattr(segment_case, "finished", hall.finish)
     return hall
 
 
 def jobs(folder: Path):
-    return [segment_case.CaseJob(folder / name, name, folder / "out" / name, SegmentOptions()) for name in NAMES]
+    return [segment_input.CaseJob(folder / name, name, folder / "out" / name, SegmentOptions()) for name in NAMES]
 
 
 def test_the_next_ct_is_read_while_networks_run_and_records_keep_their_order(hall, tmp_path):
@@ -78,7 +78,7 @@ def test_no_more_than_three_cts_are_held_at_once(hall, tmp_path):
 
 
 def test_without_reading_ahead_one_ct_is_held(hall, tmp_path, monkeypatch):
-    monkeypatch.setattr(segment_case, "_run_networks", lambda *_: "found")
+    monkeypatch.setattr(segment_case, "run_networks", lambda *_: "found")
     results = segment_line.segment_line(jobs(tmp_path), None, ahead=False)
     assert [r.case_id for r in results] == NAMES
     assert hall.most_held == 1
@@ -101,6 +101,6 @@ def test_jobs_are_asked_for_one_ahead_only(hall, tmp_path, monkeypatch):
             yield job
 
     at_networks: list[int] = []
-    monkeypatch.setattr(segment_case, "_run_networks", lambda *_: at_networks.append(len(asked)) or "found")
+    monkeypatch.setattr(segment_case, "run_networks", lambda *_: at_networks.append(len(asked)) or "found")
     segment_line.segment_line(lazily(), None)
     assert at_networks == [2, 3, 4, 4]

@@ -1,0 +1,104 @@
+"""What becomes of a segmented CT: measured, checked, reported, written.
+
+In: the CT, what the networks made of it. Out: the files of one case and its `CaseResult`.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from lungseg3d.analysis import check_lungs, compare_lungs, measure_lungs, measure_nodules, segment_lungs_by_rules
+from lungseg3d.core import CaseResult, QualityIssue, Volume
+from lungseg3d.io import placing_together, write_labels, write_text
+from lungseg3d.report import NoduleMaps, nodules_csv, render_html, result_json
+from lungseg3d.tensors import orthogonalise, resample
+from lungseg3d.workflows.dicom_objects import MASK_NAMES, NIFTI_NAMES, with_objects, write_objects
+from lungseg3d.workflows.segment_extras import EXTRA_FILES, extra_files, write_extras
+from lungseg3d.workflows.segment_input import CaseJob, OpenedCase
+from lungseg3d.workflows.segment_models import Models, provenance_of, range_issues
+from lungseg3d.workflows.segment_networks import Segmented
+from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.stopwatch import Stopwatch, peak_memory_mib
+
+QUALITY_SPACING_MM = 4.0
+
+
+def finished(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models, watch: Stopwatch) -> CaseResult:
+    """Measure, check, report and write one case.
+
+    Returns:
+        Its record, with seconds by step so far and peak memory.
+
+    Raises:
+        OutputError: where its files cannot be written.
+    """
+    options = job.options
+    result = _measured(opened, found, job, models, watch)
+    objects: dict[str, Any] = {}
+    if opened.series is not None:
+        with watch.step("objects"):
+            result, objects = with_objects(result, found.labels, found.nodules, opened.series, options.formats)
+    shown = result if options.write_timings else replace(result, timings_s={}, peak_memory_mib=None)
+    ct = opened.reading.volume
+    with watch.step("report"):
+        maps = NoduleMaps(found.extras.entropies, found.extras.explanations)
+        page = render_html(shown, ct, found.labels, found.nodules, maps, options.settings.low)
+    # The record last, so that a folder with a record is a complete one.
+    stale = [name for name in (*MASK_NAMES, *EXTRA_FILES) if name not in result.files]
+    with watch.step("write"), placing_together(job.folder, last="result.json", stale=stale) as stage:
+        for name, volume in zip(_nifti_names(options), (found.labels, found.nodules), strict=False):
+            write_labels(stage / name, volume)
+        write_objects(stage, objects)
+        write_extras(stage, found.extras, ct, extra_files(options))
+        write_text(stage / "nodules.csv", nodules_csv(result))
+        write_text(stage / "report.html", page)
+        write_text(stage / "result.json", result_json(shown))
+    return result
+
+
+def _measured(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models, watch: Stopwatch) -> CaseResult:
+    """The record of a case that is done, with all that its masks say and what is odd about them."""
+    reading, options = opened.reading, job.options
+    ct = reading.volume
+    in_lungs = found.lungs if options.roi == "lungs" else None
+    with ThreadPoolExecutor(1, "check") as beside:
+        checking = beside.submit(_lung_issues, ct, found.labels, options)
+        with watch.step("measure"):
+            thickness_mm = reading.source.get("slice_thickness_mm")
+            measured = measure_nodules(
+                ct, found.nodules, lungs=in_lungs, confidence=found.confidence, slice_thickness_mm=thickness_mm
+            )
+            nodules = found.extras.added_to(models.confidences.added_to(measured))
+            lungs = measure_lungs(found.labels) if in_lungs is not None else ()
+        with watch.step("check"):
+            ood_issues = range_issues(models, reading, in_lungs and found.labels)
+            lung_issues = checking.result()
+    return CaseResult(
+        case_id=job.case_id,
+        status="done",
+        source=reading.source,
+        grid={"shape": ct.shape, "spacing_mm": ct.spacing_mm, "affine_ras": ct.affine},
+        lungs=tuple(lungs),
+        nodules=tuple(nodules),
+        issues=(*reading.issues, *lung_issues, *ood_issues, *models.confidences.issues),
+        provenance=provenance_of(models, options),
+        timings_s=watch.seconds,
+        peak_memory_mib=peak_memory_mib(),
+        files=(*_nifti_names(options), *extra_files(options), "nodules.csv", "result.json", "report.html"),
+    )
+
+
+def _nifti_names(options: SegmentOptions) -> tuple[str, ...]:
+    return NIFTI_NAMES if "nifti" in options.formats else ()
+
+
+def _lung_issues(ct: Volume, labels: Volume, options: SegmentOptions) -> list[QualityIssue]:
+    """What is odd about the lungs; nothing for a crop, which shows no whole lung."""
+    if options.roi == "full":
+        return []
+    coarse_ct = resample(orthogonalise(ct), QUALITY_SPACING_MM)
+    coarse_labels = resample(orthogonalise(labels, order=0, fill=0), QUALITY_SPACING_MM, labels=True)
+    by_rules = segment_lungs_by_rules(coarse_ct)
+    return [*check_lungs(labels), *compare_lungs(coarse_labels, by_rules)]
