@@ -19,7 +19,8 @@ from lungseg3d.core import Change, Estimate, FollowUp, IntakeError, Nodule, Nodu
 from lungseg3d.core.labels import NODULE, Code
 from lungseg3d.io.dicom_identity import uid_of
 from lungseg3d.io.dicom_seg import RESEARCH_USE, coded, laterality_of, series_number
-from lungseg3d.io.dicom_sr import SCHEME, ReportHead, comment_item, make_report, nodule_content
+from lungseg3d.io.dicom_sr_report import ReportHead, comment_item, make_report
+from lungseg3d.io.dicom_sr_terms import SCHEME, nodule_content
 
 _CHANGE = Code(SCHEME, "change", "Change since the prior CT, no diagnosis")
 _VOLUME_CHANGE = Code(SCHEME, "volume-change", "Change of volume since the prior CT")

@@ -17,11 +17,12 @@ from lungseg3d.workflows.batch_case import CaseSegmenter, Segmenter
 from lungseg3d.workflows.batch_decision import cases_to_do, settle
 from lungseg3d.workflows.batch_identity import Identity, identity_of
 from lungseg3d.workflows.batch_journal import BatchJournal
+from lungseg3d.workflows.batch_local import LocalPool
 from lungseg3d.workflows.batch_plan import Plan, Selection, make_plan
+from lungseg3d.workflows.batch_pool import Limits, Pool
 from lungseg3d.workflows.batch_records import BatchDone, BatchOptions, BatchState, OnProgress
 from lungseg3d.workflows.batch_run import BatchRun, Stop
 from lungseg3d.workflows.batch_summary import write_summary
-from lungseg3d.workflows.batch_workers import Limits, LocalPool, Pool
 
 if TYPE_CHECKING:
     from lungseg3d.workflows.batch_tracking import BatchTracking

@@ -18,8 +18,8 @@ from typing import Any
 from lungseg3d.core import LungSegError, QualityIssue, UsageError
 from lungseg3d.io import limit_memory
 from lungseg3d.workflows.batch_case import Outcome, Segment, Segmenter, Task, do_task
+from lungseg3d.workflows.batch_pool import START_LIMIT_S, Event, Finished, Limits, Lost, said_of
 from lungseg3d.workflows.batch_records import BatchOptions
-from lungseg3d.workflows.batch_workers import START_LIMIT_S, Event, Finished, Limits, Lost, said_of
 
 _ANSWER_S = 10.0
 MOST_TRIES = 3

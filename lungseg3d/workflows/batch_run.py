@@ -23,8 +23,8 @@ from lungseg3d.workflows.batch_case import Outcome, Task, outputs_in, stop
 from lungseg3d.workflows.batch_identity import Identity
 from lungseg3d.workflows.batch_journal import BatchJournal
 from lungseg3d.workflows.batch_plan import PlannedCase
+from lungseg3d.workflows.batch_pool import Finished, Lost, Moved, Pool
 from lungseg3d.workflows.batch_records import BatchState, OnProgress
-from lungseg3d.workflows.batch_workers import Finished, Lost, Moved, Pool
 
 PATIENCE_S = 5.0
 """How long cases that run may still take to end after Ctrl-C or SIGTERM."""
