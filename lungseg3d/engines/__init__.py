@@ -16,7 +16,8 @@ from lungseg3d.engines.processes import share_network
 from lungseg3d.engines.sampling import RoiSampler
 from lungseg3d.engines.sources import LargeFirst, SourceGroup
 from lungseg3d.engines.step_plan import StepPlan
-from lungseg3d.engines.tracking import RunTracking, unique_run_name
+from lungseg3d.engines.tracking import RunTracking
+from lungseg3d.engines.tracking_run import unique_run_name
 from lungseg3d.engines.trainer import RoiTrainer
 from lungseg3d.engines.tumours import LargeTumour
 

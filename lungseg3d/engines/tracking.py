@@ -1,7 +1,7 @@
-"""Experiment tracking that never stops a training: an Ignite handler for MLflow with a journal and a thread between.
+"""Experiment tracking that never stops a training: an Ignite handler for MLflow.
 
-In: a trainer and its evaluator, what the run is known by. Out: a run in an MLflow store, now or when it is replayed.
-Whatever fails here becomes one warning.
+In: a trainer and its evaluator, what the run is known by. Out: what a `TrackedRun` sends. Whatever fails here becomes
+one warning.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,30 +24,18 @@ from lungseg3d.engines.tracking_facts import (
     configuration_in_use,
     description,
     flat_parameters,
-    git_revision,
     manifest_facts,
     network_facts,
     versions,
     without_paths,
 )
-from lungseg3d.engines.tracking_journal import Journal
 from lungseg3d.engines.tracking_measures import EpochMeter, scalars
 from lungseg3d.engines.tracking_pictures import ValidationPictures
-from lungseg3d.engines.tracking_sender import Sender
-from lungseg3d.engines.tracking_store import own_store, without_password
-from lungseg3d.io import make_folder, sha256_of, write_bytes, write_text
+from lungseg3d.engines.tracking_run import TrackedRun
+from lungseg3d.engines.tracking_store import own_store
+from lungseg3d.io import make_folder, write_bytes
 
 logger = logging.getLogger(__name__)
-
-LONGEST_FLUSH_S = 8.0
-"""How long the end of a training waits for a server."""
-LONGEST_LOCAL_FLUSH_S = 60.0
-"""How long it waits for a SQLite file, which cannot be away but may take a while to be made."""
-
-
-def unique_run_name(prefix: str) -> str:
-    """`prefix` and eight random hexadecimal digits: with MLflow's default name a killed run swallows the next one."""
-    return f"{prefix}-{uuid.uuid4().hex[:8]}"
 
 
 def _never_in_the_way(callback: Callable) -> Callable:
@@ -59,7 +46,7 @@ def _never_in_the_way(callback: Callable) -> Callable:
         try:
             callback(self, engine)
         except Exception as error:
-            self._warn("W_TRACKING_FAULT", f"{callback.__name__}: {type(error).__name__}: {error}")
+            self._warn(f"{callback.__name__}: {type(error).__name__}: {error}")
 
     return guarded
 
@@ -69,7 +56,7 @@ class RunTracking:
 
     List it before the handlers that raise an exception (StatsHandler), as Ignite asks no further ones. Everything is
     written to `<output_dir>/tracking.jsonl` and sent by a thread. A store that is away is W_TRACKING_OFFLINE, once; it
-    costs at most `LONGEST_FLUSH_S` at the end, and `lungseg3d replay OUTPUT_DIR` sends the rest. A run that was killed
+    costs a few seconds at the end, and `lungseg3d replay OUTPUT_DIR` sends the rest. A run that was killed
     without a chance to say so is closed as KILLED by the next one in the same folder.
 
     Tracked are case ids; no path, as folders are named after patients and users.
@@ -116,10 +103,9 @@ class RunTracking:
         self.tags = {key: str(value) for key, value in (tags or {}).items() if value is not None}
         self.config = without_paths(configuration_in_use() | dict(parameters or {}))
         self.pictures = ValidationPictures(pictures, hu_range)
-        self._warned: set[str] = set()
+        self._has_warned = False
         self.model_card = Path(model_card) if model_card else None
-        self._key: str | None = None
-        self._journal: Journal | None = None
+        self._run: TrackedRun | None = None
         self._began = 0.0
 
     def attach(self, engine: Engine) -> None:
@@ -140,60 +126,43 @@ class RunTracking:
         """Open the run, and close the one that a kill left open."""
         self.close("KILLED")
         self._began = time.time()
-        self._journal = Journal.open_in(self.folder)
-        self._journal.close_killed_runs()
-        self._key = uuid.uuid4().hex
-        is_own = self.tracking_uri == own_store(self.folder)
-        uri = None if is_own else without_password(self.tracking_uri)
-        journal = self._journal
-        self._sender = Sender(journal, self.tracking_uri, self.folder, lambda run: journal.uri(run) == uri)
+        run = TrackedRun(self.folder, self.tracking_uri, self.run_name)
         self._end = ProcessEnd(self.close)
         # Last of all, when the other handlers have written what is sent at the end.
         engine.add_event_handler(Events.COMPLETED, self.finish)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._raise)
         self._meter = EpochMeter(getattr(engine, "loss_function", None))
         sides = {side: case_ids(datasets) for side, datasets in self.cases.items()}
-        revision = git_revision()
         network = network_facts(getattr(engine, "network", None))
-        tags = self.tags | {"mlflow.source.name": self.experiment, "mlflow.source.type": "JOB"}
-        tags |= {"mlflow.source.git.commit": revision} if revision else {}
-        tags["mlflow.note.content"] = description(network, sides)
-        self._log(
-            "start",
-            experiment=self.experiment,
-            name=self.run_name,
-            tags=without_paths(tags),
-            parent=self.parent,
-            uri=uri,
-        )
-        self._sender.start()
+        self._run = run
+        run.start(self.experiment, self.tags | {"mlflow.note.content": description(network, sides)}, self.parent)
         facts = network | versions() | manifest_facts(self.manifests)
         facts |= {f"data/{side}/cases": str(len(ids)) for side, ids in sides.items()}
-        self._log("params", values=flat_parameters(self.config) | facts)
-        self._log_content("config.json", _as_json(self.config))
+        run.log("params", values=flat_parameters(self.config) | facts)
+        run.log_text("config.json", _as_json(self.config))
         if sides:
-            self._log_content("split.json", _as_json(sides))
+            run.log_text("split.json", _as_json(sides))
         if self.model_card is not None and self.model_card.is_file():
-            self._log_content("model_card.md", self.model_card.read_text(encoding="utf-8"))
+            run.log_text("model_card.md", self.model_card.read_text(encoding="utf-8"))
 
     @_never_in_the_way
     def start_epoch(self, engine: Engine) -> None:
         """Begin to measure."""
-        if self._key:
+        if self._run:
             self._meter.start_epoch()
 
     @_never_in_the_way
     def add_iteration(self, engine: Engine) -> None:
         """Measure one iteration."""
-        if self._key:
+        if self._run:
             self._meter.add_iteration(engine.state.output)
 
     @_never_in_the_way
     def log_epoch(self, engine: Any) -> None:
         """Send what the epoch amounts to."""
-        if self._key:
+        if self._run:
             values = self._meter.values(getattr(engine, "optimizer", None))
-            self._log("metrics", step=engine.state.epoch, values=values)
+            self._run.log("metrics", step=engine.state.epoch, values=values)
 
     @_never_in_the_way
     def start_validation(self, engine: Engine) -> None:
@@ -203,22 +172,22 @@ class RunTracking:
     @_never_in_the_way
     def add_picture(self, engine: Engine) -> None:
         """Draw the cases of this batch that are among those to draw."""
-        if self._key is None:
+        if self._run is None:
             return
         step = self.trainer.state.epoch
         for case_id, png in self.pictures.drawn(engine.state.batch, engine.state.output):
-            path = self._own_folder() / "pictures" / f"{case_id}-{step:05d}.png"
+            path = self._run.own_folder / "pictures" / f"{case_id}-{step:05d}.png"
             make_folder(path.parent)
             write_bytes(path, png)
-            self._log_file("picture", path, name=f"val/{case_id}", step=step)
+            self._run.log_file("picture", path, name=f"val/{case_id}", step=step)
 
     @_never_in_the_way
     def log_validation(self, engine: Engine) -> None:
         """Send every metric of the evaluator."""
-        if self._key:
+        if self._run:
             values = scalars(engine.state.metrics)
             values["speed/validation_s"] = time.perf_counter() - self._validation_began
-            self._log("metrics", step=self.trainer.state.epoch, values=values)
+            self._run.log("metrics", step=self.trainer.state.epoch, values=values)
 
     @_never_in_the_way
     def finish(self, engine: Engine) -> None:
@@ -231,9 +200,9 @@ class RunTracking:
         said = f"{type(error).__name__} {error.code}" if isinstance(error, LungSegError) else type(error).__name__
         try:
             # Ignite brings what a signal raised here too, SystemExit and KeyboardInterrupt.
-            self.close(self._end.outcome if self._key else "FAILED", error=said)
+            self.close(self._end.outcome if self._run else "FAILED", error=said)
         except Exception as fault:
-            self._warn("W_TRACKING_FAULT", f"{type(fault).__name__}: {fault}")
+            self._warn(f"{type(fault).__name__}: {fault}")
         if not engine.has_event_handler(self._raise, Events.EXCEPTION_RAISED):
             raise error
 
@@ -249,59 +218,32 @@ class RunTracking:
             status: FINISHED, FAILED or KILLED.
             **tags: set at the end.
         """
-        if self._key is None or self._journal is None:
+        run = self._run
+        if run is None:
             return
         try:
-            self._log_artifacts()
+            self._log_artifacts(run)
         except OSError as error:
-            self._warn("W_TRACKING_FAULT", f"not all files are tracked: {error}")
-        self._log("end", status=status, tags=tags)
-        self._key = None
+            self._warn(f"not all files are tracked: {error}")
+        run.end(status, tags)
+        self._run = None
         self._end.cancel()
         self._meter.parts.remove()
         self.trainer.remove_event_handler(self.finish, Events.COMPLETED)
-        is_local = self.tracking_uri.startswith("sqlite:")
-        left = self._sender.close(LONGEST_LOCAL_FLUSH_S if is_local else LONGEST_FLUSH_S)
-        if left and self._sender.failure is None:
-            self._warn("W_TRACKING_UNSENT", f"{left} operations. Send them: lungseg3d replay {self.folder}")
-        self._journal.close()
+        run.close()
 
-    def _log(self, op: str, **fields: Any) -> None:
-        assert self._journal is not None
-        assert self._key is not None
-        try:
-            self._journal.append(self._key, op, **fields)
-        except OSError as error:  # such as a full disk; it is kept in memory, and sent
-            self._warn("W_TRACKING_JOURNAL", f"{self._journal.path}: {error}; what is not sent now is lost")
-        self._sender.wake()
-
-    def _log_artifacts(self) -> None:
+    def _log_artifacts(self, run: TrackedRun) -> None:
         for under, paths in self.artifacts.items():
             for path in map(Path, paths):
                 # A file of an earlier run in this folder is not this run's.
                 if path.is_file() and path.stat().st_mtime >= self._began - 1:
-                    self._log_file("artifact", path, under=under)
+                    run.log_file("artifact", path, under=under)
 
-    def _log_file(self, op: str, path: Path, **fields: Any) -> None:
-        path = path.absolute()
-        where = path.relative_to(self.folder) if path.is_relative_to(self.folder) else path
-        self._log(op, path=where.as_posix(), sha256=sha256_of(path), **fields)
-
-    def _log_content(self, name: str, text: str) -> None:
-        path = self._own_folder() / name
-        make_folder(path.parent)
-        write_text(path, text)
-        self._log_file("artifact", path, under="")
-
-    def _warn(self, code: str, text: str) -> None:
-        """Once for each code."""
-        if code not in self._warned:
-            logger.warning(f"{code}: {text}")
-        self._warned.add(code)
-
-    def _own_folder(self) -> Path:
-        """Each run has its own, so that what one could not send is not overwritten by the next."""
-        return self.folder / "tracking" / self.run_name
+    def _warn(self, text: str) -> None:
+        """Once."""
+        if not self._has_warned:
+            logger.warning(f"W_TRACKING_FAULT: {text}")
+        self._has_warned = True
 
 
 def _as_json(content: Any) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.engines.tracking import unique_run_name
+from lungseg3d.engines.tracking_run import unique_run_name
 from lungseg3d.engines.tracking_store import Store, what_failed, without_password
 from lungseg3d.workflows.compare_tracking import tracking_uri_of
 

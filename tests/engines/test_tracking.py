@@ -24,7 +24,7 @@ from monai.handlers import MeanDice, StatsHandler, ValidationHandler, from_engin
 from monai.losses import DiceCELoss
 from monai.transforms import AsDiscreted
 
-from lungseg3d.engines import RoiTrainer, RunTracking, tracking, unique_run_name
+from lungseg3d.engines import RoiTrainer, RunTracking, tracking_run, unique_run_name
 from lungseg3d.engines.tracking_journal import Journal
 from lungseg3d.engines.tracking_store import own_store
 from lungseg3d.workflows.replay import replay
@@ -275,7 +275,7 @@ def server_that():
 def test_a_server_that_is_no_use_costs_a_moment_and_the_replayed_run_is_the_same(
     status, server_that, out, monkeypatch, caplog
 ):
-    monkeypatch.setattr(tracking, "LONGEST_FLUSH_S", 1.0)
+    monkeypatch.setattr(tracking_run, "LONGEST_FLUSH_S", 1.0)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server_that(status).replace("http://", "http://user:secret@"))
     epochs: list[float] = []
     tracker = RunTracking(out, "spheres", "a-run", parameters={"epochs": EPOCHS})
@@ -283,15 +283,17 @@ def test_a_server_that_is_no_use_costs_a_moment_and_the_replayed_run_is_the_same
     trainer.add_event_handler(
         Events.EPOCH_COMPLETED, lambda engine: epochs.append(tracker._meter.values(None)["train/loss"])
     )
+    threads: list[threading.Thread] = []
+    trainer.add_event_handler(Events.EPOCH_STARTED(once=1), lambda engine: threads.append(tracker._run._sender._thread))
     began = time.perf_counter()
     with caplog.at_level(logging.WARNING):
         trainer.run()
         assert time.perf_counter() - began < 10
-        tracker._sender._thread.join(0.1 if status is None else 10)
+        threads[0].join(0.1 if status is None else 10)
     assert len(epochs) == EPOCHS
     if status is not None:
         # Not what the thread of another test says, whose server hangs until that test is over.
-        ours = (threading.get_ident(), tracker._sender._thread.ident)
+        ours = (threading.get_ident(), threads[0].ident)
         said = [record for record in caplog.records if "W_TRACKING" in record.message and record.thread in ours]
         assert [record.message.split(":")[0] for record in said] == ["W_TRACKING_OFFLINE"]
         assert "lungseg3d replay" in said[0].message
@@ -311,11 +313,11 @@ def test_a_server_that_is_no_use_costs_a_moment_and_the_replayed_run_is_the_same
 
 def test_the_flush_of_a_real_training_is_short_enough_for_the_promise():
     # 10 s in all, of which the start takes none: it is the thread's.
-    assert tracking.LONGEST_FLUSH_S <= 8
+    assert tracking_run.LONGEST_FLUSH_S <= 8
 
 
 def test_a_file_that_was_overwritten_before_it_could_be_sent_is_not_sent(server_that, out, monkeypatch):
-    monkeypatch.setattr(tracking, "LONGEST_FLUSH_S", 1.0)
+    monkeypatch.setattr(tracking_run, "LONGEST_FLUSH_S", 1.0)
     tracker = RunTracking(out, "spheres", "a-run", server_that("refuses"), artifacts={"model": [out / "model.pt"]})
     trainer = trainer_with(tracker)
     trainer.add_event_handler(Events.COMPLETED, lambda: (out / "model.pt").write_bytes(b"weights"))
