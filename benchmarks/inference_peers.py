@@ -53,7 +53,11 @@ def nnunet(source: Path, out: Path, steps: Any) -> None:
 
 
 def lungmask(source: Path, out: Path, steps: Any) -> None:
-    """lungmask 0.2: its 2D U-Net of three classes slice by slice, batches of 20, its own postprocessing."""
+    """lungmask 0.2: its 2D U-Net of three classes slice by slice, batches of 20; without its postprocessing.
+
+    What random weights mark is noise, and postprocessing takes minutes for its thousands of pieces, of which lungs have
+    few.
+    """
     import SimpleITK
     import torch
     from lungmask import LMInferer
@@ -63,7 +67,8 @@ def lungmask(source: Path, out: Path, steps: Any) -> None:
         torch.manual_seed(0)
         network = UNet(n_classes=3, padding=True, depth=5, up_mode="upsample", batch_norm=True, residual=False)
         torch.save(network.state_dict(), out / "random.pth")
-        inferer = LMInferer(modelpath=str(out / "random.pth"), force_cpu=True, tqdm_disable=True)
+        how = {"force_cpu": True, "tqdm_disable": True, "volume_postprocessing": False}
+        inferer = LMInferer(modelpath=str(out / "random.pth"), **how)
     with steps.step("read"):
         image = _read(source)
     with steps.step("lungs"):
