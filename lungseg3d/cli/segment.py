@@ -44,9 +44,11 @@ def segment(
     and sr also segmentation.dcm and measurements.dcm, which bear the patient of the DICOM series.
     """
     from lungseg3d.io import APART, begin_decoding
+    from lungseg3d.workflows.memory_plan import reading_options
 
     if asked.read.decode == APART:
-        begin_decoding()  # it loads beside PyTorch
+        # The first CT is read while PyTorch loads; which studies a folder of several holds is not known yet.
+        begin_decoding(None if recursive else inputs[0], reading_options(asked))
     if asked.lung_bundle is None and asked.nodule_bundle is None:
         import_monai_to_segment()
     from lungseg3d.workflows.segment import segment_cases

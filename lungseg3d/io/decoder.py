@@ -15,6 +15,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from multiprocessing import Pipe, reduction
 from multiprocessing.connection import Connection
@@ -92,20 +93,37 @@ class Decoder:
         self._pipe: Connection | None = None
         self._log = -1
         self._kills_before = 0
+        self._begun: dict[tuple[Any, ...], Future[Any]] = {}
 
     def start(self) -> None:
         """Start the process where it does not run; returns at once, as it has a second or so to load."""
         with self._lock:
             self._started()
 
+    def begin(self, verb: str, path: Path, options: ReadOptions) -> None:
+        """Read now what `read` will be asked for, in the same words, beside whatever this process does until then."""
+        begun = self._begun[_asked(verb, path, options)] = Future()
+        # A daemon, as nobody may ask for it and the program may end before it does.
+        threading.Thread(target=self._fulfil, args=(begun, verb, path, options), daemon=True).start()
+
     def read(self, verb: str, path: Path, options: ReadOptions) -> Any:
-        """What `verb` of `lungseg3d.io.reader` gives for a path.
+        """What `verb` of `lungseg3d.io.reader` gives for a path; what has been begun is taken, once.
 
         Raises:
             IntakeError: as `verb`; E_DECODER_CRASHED, E_TIMEOUT.
             LungSegError: E_OUT_OF_MEMORY; E_UNEXPECTED.
             MemoryError: there is no room for the voxels here.
         """
+        begun = self._begun.pop(_asked(verb, path, options), None)
+        return begun.result() if begun else self._read(verb, path, options)
+
+    def _fulfil(self, begun: Future[Any], verb: str, path: Path, options: ReadOptions) -> None:
+        try:
+            begun.set_result(self._read(verb, path, options))
+        except BaseException as error:
+            begun.set_exception(error)
+
+    def _read(self, verb: str, path: Path, options: ReadOptions) -> Any:
         with self._lock:
             limits, memory = self.limits, self.limits.bytes_now
             pipe = self._started()
@@ -130,7 +148,10 @@ class Decoder:
             return result
 
     def end(self) -> None:
-        """End the process."""
+        """End the process, whatever it reads."""
+        child = self._child
+        if child is not None:
+            child.kill()  # before the lock: whoever waits for its answer holds it
         with self._lock:
             self._end()
 
@@ -177,10 +198,18 @@ class Decoder:
             self._log = -1
 
 
-def begin_decoding() -> None:
-    """Start this process's decoder, so that it has loaded when the first file comes."""
-    if can_decode_apart():
-        _own().start()
+def begin_decoding(ct: Path | None = None, options: ReadOptions = ReadOptions()) -> None:  # noqa: B008 - frozen
+    """Start this process's decoder, so that it has loaded when the first file comes.
+
+    Args:
+        ct: what `open_ct` will be asked for first, with the same options; it is read meanwhile.
+        options: of that reading; without `decode` apart it is not begun.
+    """
+    if not can_decode_apart():
+        return
+    _own().start()
+    if ct is not None and is_apart(options):
+        _own().begin("open_ct", ct, options)
 
 
 def read_apart(verb: str, path: Path, options: ReadOptions) -> Any:
@@ -211,6 +240,10 @@ def _end_own() -> None:
     decoder = _decoders.pop(os.getpid(), None)
     if decoder is not None:
         decoder.end()
+
+
+def _asked(verb: str, path: Path, options: ReadOptions) -> tuple[Any, ...]:
+    return verb, path, options, options.memory  # which two options are not compared by
 
 
 def _received(pipe: Connection) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent import futures
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import SimpleITK
 from lungseg3d.core import IntakeError, LungSegError, Volume
 from lungseg3d.io import (
     ReadOptions,
+    begin_decoding,
     inspect,
     open_ct,
     read_labels,
@@ -232,3 +235,33 @@ def test_where_files_are_decoded_changes_nothing_that_a_result_is_known_by():
 def test_an_ending_is_said_by_its_signal_and_its_log(exit_code, log, code, how):
     ending = ending_of(exit_code, log, kills_before=0 if "MemoryError" in log else 2**62)
     assert (ending.code, ending.how) == (code, how)
+
+
+APART = ReadOptions(decode="apart")
+
+
+def test_a_ct_whose_reading_was_begun_is_not_read_again(decoder, files, ct, tmp_path):
+    shutil.copy(files / "ct.nii.gz", tmp_path)
+    source = tmp_path / "ct.nii.gz"
+    begin_decoding(source, APART)
+    futures.wait(decoder._begun.values())
+    source.unlink()
+    assert np.array_equal(open_ct(source, APART).volume.array, ct.array)
+    with pytest.raises(IntakeError, match="E_NOT_FOUND"):
+        open_ct(source, APART)
+
+
+def test_what_was_begun_in_other_words_is_read_as_asked(decoder, files):
+    begin_decoding(files / "gap", APART)
+    assert open_ct(files / "gap", replace(APART, allow_gaps=True)).volume.shape == (40, 36, 12)
+    with pytest.raises(IntakeError, match="E_MISSING_SLICES"):
+        open_ct(files / "gap", APART)
+
+
+def test_a_begun_reading_that_hangs_ends_with_the_program(files, decoder):
+    own = Decoder(DecodingLimits(time_s=600.0, memory_bytes=GIB))
+    own.begin("open_ct", files / "hang", APART)
+    time.sleep(3.0)
+    began = time.perf_counter()
+    own.end()
+    assert time.perf_counter() - began < 30
