@@ -37,7 +37,8 @@ def forest_plot(
         line: where a dashed line is drawn, such as no difference.
         within: the furthest that the axis may go.
     """
-    names = max((len(row.name) for row in rows), default=0) * 7.2 + 18
+    # 8.2: wide fonts, such as DejaVu Sans, in names with an m or two.
+    names = max((len(row.name) for row in rows), default=0) * 8.2 + 18
     notes = max((len(row.note) for row in rows), default=0) * 6.6 + 12
     width, height = 560.0, 28.0 * len(rows) + 56
     values = [value for row in rows for value in (row.low, row.mean, row.high)] + ([line] if line is not None else [])
