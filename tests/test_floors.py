@@ -157,8 +157,8 @@ def test_a_module_opens_with_a_header_that_says_what_it_is(module):
 @pytest.mark.parametrize("module", [name for name in SOURCES if name not in WRITERS])
 def test_nothing_but_the_one_writer_writes(module):
     found = [(name, line, call) for name, line, call in writes_in(TREES[module]) if (module, name) not in EXCEPTIONS]
-    for _, line, call in found:
-        pytest.fail(f"{SOURCES[module]}:{line} " + HOW_TO_WRITE.format(call=call))
+    said = [f"{SOURCES[module]}:{line} " + HOW_TO_WRITE.format(call=call) for _, line, call in found]
+    assert not said, "\n".join(said)
 
 
 def test_every_exception_from_the_one_writer_is_needed():

@@ -203,3 +203,6 @@ def test_the_line_that_pins_again_writes_what_sha256sum_checks(bundle, capsys):
     assert pin_main([str(bundle / "configs")]) == 2
     assert "has no weights" in capsys.readouterr().err
     assert pin_main([]) == 2
+    capsys.readouterr()
+    assert pin_main(["--help"]) == 0
+    assert "BUNDLE" in capsys.readouterr().out
