@@ -52,6 +52,14 @@ class Box:
         """Where this box lies in an array that begins where another box begins."""
         return self.moved([-n for n in outer.start])
 
+    def mirrored(self, axes: Sequence[int], within: Sequence[int]) -> Box:
+        """Where this box lies once an array of shape `within` is mirrored along some axes."""
+        ends = [
+            (n - b, n - a) if axis in axes else (a, b)
+            for axis, (a, b, n) in enumerate(zip(self.start, self.stop, within, strict=True))
+        ]
+        return Box(tuple(a for a, _ in ends), tuple(b for _, b in ends))  # type: ignore[arg-type]
+
     @staticmethod
     def whole(shape: Sequence[int]) -> Box:
         """The box of a whole array."""

@@ -3,7 +3,8 @@
 In: image, first probabilities, network. Out: probabilities that hold the candidates only, averaged over the views.
 A true nodule looks like one from every side; much that only resembles one in passing does not. Cost follows candidates:
 one that can no longer reach the probability that the next step asks for is not looked at any further, and of a window
-the network says only what is asked: the candidate and a few voxels around it.
+the network says only what is asked: the candidate and a few voxels around it. Where the third digit decides, all views
+are computed again in fp32, so that a yes or no does not hang on how numbers are rounded.
 Knows no file and no label.
 """
 
@@ -39,6 +40,7 @@ class SecondLookd(LookAgaind):
         roi_size: side of the window in voxels; larger for candidates that nearly fill it.
         wanted: candidates whose mean can no longer reach this in the views that are left are dropped. What the next
             step keeps is the same, if it asks for this peak at least; 0 looks at all of them from all sides.
+        doubt: means whose peak lies no farther from `wanted` are computed again in fp32.
         batch_size: windows run at once.
     """
 
@@ -50,16 +52,19 @@ class SecondLookd(LookAgaind):
         image_key: str = "image",
         roi_size: int = 48,
         wanted: float = 0.0,
+        doubt: float = 0.0,
         batch_size: int = 8,
     ) -> None:
         super().__init__(keys, image_key)
         self.views, self.search = views, search or CandidateSearch()
-        self.roi_size, self.wanted, self.batch_size = roi_size, wanted, batch_size
+        self.roi_size, self.wanted, self.doubt, self.batch_size = roi_size, wanted, doubt, batch_size
 
     def looked(self, image: torch.Tensor, first: np.ndarray) -> np.ndarray:
         """(X, Y, Z) probabilities, 0 away from the candidates."""
         second = np.zeros_like(first)
-        for candidate in self._kept(image, self._candidates(first)):
+        kept = self._kept(image, self._candidates(first))
+        self._look_precisely(image, kept)
+        for candidate in kept:
             part, near = second[candidate.reach.slices], candidate.near
             part[near] = np.maximum(part, candidate.sum / len(self.views))[near]
         return second
@@ -80,14 +85,28 @@ class SecondLookd(LookAgaind):
         groups = _neighbours(candidates)
         for view in range(len(self.views)):
             left = len(self.views) - view - 1
-            for batch in self._batches(itertools.chain.from_iterable(groups)):
-                patches = [candidate.patch(image) for candidate in batch]
-                part = functools.reduce(Box.joined, (candidate.part for candidate in batch))
-                for candidate, probability in zip(batch, self.views.seen(patches, view, part), strict=True):
-                    candidate.add(probability, part)
-            least = self.wanted * len(self.views) - left
+            self._look(image, itertools.chain.from_iterable(groups), self.views, view)
+            least = (self.wanted - self.doubt) * len(self.views) - left
             groups = [group for group in groups if any(candidate.peak >= least for candidate in group)]
         return list(itertools.chain.from_iterable(groups))
+
+    def _look_precisely(self, image: torch.Tensor, candidates: list[_Candidate]) -> None:
+        """Those of whom it is in doubt whether they reach what is wanted, anew and in fp32."""
+        if not self.doubt:
+            return
+        doubtful = [c for c in candidates if abs(c.peak / len(self.views) - self.wanted) <= self.doubt]
+        for candidate in doubtful:
+            candidate.forget()
+        for view in range(len(self.views)):
+            self._look(image, doubtful, self.views.in_fp32(), view)
+
+    def _look(self, image: torch.Tensor, candidates: Iterable[_Candidate], views: MirroredViews, view: int) -> None:
+        """Add what one view says of each."""
+        for batch in self._batches(candidates):
+            patches = [candidate.patch(image) for candidate in batch]
+            part = functools.reduce(Box.joined, (candidate.part for candidate in batch))
+            for candidate, probability in zip(batch, views.seen(patches, view, part), strict=True):
+                candidate.add(probability, part)
 
     def _batches(self, candidates: Iterable[_Candidate]) -> Iterator[list[_Candidate]]:
         """Windows of one size together, those of like parts beside each other."""
@@ -118,6 +137,10 @@ class _Candidate:
     sum: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """As if no view had said anything."""
         self.sum = np.zeros(self.near.shape, np.float32)
 
     def patch(self, image: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """A mask -> the few windows that cover it: as large as allowed, as tight as the mask, none where there is nothing.
 
-In: a mask (X, Y, Z), the largest window. Out: windows as slices. Knows no network.
+In: a mask (X, Y, Z), the largest window; or a size and how far a network reaches. Out: windows as slices or boxes.
+Knows no network.
 
 Windows of one size on a regular grid spend most of their voxels on overlaps and on what lies beside a lung. Here a
 window takes the size of what it covers: slabs along Z, strips of each slab along X, pieces of each strip along Y, each
@@ -12,8 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise, product
 
 import numpy as np
+
+from lungseg3d.core import Box
 
 Span = tuple[int, int]
 Window = tuple[slice, slice, slice]
@@ -78,6 +82,42 @@ def spans_over(extent: Span, size: int, overlap: int, count: int, step: int) -> 
     first = min(max(0, extent[0] - (covered - need) // 2), size - covered)
     starts = [first + (i * (covered - length)) // max(1, count - 1) for i in range(count)]
     return [(start, start + length) for start in starts]
+
+
+@dataclass(frozen=True)
+class Share:
+    """A window, and what of it is kept: by a network that reaches no farther than the rest, as in one pass of all."""
+
+    window: Box
+    kept: Box
+
+
+def shares_of(size: Sequence[int], most: Sequence[int], reach: int, step: int) -> list[Share]:
+    """Windows whose kept parts make up an array, each voxel once, and that see `reach` voxels more on every side.
+
+    Args:
+        size: of the array along X, Y, Z, multiples of `step`.
+        most: largest window, multiples of `step`; wider than two reaches along axes where the array is larger.
+        reach: what windows see beyond what is kept, as far as the array goes.
+        step: windows and kept parts begin and end at its multiples, as a network's deepest grid does.
+
+    Raises:
+        ValueError: windows that are too small to keep anything.
+    """
+    shared = 2 * math.ceil(reach / step) * step
+    if any(m < n and m <= shared for n, m in zip(size, most, strict=True)):
+        raise ValueError(f"windows of {tuple(most)} voxels keep nothing of a network that reaches {reach} voxels")
+    axes = [_shares_along(n, m, shared, step) for n, m in zip(size, most, strict=True)]
+    return [Share(*(Box(*zip(*spans, strict=True)) for spans in zip(*along, strict=True))) for along in product(*axes)]
+
+
+def _shares_along(size: int, most: int, shared: int, step: int) -> list[tuple[Span, Span]]:
+    """(window, kept) along one axis, evenly placed."""
+    count = 1 if size <= most else math.ceil((size - shared) / (most - shared))
+    length = min(size, math.ceil((size + (count - 1) * shared) / count / step) * step)
+    starts = [(size - length) * i // max(1, count - 1) // step * step for i in range(count)]
+    ends = [0, *(start + shared // 2 for start in starts[1:]), size]
+    return [((start, start + length), kept) for start, kept in zip(starts, pairwise(ends), strict=True)]
 
 
 def _any(mask: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:

@@ -6,6 +6,7 @@ label.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
@@ -46,6 +47,13 @@ class MirroredViews:
     def __len__(self) -> int:
         return len(self.views)
 
+    def in_fp32(self) -> MirroredViews:
+        """The same views, computed in fp32."""
+        precise = copy.copy(self)
+        precise.precision = "fp32"
+        precise.backend = "torch" if self.backend == "auto" else self.backend  # ready at once, for a few windows
+        return precise
+
     def mean(self, patch: torch.Tensor) -> np.ndarray:
         """Foreground probability of (1, x, y, z), the mean of all views, as float32 (x, y, z)."""
         return torch.from_numpy(self.each(patch)).mean(dim=0).numpy()
@@ -59,7 +67,7 @@ class MirroredViews:
     def seen(self, patches: Sequence[torch.Tensor], view: int, part: Box) -> list[np.ndarray]:
         """Foreground probability in a part of patches (1, x, y, z) of one size in one of `views`, each as float32."""
         dims = self.views[view]
-        turned = _turned(part, dims, patches[0].shape)
+        turned = part.mirrored([dim - 1 for dim in dims], patches[0].shape[1:])
         found = self._probability(torch.stack([patch.flip(dims) if dims else patch for patch in patches]), turned)
         found = found.flip([d + 1 for d in dims]) if dims else found
         return list(found[:, 0].cpu().numpy())
@@ -69,15 +77,6 @@ class MirroredViews:
         with torch.no_grad():
             found = foreground(predictor_of(self.network, self.backend, self.precision)(images, part))
         return found.sum(dim=1, keepdim=True) if found.shape[1] > 1 else found
-
-
-def _turned(part: Box, dims: Sequence[int], shape: Sequence[int]) -> Box:
-    """Where a part of (1, x, y, z) lies once these dimensions are mirrored."""
-    ends = [
-        (shape[d] - b, shape[d] - a) if d in dims else (a, b)
-        for d, (a, b) in enumerate(zip(part.start, part.stop, strict=True), start=1)
-    ]
-    return Box(tuple(a for a, _ in ends), tuple(b for _, b in ends))  # type: ignore[arg-type]
 
 
 def window_around(

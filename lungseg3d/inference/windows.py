@@ -1,7 +1,8 @@
 """Sliding windows over lung only -> foreground probabilities of the working grid.
 
-In: an image (1, 1, X, Y, Z), a network, a mask of where to look. Out: probabilities (1, C - 1, X, Y, Z), merged with
-Gaussian weights. A window without lung is never run. Knows no file and no label.
+In: an image (1, 1, X, Y, Z), a network, a mask of where to look. Out: probabilities (1, C - 1, X, Y, Z): of
+overlapping windows, merged with Gaussian weights, or of windows that see as far as the network reaches, side by side.
+A window without lung is never run. Knows no file and no label.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.inferers import Inferer
 from torch.nn.functional import pad
 
+from lungseg3d.core import Box
 from lungseg3d.inference.predictors import Predictor, predictor_of
-from lungseg3d.inference.tiling import Tiling, Window
+from lungseg3d.inference.tiling import Tiling, Window, shares_of
 
+PLACEMENTS = ("grid", "tight", "seamless")
 _STEP = 16  # the deepest network here halves the grid four times
 
 
@@ -38,7 +41,11 @@ class WindowInferer(Inferer):
             lung: the same result, for less. `tight` takes few windows, as large as `roi_size` allows and as tight as
             the mask (see `Tiling`): 25 instead of 60 volumes of a window on a CT of the chest. What a network says
             near a window's border depends on that border, so results differ between the two, and between grids.
+            `seamless` gives what the network says of the whole image at once, in windows as large as `largest` allows:
+            each sees as many voxels more than are kept of it as the network reaches, so that no border is seen. For
+            networks that say so (`reach_voxels`, as `LightUNet3d`); others get the grid.
         margin: voxels around the mask that a tight window sees, as far as the image goes.
+        largest: largest window of `seamless` along X, Y, Z, multiples of 16; it bounds the memory.
     """
 
     def __init__(
@@ -51,16 +58,18 @@ class WindowInferer(Inferer):
         backend: str = "torch",
         placement: str = "grid",
         margin: int = 8,
+        largest: Sequence[int] = (320, 256, 192),
     ) -> None:
         super().__init__()
-        if any(size % _STEP for size in roi_size):
-            raise ValueError(f"roi_size {tuple(roi_size)}: every side must be a multiple of {_STEP}")
-        if placement not in ("grid", "tight"):
-            raise ValueError(f"placement is {placement!r}, expected 'grid' or 'tight'")
+        for name, sides in (("roi_size", roi_size), ("largest", largest)):
+            if any(side % _STEP for side in sides):
+                raise ValueError(f"{name} {tuple(sides)}: every side must be a multiple of {_STEP}")
+        if placement not in PLACEMENTS:
+            raise ValueError(f"placement is {placement!r}, expected one of {', '.join(PLACEMENTS)}")
         x, y, z = roi_size
         shared = tuple(min(int(size * overlap), size - 1) for size in roi_size)
         self.tiling = Tiling((x, y, z), shared, margin, _STEP)  # type: ignore[arg-type]
-        self.overlap, self.is_tight = overlap, placement == "tight"
+        self.overlap, self.placement, self.largest = overlap, placement, tuple(largest)
         self.batch_size, self.flips = batch_size, tuple(flips)
         self.precision, self.backend = precision, backend
 
@@ -77,21 +86,42 @@ class WindowInferer(Inferer):
         Voxels that no window covered have probability 0. A MetaTensor in gives a MetaTensor out.
         """
         image = torch.as_tensor(inputs).as_subclass(torch.Tensor)
-        shape = image.shape[2:]
-        sides = [-(-n // _STEP) * _STEP for n in shape]
-        window = [min(most, side) for most, side in zip(self.tiling.most, sides, strict=True)]
-        whole = sides if self.is_tight else [max(n, side) for n, side in zip(shape, window, strict=True)]
-        ends = list(itertools.chain.from_iterable((0, n - m) for n, m in zip(whole[::-1], shape[::-1], strict=True)))
-        image = pad(image, ends, mode="replicate") if any(ends) else image
-        held = torch.ones(shape) if mask is None else torch.as_tensor(mask).as_subclass(torch.Tensor)[0, 0] > 0
-        windows = self._windows(pad(held, ends).cpu().numpy() > 0, window)
+        held = torch.ones(image.shape[2:]) if mask is None else torch.as_tensor(mask).as_subclass(torch.Tensor)[0, 0]
         predictor = predictor_of(network, self.backend, self.precision)
-        probabilities = self._merged(image, predictor, windows)[:, :, : shape[0], : shape[1], : shape[2]]
+        reach = getattr(network, "reach_voxels", None) if self.placement == "seamless" else None
+        if reach is None:
+            probabilities = self._of_windows(image, held > 0, predictor)
+        else:
+            probabilities = self._seamless(image, held > 0, predictor, reach)
         return MetaTensor(probabilities).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else probabilities
 
-    def _windows(self, held: np.ndarray, window: Sequence[int]) -> list[Window]:
-        if self.is_tight:
-            return self.tiling.windows(held)
+    def _of_windows(self, image: torch.Tensor, held: torch.Tensor, predictor: Predictor) -> torch.Tensor:
+        shape = image.shape[2:]
+        sides = _multiples(shape)
+        window = [min(most, side) for most, side in zip(self.tiling.most, sides, strict=True)]
+        is_tight = self.placement == "tight"
+        whole = sides if is_tight else [max(n, side) for n, side in zip(shape, window, strict=True)]
+        image, inside = _padded(image, held, whole)
+        windows = self.tiling.windows(inside) if is_tight else self._grid(inside, window)
+        return self._merged(image, predictor, windows)[:, :, : shape[0], : shape[1], : shape[2]]
+
+    def _seamless(self, image: torch.Tensor, held: torch.Tensor, predictor: Predictor, reach: int) -> torch.Tensor:
+        """What the network says of the whole image, window by window; 0 where there is nothing to be looked at."""
+        shape = image.shape[2:]
+        image, inside = _padded(image, held, _multiples(shape))
+        joined: torch.Tensor | None = None
+        for share in shares_of(inside.shape, self.largest, reach, _STEP):
+            if not inside[share.kept.slices].any():
+                continue
+            (x, y, z), kept = share.window.slices, share.kept.slices
+            found = self._foreground(image[:, :, x, y, z], predictor, share.kept.seen_from(share.window))
+            if joined is None:
+                joined = torch.zeros((1, found.shape[1], *inside.shape), device=image.device)
+            joined[:, :, kept[0], kept[1], kept[2]] = found.to(image.device)
+        joined = torch.zeros((1, 1, *inside.shape), device=image.device) if joined is None else joined
+        return joined[:, :, : shape[0], : shape[1], : shape[2]]
+
+    def _grid(self, held: np.ndarray, window: Sequence[int]) -> list[Window]:
         interval = [max(1, int(side * (1 - self.overlap))) for side in window]
         placed = dense_patch_slices(held.shape, window, interval, return_slice=True)
         return [(x, y, z) for x, y, z in placed if held[x, y, z].any()]
@@ -122,16 +152,33 @@ class WindowInferer(Inferer):
             for i in range(0, len(alike), self.batch_size):
                 yield [windows[j] for j in alike[i : i + self.batch_size]]
 
-    def _foreground(self, patches: torch.Tensor, predictor: Predictor) -> torch.Tensor:
-        """Softmax probabilities of every class but the background, (B, C - 1, x, y, z) float32."""
-        views: list[tuple[int, ...]] = [(), *((axis + 2,) for axis in self.flips)]
+    def _foreground(self, patches: torch.Tensor, predictor: Predictor, part: Box | None = None) -> torch.Tensor:
+        """Softmax probabilities of every class but the background, (B, C - 1, x, y, z) float32, in a part or all."""
+        views: list[tuple[int, ...]] = [(), *((axis,) for axis in self.flips)]
+        whole = Box.whole(patches.shape[2:])
         mean: torch.Tensor | None = None
         for view in views:
-            probabilities = foreground(predictor(patches.flip(view) if view else patches))
-            probabilities = probabilities.flip(view) if view else probabilities
+            dims = [axis + 2 for axis in view]
+            turned = None if part in (None, whole) else part.mirrored(view, whole.shape)
+            probabilities = foreground(predictor(patches.flip(dims) if dims else patches, turned))
+            probabilities = probabilities.flip(dims) if dims else probabilities
             mean = probabilities if mean is None else mean.add_(probabilities)
         assert mean is not None
         return mean if len(views) == 1 else mean.div_(len(views))
+
+
+def _multiples(shape: Sequence[int]) -> list[int]:
+    """Sides, rounded up to multiples of the step."""
+    return [-(-n // _STEP) * _STEP for n in shape]
+
+
+def _padded(image: torch.Tensor, held: torch.Tensor, sides: Sequence[int]) -> tuple[torch.Tensor, np.ndarray]:
+    """Image (1, 1, X, Y, Z), its border going on, and mask (X, Y, Z), false there, of larger sides."""
+    ends = [(0, n - m) for n, m in zip(sides[::-1], image.shape[:1:-1], strict=True)]
+    padding = list(itertools.chain.from_iterable(ends))
+    if not any(padding):
+        return image, held.cpu().numpy()
+    return pad(image, padding, mode="replicate"), pad(held, padding).cpu().numpy()
 
 
 def foreground(logits: torch.Tensor) -> torch.Tensor:

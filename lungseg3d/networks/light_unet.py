@@ -32,6 +32,10 @@ class LightUNet3d(nn.Module):
         dropout: share of feature maps dropped in training on the deepest level.
 
     Any image size goes in; sizes are padded to a multiple of 2 to the number of levels inside and cut back.
+
+    Attributes:
+        multiple: of a side, so that it fills the deepest grid.
+        reach_voxels: logits depend on nothing farther from the `multiple` of voxels that they belong to (`eval` only).
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class LightUNet3d(nn.Module):
         super().__init__()
         self.multiple = 2 ** len(channels)
         self.out_channels = out_channels
+        self.reach_voxels = _reach(len(channels), blocks)
         self.encoder = nn.ModuleList()
         below = 8 * in_channels
         for level, width in enumerate(channels):
@@ -91,3 +96,13 @@ class LightUNet3d(nn.Module):
             skips.append(features)
         stages = [stage for stage in self.decoder if isinstance(stage, nn.Sequential)]
         return logits_of_part(skips[:-1], features, Decoder(self.up, stages, self.head), box)
+
+
+def _reach(levels: int, blocks: int) -> int:
+    """Voxels from the border of one of the deepest grid's cells to the farthest that its logits depend on."""
+    reach = 1  # in voxels of the halved grid: the head's convolution
+    for _ in range(levels - 1):
+        reach = -(-(reach + 2 * blocks) // 2)  # the decoder, downwards; two convolutions a block
+    for _ in range(levels - 1):
+        reach = 2 * (reach + 2 * blocks - 1) + 1  # the encoder, upwards; its first convolution is on the finer grid
+    return 2 * (reach + 2 * blocks)

@@ -79,3 +79,10 @@ def test_a_box_is_seen_from_where_another_one_begins():
     array = np.arange(10 * 8 * 6).reshape(10, 8, 6)
     inner, outer = Box((3, 4, 2), (5, 6, 4)), Box((2, 1, 2), (9, 8, 6))
     assert np.array_equal(array[outer.slices][inner.seen_from(outer).slices], array[inner.slices])
+
+
+def test_a_box_is_found_again_in_the_mirror_image():
+    array, box = np.arange(4 * 5 * 6).reshape(4, 5, 6), Box((0, 1, 2), (3, 3, 6))
+    for axes in ((), (0,), (1, 2), (0, 1, 2)):
+        mirrored = np.flip(array, axes)[box.mirrored(axes, array.shape).slices]
+        assert np.array_equal(np.flip(mirrored, axes), array[box.slices])

@@ -126,3 +126,35 @@ def test_candidates_that_the_first_look_hardly_believed_are_dropped_unseen():
 
 def test_no_candidate_gives_nothing():
     assert not look(make_case(at=()), Threshold()).any()
+
+
+class OneByOne(torch.nn.Module):
+    """A convolution, so that its precision is that of the views; its logits are 40 times what is above one half."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = torch.nn.Conv3d(1, 2, 1)
+        self.seen: list[torch.dtype] = []
+        with torch.no_grad():
+            self.convolution.weight.copy_(torch.tensor([0.0, 40.0]).reshape(2, 1, 1, 1, 1))
+            self.convolution.bias.copy_(torch.tensor([0.0, -20.0]))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits = self.convolution(image)
+        self.seen += [logits.dtype] * len(image)
+        return logits
+
+
+def test_where_the_third_digit_decides_it_is_that_of_fp32():
+    case = make_case(at=((20, 20, 20), (55, 45, 40)))
+    case["image"][0, :45] *= 0.6156  # a logit of 4.624, a probability of 0.9903; with 8 bits it is 4.625 or 4.59375
+    case["image"][0, 45:] *= 0.6301  # 0.9945
+    network = OneByOne()
+    precise = look(case, network).numpy()
+    network.seen.clear()
+    views, asked = MirroredViews(network, precision="bf16"), {"roi_size": 24, "wanted": 0.99}
+    rough, again = (SecondLookd("pred", views, doubt=doubt, **asked)(case)["pred"] for doubt in (0.0, 0.002))
+    assert network.seen == [torch.bfloat16] * 32 + [torch.float32] * 8
+    assert not np.allclose(rough.numpy(), precise, atol=1e-5)
+    assert np.allclose(again[0, :45].numpy(), precise[0, :45], atol=1e-6)
+    assert np.array_equal(again[0, 45:].numpy(), rough[0, 45:].numpy())

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from lungseg3d.inference.tiling import Tiling, spans_over
+from lungseg3d.inference.tiling import Tiling, shares_of, spans_over
 
 
 def voxels(windows) -> int:
@@ -86,3 +86,28 @@ def test_spans_cover_the_extent_and_share_what_they_must(count):
         assert len({b - a for a, b in spans}) == 1
         assert all(a >= 0 and b <= 160 for a, b in spans)
         assert all(earlier[1] - later[0] >= 8 for earlier, later in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize("reach", [0, 1, 16, 38])
+@pytest.mark.parametrize("size", [(16, 96, 400), (320, 112, 128), (1024, 16, 16)])
+def test_shares_keep_every_voxel_once_and_see_as_far_as_the_network_reaches(size, reach):
+    kept = np.zeros(size, np.uint8)
+    for share in shares_of(size, (128, 112, 144), reach, 16):
+        kept[share.kept.slices] += 1
+        assert all(side % 16 == 0 for side in (*share.window.shape, *share.window.start, *share.kept.shape))
+        assert all(side <= most for side, most in zip(share.window.shape, (128, 112, 144), strict=True))
+        seen = share.kept.grown(reach, within=size)
+        assert share.window.joined(seen) == share.window
+        assert share.window.grown(0, within=size) == share.window
+    assert (kept == 1).all()
+
+
+def test_what_fits_is_one_share():
+    (share,) = shares_of((304, 208, 128), (320, 208, 128), 38, 16)
+    assert share.window == share.kept
+    assert share.window.shape == (304, 208, 128)
+
+
+def test_windows_that_could_keep_nothing_are_refused():
+    with pytest.raises(ValueError, match="keep nothing of a network that reaches 38 voxels"):
+        shares_of((112, 64, 64), (96, 96, 96), 38, 16)

@@ -64,7 +64,7 @@ def foreground(network, image):
 
 @pytest.mark.parametrize("window", [(16, 16, 16), (32, 16, 48), (96, 96, 96)])
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.6])
-@pytest.mark.parametrize("placement", ["grid", "tight"])
+@pytest.mark.parametrize("placement", ["grid", "tight", "seamless"])
 def test_a_local_network_gives_the_same_through_any_windows(local, window, overlap, placement):
     image = torch.rand(1, 1, 40, 33, 50)
     result = run(local, image, roi_size=window, overlap=overlap, batch_size=3, placement=placement)
@@ -183,14 +183,59 @@ def test_bf16_comes_close_and_probabilities_are_float32(unet):
     assert (result - run(unet, image)).abs().max() < 0.05
 
 
+@pytest.mark.parametrize("flips", [(), (0, 2)])
+@pytest.mark.parametrize("largest", [(80, 80, 96), (96, 80, 80), (320, 256, 192)])
+def test_seamless_windows_give_what_the_network_says_of_the_whole_image_at_once(unet, largest, flips):
+    image, counting = torch.rand(1, 1, 112, 80, 144), Counting(unet)
+    counting.reach_voxels = unet.reach_voxels
+    result = run(counting, image, placement="seamless", largest=largest, flips=flips)
+    views = [foreground(unet, image)]
+    views += [foreground(unet, image.flip(axis + 2)).flip(axis + 2) for axis in flips]
+    torch.testing.assert_close(result, sum(views) / len(views), atol=1e-6, rtol=1e-5)
+    assert (counting.windows > len(views)) == (max(largest) < 320)
+    assert all(side <= most for size in counting.sizes for side, most in zip(size, largest, strict=True))
+
+
+def test_seamless_windows_that_keep_no_mask_are_never_run(unet):
+    image, counting = torch.rand(1, 1, 64, 64, 144), Counting(unet)
+    counting.reach_voxels = unet.reach_voxels
+    mask = torch.zeros(1, 1, 64, 64, 144, dtype=torch.uint8)
+    mask[0, 0, 3, 60, 140] = 1
+    result = run(counting, image, mask, placement="seamless", largest=(80, 80, 80))
+    assert counting.windows == 1
+    kept = result[0, 0].any(dim=0).any(dim=0)
+    assert kept[140]
+    torch.testing.assert_close(result[..., kept], foreground(unet, image)[..., kept], atol=1e-6, rtol=1e-5)
+    nothing = run(counting, image, torch.zeros_like(mask), placement="seamless")
+    assert counting.windows == 1
+    assert not nothing.any()
+
+
+def test_a_network_that_does_not_say_how_far_it_reaches_gets_the_grid(unet):
+    image, silent = torch.rand(1, 1, 48, 32, 32), Counting(unet)
+    result = run(silent, image, placement="seamless", roi_size=(32, 32, 32))
+    assert silent.windows == 2
+    torch.testing.assert_close(result, run(unet, image, roi_size=(32, 32, 32)))
+
+
+@pytest.mark.parametrize("placement", ["grid", "seamless"])
+def test_sides_that_no_deepest_grid_fills_are_padded_and_cut_back(unet, placement):
+    image = torch.rand(1, 1, 37, 50, 21)
+    padded = torch.nn.functional.pad(image, (0, 11, 0, 14, 0, 11), mode="replicate")
+    expected = foreground(unet, padded)[:, :, :37, :50, :21]
+    torch.testing.assert_close(run(unet, image, placement=placement), expected, atol=1e-6, rtol=1e-5)
+
+
 def test_an_unknown_placement_is_an_error():
-    with pytest.raises(ValueError, match="'grid' or 'tight'"):
+    with pytest.raises(ValueError, match="'loose', expected one of grid, tight, seamless"):
         WindowInferer(placement="loose")
 
 
 def test_a_window_that_no_network_here_can_halve_is_refused():
     with pytest.raises(ValueError, match="multiple of 16"):
         WindowInferer(roi_size=(96, 90, 96))
+    with pytest.raises(ValueError, match=r"largest .* multiple of 16"):
+        WindowInferer(largest=(96, 90, 96))
 
 
 @pytest.mark.gpu

@@ -95,3 +95,15 @@ def test_a_state_dict_goes_into_a_network_of_the_same_plan():
     one, other, image = tiny(), LightUNet3d(channels=(4, 6, 8)).eval(), torch.rand(1, 1, 8, 8, 8)
     other.load_state_dict(one.state_dict(), strict=True)
     assert torch.equal(one(image), other(image))
+
+
+@pytest.mark.parametrize(("channels", "blocks"), [((4,), 1), ((4, 6), 1), ((4, 6, 8), 1), ((4, 6, 8), 2)])
+def test_logits_depend_on_nothing_beyond_the_reach_and_on_what_lies_within(channels, blocks):
+    torch.manual_seed(1)
+    network = LightUNet3d(channels=channels, blocks=blocks).double().eval()
+    cell = slice(3 * 32, 3 * 32 + network.multiple)
+    image = torch.rand(1, 1, 16, 16, 224, dtype=torch.float64, requires_grad=True)
+    network(image)[..., cell].pow(2).sum().backward()
+    depends = torch.nonzero(image.grad[0, 0].abs().amax(dim=(0, 1)) > 0)
+    below, above = cell.start - int(depends.min()), int(depends.max()) + 1 - cell.stop
+    assert max(below, above) == network.reach_voxels
