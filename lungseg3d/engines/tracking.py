@@ -126,7 +126,6 @@ class RunTracking:
         """Open the run, and close the one that a kill left open."""
         self.close("KILLED")
         self._began = time.time()
-        run = TrackedRun(self.folder, self.tracking_uri, self.run_name)
         self._end = ProcessEnd(self.close)
         # Last of all, when the other handlers have written what is sent at the end.
         engine.add_event_handler(Events.COMPLETED, self.finish)
@@ -134,7 +133,7 @@ class RunTracking:
         self._meter = EpochMeter(getattr(engine, "loss_function", None))
         sides = {side: case_ids(datasets) for side, datasets in self.cases.items()}
         network = network_facts(getattr(engine, "network", None))
-        self._run = run
+        self._run = run = TrackedRun(self.folder, self.tracking_uri, self.run_name)
         run.start(self.experiment, self.tags | {"mlflow.note.content": description(network, sides)}, self.parent)
         facts = network | versions() | manifest_facts(self.manifests)
         facts |= {f"data/{side}/cases": str(len(ids)) for side, ids in sides.items()}

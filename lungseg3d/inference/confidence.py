@@ -47,7 +47,7 @@ class CandidateConfidenced(MapTransform):
         return d
 
     def _map(self, probability: np.ndarray, judgement: np.ndarray | None) -> np.ndarray:
-        confidence = np.zeros_like(probability)
+        confidence = np.zeros(probability.shape, probability.dtype)
         for piece in pieces_of(probability > self.threshold):
             place, voxels = piece.box.slices, piece.voxels
             judged = 1.0 if judgement is None else float(judgement[place][voxels].max())

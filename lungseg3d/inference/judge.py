@@ -73,7 +73,7 @@ class JudgeCandidatesd(MapTransform):
 
     def judged(self, image: torch.Tensor, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Image (1, X, Y, Z), probabilities (X, Y, Z) -> those of what remains, and the judgement, both (X, Y, Z)."""
-        remaining, judgement = np.zeros_like(first), np.zeros_like(first)
+        remaining, judgement = np.zeros((2, *first.shape), first.dtype)  # not zeros_like, which writes to all of it
         for candidate in self._kept(image, [_Candidate(piece) for piece in self.search.found(first)]):
             place, voxels = candidate.piece.box.slices, candidate.piece.voxels
             remaining[place][voxels] = first[place][voxels]

@@ -61,7 +61,7 @@ class SecondLookd(LookAgaind):
 
     def looked(self, image: torch.Tensor, first: np.ndarray) -> np.ndarray:
         """(X, Y, Z) probabilities, 0 away from the candidates."""
-        second = np.zeros_like(first)
+        second = np.zeros(first.shape, first.dtype)  # not zeros_like, which writes to all of it
         kept = self._kept(image, self._candidates(first))
         self._look_precisely(image, kept)
         for candidate in kept:

@@ -58,7 +58,7 @@ class WindowInferer(Inferer):
         backend: str = "torch",
         placement: str = "grid",
         margin: int = 8,
-        largest: Sequence[int] = (320, 256, 192),
+        largest: Sequence[int] = (320, 256, 320),
     ) -> None:
         super().__init__()
         for name, sides in (("roi_size", roi_size), ("largest", largest)):
@@ -155,11 +155,10 @@ class WindowInferer(Inferer):
     def _foreground(self, patches: torch.Tensor, predictor: Predictor, part: Box | None = None) -> torch.Tensor:
         """Softmax probabilities of every class but the background, (B, C - 1, x, y, z) float32, in a part or all."""
         views: list[tuple[int, ...]] = [(), *((axis,) for axis in self.flips)]
-        whole = Box.whole(patches.shape[2:])
         mean: torch.Tensor | None = None
         for view in views:
             dims = [axis + 2 for axis in view]
-            turned = None if part in (None, whole) else part.mirrored(view, whole.shape)
+            turned = None if part is None else part.mirrored(view, patches.shape[2:])
             probabilities = foreground(predictor(patches.flip(dims) if dims else patches, turned))
             probabilities = probabilities.flip(dims) if dims else probabilities
             mean = probabilities if mean is None else mean.add_(probabilities)

@@ -3,13 +3,15 @@
 In: what a U-Net's encoder found, its decoder, a box. Out: the logits inside the box. Knows no network and no label.
 
 The encoder sees the whole image, because every logit depends on all of it. The decoder, two thirds of the work, is
-computed for the box and for as many voxels around it as its convolutions reach.
+computed for the box and for as many voxels around it as its convolutions reach; a large box in slabs, one after the
+other, because the decoder's features take twice the memory of the encoder's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -33,8 +35,19 @@ class Decoder:
     head: nn.Module
 
 
+_SLAB_VOXELS = 64  # no thinner: what convolutions reach beyond a slab is computed twice
+
+
 def logits_of_part(skips: Sequence[torch.Tensor], deepest: torch.Tensor, decoder: Decoder, box: Box) -> torch.Tensor:
     """Features (B, C, X, Y, Z) of each level, the finest first, -> logits (B, C, x, y, z) of a box of the image."""
+    (first, *below), (last, *above) = box.start, box.stop
+    cuts = [first, *range(first + _SLAB_VOXELS, last - _SLAB_VOXELS // 2, _SLAB_VOXELS), last]
+    slabs = [Box((a, *below), (b, *above)) for a, b in pairwise(cuts)]  # type: ignore[arg-type]
+    logits = [_logits_of_slab(skips, deepest, decoder, slab) for slab in slabs]
+    return logits[0] if len(logits) == 1 else torch.cat(logits, dim=2)
+
+
+def _logits_of_slab(skips: Sequence[torch.Tensor], deepest: torch.Tensor, decoder: Decoder, box: Box) -> torch.Tensor:
     inner = _halved(box)  # what is wanted of each level, finest first; and what must be known for it
     reaches, wanted = [], []
     for i, (skip, stage) in enumerate(zip(skips, reversed(decoder.stages), strict=True)):

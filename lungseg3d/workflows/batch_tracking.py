@@ -60,9 +60,9 @@ class BatchTracking:
 
 
 def _opened(out: Path, identity: Identity) -> TrackedRun:
+    parameters = flat_parameters(without_paths(dict(identity.facts))) | versions()
     run = TrackedRun(out, tracking_uri_of(out), unique_run_name(EXPERIMENT))
     run.start(EXPERIMENT, {})
-    parameters = flat_parameters(without_paths(dict(identity.facts))) | versions()
     run.log("params", values=parameters | {"identity_sha256": identity.sha256})
     return run
 

@@ -39,6 +39,18 @@ def test_logits_of_a_box_are_those_of_the_whole_image(box, options):
     torch.testing.assert_close(part, whole[(..., *box.slices)], atol=2e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("box", [Box((0, 0, 0), (176, 16, 16)), Box((3, 2, 1), (170, 15, 16))])
+def test_a_large_box_in_slabs_is_that_of_the_whole_image_too(box):
+    network, image = tiny(), torch.rand(1, 1, 176, 16, 16)
+    seen = []
+    network.head.register_forward_hook(lambda _, arguments, __: seen.append(arguments[0].shape[2]))
+    with torch.no_grad():
+        part, slabs = network.part(image, box), len(seen)
+        whole = network(image)
+    assert slabs == 3
+    torch.testing.assert_close(part, whole[(..., *box.slices)], atol=2e-5, rtol=1e-5)
+
+
 def test_a_small_box_costs_less_than_half():
     network = LightUNet3d(channels=(32, 64, 128)).eval().to("meta")
     image = torch.zeros(1, 1, 64, 64, 64, device="meta")
