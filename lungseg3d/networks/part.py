@@ -42,7 +42,7 @@ def logits_of_part(skips: Sequence[torch.Tensor], deepest: torch.Tensor, decoder
     """Features (B, C, X, Y, Z) of each level, the finest first, -> logits (B, C, x, y, z) of a box of the image."""
     (first, *below), (last, *above) = box.start, box.stop
     cuts = [first, *range(first + _SLAB_VOXELS, last - _SLAB_VOXELS // 2, _SLAB_VOXELS), last]
-    slabs = [Box((a, *below), (b, *above)) for a, b in pairwise(cuts)]  # type: ignore[arg-type]
+    slabs = [Box((a, *below), (b, *above)) for a, b in pairwise(cuts)]
     logits = [_logits_of_slab(skips, deepest, decoder, slab) for slab in slabs]
     return logits[0] if len(logits) == 1 else torch.cat(logits, dim=2)
 
