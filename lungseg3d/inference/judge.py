@@ -3,7 +3,8 @@
 In: image, probabilities of the first look, the network. Out: the candidates that remain, and how sure of each it is.
 The network outlines what lies in the middle where that is a nodule, and marks nothing where it is none; it was taught
 on places that only resemble nodules. Its mean over mirrored views is the confidence. Most candidates are none, and the
-first view says so: whoever falls below what is wanted is not looked at any further.
+first view says so: whoever falls below what is wanted is not looked at any further. Close to that, bfloat16 is not
+enough to tell, and the views are computed again in fp32.
 Knows no file and no label.
 """
 
@@ -42,6 +43,7 @@ class JudgeCandidatesd(MapTransform):
             network is of it, 0 to 1.
         roi_size: side of the window in voxels.
         least: candidates are dropped as soon as the mean of the views so far is below it.
+        doubt: means no farther from `least` are computed again in fp32.
         batch_size: windows run at once.
     """
 
@@ -54,12 +56,13 @@ class JudgeCandidatesd(MapTransform):
         output_key: str = "judgement",
         roi_size: int = 48,
         least: float = 0.1,
+        doubt: float = 0.0,
         batch_size: int = 8,
     ) -> None:
         super().__init__(keys)
         self.views, self.search = views, search or CandidateSearch()
         self.image_key, self.output_key = image_key, output_key
-        self.roi_size, self.least, self.batch_size = roi_size, least, batch_size
+        self.roi_size, self.least, self.doubt, self.batch_size = roi_size, least, doubt, batch_size
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -83,13 +86,23 @@ class JudgeCandidatesd(MapTransform):
     def _kept(self, image: torch.Tensor, candidates: list[_Candidate]) -> list[_Candidate]:
         """The candidates that were sure enough in the mean of the views, after each view."""
         for view in range(len(self.views)):
-            for i in range(0, len(candidates), self.batch_size):
-                batch = candidates[i : i + self.batch_size]
-                windows = [window_around(image, candidate.piece.middle, self.roi_size)[0] for candidate in batch]
-                for candidate, probability in zip(batch, self.views.seen(windows, view, self._middle), strict=True):
-                    candidate.sum += _answer(probability)
+            self._ask(image, candidates, self.views, view)
+            if self.doubt:
+                doubtful = [c for c in candidates if abs(c.sum - self.least * (view + 1)) <= self.doubt * (view + 1)]
+                for candidate in doubtful:
+                    candidate.sum = 0.0
+                for again in range(view + 1):
+                    self._ask(image, doubtful, self.views.in_fp32(), again)
             candidates = [candidate for candidate in candidates if candidate.sum >= self.least * (view + 1)]
         return candidates
+
+    def _ask(self, image: torch.Tensor, candidates: list[_Candidate], views: MirroredViews, view: int) -> None:
+        """Add the answer of one view to each."""
+        for i in range(0, len(candidates), self.batch_size):
+            batch = candidates[i : i + self.batch_size]
+            windows = [window_around(image, candidate.piece.middle, self.roi_size)[0] for candidate in batch]
+            for candidate, probability in zip(batch, views.seen(windows, view, self._middle), strict=True):
+                candidate.sum += _answer(probability)
 
     @property
     def _middle(self) -> Box:

@@ -93,3 +93,36 @@ def test_the_confidence_of_a_nodule_is_its_judgement():
     assert found(data)["nodules"].meta["confidence"] == pytest.approx([0.7], abs=1e-3)
     del data["judgement"]
     assert found(data)["nodules"].meta["confidence"] == pytest.approx([0.9], abs=1e-3)
+
+
+class Rounding(torch.nn.Module):
+    """Probability = what a convolution of 1 x 1 x 1 makes of the image, so that its precision is that of the views."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = torch.nn.Conv3d(1, 2, 1, bias=False)
+        self.seen: list[torch.dtype] = []
+        with torch.no_grad():
+            self.convolution.weight.copy_(torch.tensor([0.0, 2.0]).reshape(2, 1, 1, 1, 1))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits = self.convolution(image)
+        self.seen += [logits.dtype] * len(image)
+        return logits
+
+
+@pytest.mark.parametrize("doubt", [0.0, 0.03])
+def test_whoever_is_close_to_what_is_wanted_is_judged_in_fp32(doubt):
+    # A logit of 1.3862, a probability of 0.8000; of the logits that bfloat16 knows, 1.3828 is nearest: 0.7995.
+    case, network = make_case(((20, 20, 20), 0.6931), ((45, 30, 20), 0.95)), Rounding()
+    precise = judge(case, network, least=0.7998)["judgement"].numpy()
+    network.seen.clear()
+    views = MirroredViews(network, flips=(0,), precision="bf16")
+    data = JudgeCandidatesd("pred", views, roi_size=20, least=0.7998, doubt=doubt)(case)
+    if doubt:  # both views of the one in doubt again, and the first of them twice
+        assert sorted(map(str, network.seen)) == ["torch.bfloat16"] * 4 + ["torch.float32"] * 3
+        assert np.array_equal(data["pred"][0, :40].numpy() > 0, precise[0, :40] > 0)
+        assert data["judgement"][0, :40].max() == pytest.approx(precise[0, :40].max(), abs=1e-6)
+    else:
+        assert set(network.seen) == {torch.bfloat16}
+    assert data["judgement"][0, 40:].max() == pytest.approx(precise[0, 40:].max(), abs=5e-3)
