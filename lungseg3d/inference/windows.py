@@ -58,7 +58,7 @@ class WindowInferer(Inferer):
         backend: str = "torch",
         placement: str = "grid",
         margin: int = 8,
-        largest: Sequence[int] = (320, 256, 320),
+        largest: Sequence[int] = (320, 256, 224),
     ) -> None:
         super().__init__()
         for name, sides in (("roi_size", roi_size), ("largest", largest)):

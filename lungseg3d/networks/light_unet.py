@@ -11,12 +11,13 @@ Cicek et al. 2016, the blocks He et al. 2016.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
 
 from lungseg3d.core import Box
-from lungseg3d.networks.part import Decoder, logits_of_part
+from lungseg3d.networks.part import Decoder, features_in_slabs, logits_of_part
 from lungseg3d.networks.residual import ResidualBlock
 from lungseg3d.networks.subvoxels import depth_to_space, space_to_depth
 
@@ -89,9 +90,10 @@ class LightUNet3d(nn.Module):
 
     def part(self, image: torch.Tensor, box: Box) -> torch.Tensor:
         """image (B, 1, X, Y, Z) -> logits (B, C, x, y, z) of a box: those of `forward`, for less (`eval` only)."""
-        features = space_to_depth(image)
-        skips: list[torch.Tensor] = []
-        for stage in self.encoder:
+        finest, *coarser = self.encoder
+        features = features_in_slabs(cast(nn.Sequential, finest), image)
+        skips = [features]
+        for stage in coarser:
             features = stage(features)
             skips.append(features)
         stages = [stage for stage in self.decoder if isinstance(stage, nn.Sequential)]

@@ -3,8 +3,8 @@
 In: what a U-Net's encoder found, its decoder, a box. Out: the logits inside the box. Knows no network and no label.
 
 The encoder sees the whole image, because every logit depends on all of it. The decoder, two thirds of the work, is
-computed for the box and for as many voxels around it as its convolutions reach; a large box in slabs, one after the
-other, because the decoder's features take twice the memory of the encoder's.
+computed for the box and for as many voxels around it as its convolutions reach. What is large, the finest level of
+both, is computed in slabs, one after the other, for the memory that features between convolutions take.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from lungseg3d.core import Box
-from lungseg3d.networks.subvoxels import depth_to_space
+from lungseg3d.networks.subvoxels import depth_to_space, space_to_depth
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,29 @@ def logits_of_part(skips: Sequence[torch.Tensor], deepest: torch.Tensor, decoder
     slabs = [Box((a, *below), (b, *above)) for a, b in pairwise(cuts)]
     logits = [_logits_of_slab(skips, deepest, decoder, slab) for slab in slabs]
     return logits[0] if len(logits) == 1 else torch.cat(logits, dim=2)
+
+
+def features_in_slabs(stage: nn.Sequential, image: torch.Tensor) -> torch.Tensor:
+    """The finest level of an encoder, of an image (B, 1, X, Y, Z) of even sides, slab by slab, as if in one go.
+
+    Args:
+        stage: so many blocks of two 3 x 3 x 3 convolutions as it is long, of `space_to_depth` of the image.
+    """
+    size, reach = image.shape[2], 4 * len(stage)
+    features: torch.Tensor | None = None
+    for a in range(0, size, _SLAB_VOXELS):
+        b = min(a + _SLAB_VOXELS, size)
+        begin = max(0, a - reach)
+        found = stage(space_to_depth(image[:, :, begin : b + reach]))
+        if b - a == size:
+            return found
+        if features is None:
+            shape = (len(image), found.shape[1], *(n // 2 for n in image.shape[2:]))
+            how = {"dtype": found.dtype, "device": found.device, "memory_format": torch.channels_last_3d}
+            features = torch.empty(shape, **how)
+        features[:, :, a // 2 : b // 2] = found[:, :, (a - begin) // 2 : (b - begin) // 2]
+    assert features is not None
+    return features
 
 
 def _logits_of_slab(skips: Sequence[torch.Tensor], deepest: torch.Tensor, decoder: Decoder, box: Box) -> torch.Tensor:

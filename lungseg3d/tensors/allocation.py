@@ -1,4 +1,4 @@
-"""The allocator told to keep what is freed: what one window or CT needs is as large as what the one before needed.
+"""The allocator told to keep what is freed: a window's features are as large as those of the window before.
 
 In: nothing. Out: whether it was told. glibc gives large blocks back to the system when they are freed, and the kernel
 then clears every page anew for the next one, which costs a convolutional network 5 to 20 % of its time.
@@ -13,10 +13,10 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 _MIB = 2**20
 
 
-def keep_freed_memory(blocks_mib: int = 128, kept_mib: int = 512) -> bool:
+def keep_freed_memory(blocks_mib: int = 64, kept_mib: int = 256) -> bool:
     """Keep up to `kept_mib` of freed memory at the heap's end, and serve blocks up to `blocks_mib` from the heap.
 
-    Whole CTs of more than 128 MiB go back at once. The user's own `MALLOC_...` variables are left to rule.
+    Whole CTs are larger, and go back at once. The user's own `MALLOC_...` variables are left to rule.
 
     Returns:
         False where the C library is not glibc, or where the user has set it.

@@ -40,8 +40,9 @@ def test_logits_of_a_box_are_those_of_the_whole_image(box, options):
 
 
 @pytest.mark.parametrize("box", [Box((0, 0, 0), (176, 16, 16)), Box((3, 2, 1), (170, 15, 16))])
-def test_a_large_box_in_slabs_is_that_of_the_whole_image_too(box):
-    network, image = tiny(), torch.rand(1, 1, 176, 16, 16)
+@pytest.mark.parametrize("options", [{}, {"blocks": 2}])
+def test_a_large_box_in_slabs_is_that_of_the_whole_image_too(box, options):
+    network, image = tiny(**options), torch.rand(1, 1, 176, 16, 16)
     seen = []
     network.head.register_forward_hook(lambda _, arguments, __: seen.append(arguments[0].shape[2]))
     with torch.no_grad():
