@@ -43,7 +43,8 @@ class WindowInferer(Inferer):
             near a window's border depends on that border, so results differ between the two, and between grids.
             `seamless` gives what the network says of the whole image at once, in windows as large as `largest` allows:
             each sees as many voxels more than are kept of it as the network reaches, so that no border is seen. For
-            networks that say so (`reach_voxels`, as `LightUNet3d`); others get the grid.
+            networks that say so (`reach_voxels`, as `LightUNet3d`); others get the grid, and so do those that reach
+            farther than a third of `largest`, of which too little would be kept.
         margin: voxels around the mask that a tight window sees, as far as the image goes.
         largest: largest window of `seamless` along X, Y, Z, multiples of 16; it bounds the memory.
     """
@@ -88,11 +89,11 @@ class WindowInferer(Inferer):
         image = torch.as_tensor(inputs).as_subclass(torch.Tensor)
         held = torch.ones(image.shape[2:]) if mask is None else torch.as_tensor(mask).as_subclass(torch.Tensor)[0, 0]
         predictor = predictor_of(network, self.backend, self.precision)
-        reach = getattr(network, "reach_voxels", None) if self.placement == "seamless" else None
-        if reach is None:
-            probabilities = self._of_windows(image, held > 0, predictor)
-        else:
+        reach = getattr(network, "reach_voxels", None)
+        if self.placement == "seamless" and reach is not None and 3 * reach <= min(self.largest):
             probabilities = self._seamless(image, held > 0, predictor, reach)
+        else:
+            probabilities = self._of_windows(image, held > 0, predictor)
         return MetaTensor(probabilities).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else probabilities
 
     def _of_windows(self, image: torch.Tensor, held: torch.Tensor, predictor: Predictor) -> torch.Tensor:

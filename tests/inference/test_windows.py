@@ -218,6 +218,14 @@ def test_a_network_that_does_not_say_how_far_it_reaches_gets_the_grid(unet):
     torch.testing.assert_close(result, run(unet, image, roi_size=(32, 32, 32)))
 
 
+@pytest.mark.parametrize(("reach", "windows"), [(26, 1), (27, 2)])
+def test_a_network_that_reaches_too_far_gets_the_grid(unet, reach, windows):
+    counting = Counting(unet)
+    counting.reach_voxels = reach
+    run(counting, torch.rand(1, 1, 48, 32, 32), placement="seamless", roi_size=(32, 32, 32), largest=(80, 80, 80))
+    assert counting.windows == windows
+
+
 @pytest.mark.parametrize("placement", ["grid", "seamless"])
 def test_sides_that_no_deepest_grid_fills_are_padded_and_cut_back(unet, placement):
     image = torch.rand(1, 1, 37, 50, 21)
