@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from lungseg3d.engines import tracking_run
 from lungseg3d.engines.tracking_store import own_store
-from lungseg3d.workflows import batch_tracking
 from lungseg3d.workflows.batch import batch
 from lungseg3d.workflows.batch_plan import Selection
 from lungseg3d.workflows.batch_records import BatchOptions
@@ -105,7 +105,7 @@ def test_a_store_that_is_no_use_changes_no_case_and_gets_the_run_later(
     server.status = status
     port = 1 if status == "down" else server.server_address[1]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{port}")
-    monkeypatch.setattr(batch_tracking, "LONGEST_FLUSH_S", 2.0)
+    monkeypatch.setattr(tracking_run, "LONGEST_FLUSH_S", 2.0)
     began = time.monotonic()
     with caplog.at_level(logging.WARNING):
         assert tracked(source, tmp_path) == untracked
