@@ -103,6 +103,11 @@ def predictor_of(network: torch.nn.Module, backend: str = "auto", precision: str
     return watched(made[backend, precision], network)
 
 
+def computes_in_slabs(network: torch.nn.Module, backend: str, precision: str) -> bool:
+    """Whether a network that knows its parts is asked for them, see `lungseg3d.networks.part`; else all is computed."""
+    return choose(backend, precision, device_of(network)).backend == "torch"
+
+
 def device_of(network: torch.nn.Module) -> torch.device:
     """Where a network's weights lie; the CPU for a network without any."""
     first = next(itertools.chain(network.parameters(), network.buffers()), None)

@@ -20,7 +20,7 @@ from monai.inferers import Inferer
 from torch.nn.functional import pad
 
 from lungseg3d.core import Box
-from lungseg3d.inference.predictors import Predictor, predictor_of
+from lungseg3d.inference.predictors import Predictor, computes_in_slabs, predictor_of
 from lungseg3d.inference.tiling import Tiling, Window, shares_of
 
 PLACEMENTS = ("grid", "tight", "seamless")
@@ -44,7 +44,8 @@ class WindowInferer(Inferer):
             `seamless` gives what the network says of the whole image at once, in windows as large as `largest` allows:
             each sees as many voxels more than are kept of it as the network reaches, so that no border is seen. For
             networks that say so (`reach_voxels`, as `LightUNet3d`); others get the grid, and so do those that reach
-            farther than a third of `largest`, of which too little would be kept.
+            farther than a third of `largest`, of which too little would be kept, and backends other than PyTorch,
+            which would compute a large window at once and not in slabs: more memory than is planned for.
         margin: voxels around the mask that a tight window sees, as far as the image goes.
         largest: largest window of `seamless` along X, Y, Z, multiples of 16; it bounds the memory.
     """
@@ -90,7 +91,8 @@ class WindowInferer(Inferer):
         held = torch.ones(image.shape[2:]) if mask is None else torch.as_tensor(mask).as_subclass(torch.Tensor)[0, 0]
         predictor = predictor_of(network, self.backend, self.precision)
         reach = getattr(network, "reach_voxels", None)
-        if self.placement == "seamless" and reach is not None and 3 * reach <= min(self.largest):
+        is_seamless = self.placement == "seamless" and computes_in_slabs(network, self.backend, self.precision)
+        if is_seamless and reach is not None and 3 * reach <= min(self.largest):
             probabilities = self._seamless(image, held > 0, predictor, reach)
         else:
             probabilities = self._of_windows(image, held > 0, predictor)

@@ -218,6 +218,14 @@ def test_a_network_that_does_not_say_how_far_it_reaches_gets_the_grid(unet):
     torch.testing.assert_close(result, run(unet, image, roi_size=(32, 32, 32)))
 
 
+def test_a_backend_that_computes_a_window_at_once_gets_the_grid(unet):
+    pytest.importorskip("openvino")
+    image = torch.rand(1, 1, 48, 32, 32)
+    result = run(unet, image, placement="seamless", roi_size=(32, 32, 32), backend="openvino")
+    torch.testing.assert_close(result, run(unet, image, roi_size=(32, 32, 32)), atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(result, run(unet, image, placement="seamless", roi_size=(32, 32, 32)), atol=1e-3)
+
+
 @pytest.mark.parametrize(("reach", "windows"), [(26, 1), (27, 2)])
 def test_a_network_that_reaches_too_far_gets_the_grid(unet, reach, windows):
     counting = Counting(unet)
