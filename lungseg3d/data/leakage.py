@@ -36,7 +36,8 @@ def training_record(used: Iterable[tuple[Mapping[str, Any], Sequence[Mapping[str
 
     Returns:
         What `training_text` writes and `trained_on` takes: for each data set its name, source and licence, for each
-        case its id, patient, series and the SHA-256 of its image, as far as the manifest has them.
+        case its id, patient (and the names that other data sets have for it), series and the SHA-256 of its image, as
+        far as the manifest has them.
     """
     datasets = []
     for manifest, cases in used:
@@ -80,7 +81,8 @@ def trained_on(
     """The cases that the weights have seen in training.
 
     The same image or the same series counts whatever the data sets are called: LUNA16's scans are series of LIDC-IDRI.
-    The same patient counts within a data set of the same name, since `case-001` is somebody else elsewhere.
+    The same patient counts within a data set of the same name, since `case-001` is somebody else elsewhere; and where
+    `known_as` of either says what that data set calls the patient.
 
     Args:
         record: as `training_record` makes it, or a bundle; None is no record, and nothing was seen.
@@ -114,7 +116,7 @@ def trained_on_issue(seen: Sequence[SeenCase], measured: int) -> QualityIssue | 
     return QualityIssue("W_TRAINED_ON", text, "Measure on cases of other patients; these numbers are too good.")
 
 
-def _identity(case: Mapping[str, Any]) -> dict[str, str]:
+def _identity(case: Mapping[str, Any]) -> dict[str, Any]:
     image, series = (case.get("sha256") or {}), (case.get("facts") or {})
     image_sum = image.get("image") if isinstance(image, Mapping) else image
     found = {
@@ -123,17 +125,22 @@ def _identity(case: Mapping[str, Any]) -> dict[str, str]:
         "series": series.get("series_uid"),
         "sha256": image_sum,
     }
-    return {key: str(value) for key, value in found.items() if value}
+    identity: dict[str, Any] = {key: str(value) for key, value in found.items() if value}
+    return identity | ({"known_as": dict(case["known_as"])} if case.get("known_as") else {})
 
 
-def _keys(identity: Mapping[str, str], dataset: str) -> list[tuple[str, str]]:
+def _keys(identity: Mapping[str, Any], dataset: str) -> list[tuple[str, str]]:
+    """Ways to recognise a case, the surest first."""
     keys = [("image", identity.get("sha256", "")), ("series", identity.get("series", ""))]
     keys = [key for key in keys if key[1]]
-    return [*keys, ("patient", f"{dataset}\0{identity['patient']}")] if identity.get("patient") else keys
+    names = {**identity.get("known_as", {}), **({dataset: identity["patient"]} if identity.get("patient") else {})}
+    return keys + [("patient", f"{there}\0{patient}") for there, patient in names.items()]
 
 
 def _check(content: Any) -> None:
     for data in content["datasets"]:
         for case in data["cases"]:
-            if not all(isinstance(value, str) for value in case.values()):
+            names = case.get("known_as", {})
+            texts = [value for key, value in case.items() if key != "known_as"]
+            if not all(isinstance(value, str) for value in (*texts, *names.values())):
                 raise TypeError("a field of a case is no text")

@@ -21,7 +21,7 @@ def parse_manifest(text: bytes, name: str) -> dict[str, Any]:
     Args:
         text: UTF-8 JSON: `name`, `source`, `cases`; each case with `case_id`, `files` (key -> path inside the
             data's folder), and where it has them `patient` and `split` (text), `fold` (number), `facts` and `sha256`
-            (tables).
+            (tables), `known_as` (name of another data set -> the patient's name there).
         name: of the file, for messages.
 
     Raises:
@@ -46,9 +46,18 @@ def parse_manifest(text: bytes, name: str) -> dict[str, Any]:
 def _check_case(case: Any, title: str, name: str) -> None:
     _need(case, dict, name, title)
     _need_text(case.get("case_id"), name, f"{title}, case_id")
-    for key, kind in (("patient", str), ("fold", int), ("split", str), ("facts", dict), ("sha256", dict)):
+    for key, kind in (
+        ("patient", str),
+        ("fold", int),
+        ("split", str),
+        ("facts", dict),
+        ("sha256", dict),
+        ("known_as", dict),
+    ):
         if case.get(key) is not None:
             _need(case[key], kind, name, f"{title}, {key}")
+    for dataset, patient in (case.get("known_as") or {}).items():
+        _need(patient, str, name, f"{title}, known_as, {dataset}")
     files = case.get("files")
     _need(files, dict, name, f"{title}, files")
     for key, relative in files.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ _KEPT_KEYS = ("case_id", "patient", "fold", "split", "facts")
 
 
 def read_manifest(manifest: Path | str) -> dict[str, Any]:
-    """A manifest by its path, or by the name of one that came with this package, such as `nodules_lidc`.
+    """A manifest by its path, or by the name of one that came with this package, such as `nodules_luna`.
 
     Raises:
         LungSegError: E_MANIFEST when there is none, it has no cases, or a field is not what it must be.
@@ -123,34 +124,58 @@ def phantom_datalist(seeds: Sequence[int], **spec: Any) -> list[dict[str, Any]]:
     return [{"phantom": {"seed": seed, **spec}, "case_id": f"phantom-{seed:04d}"} for seed in seeds]
 
 
-def make_nodules_lidc_manifest(folder: Path | str) -> dict[str, Any]:
-    """The manifest of the 107 LIDC-IDRI nodule crops in `folder` (`nodules.csv`, `images/`, `labels/`)."""
+def make_nodules_luna_manifest(folder: Path | str) -> dict[str, Any]:
+    """The manifest of the LUNA16 reference nodules in `folder`, as cubes of 50 x 50 x 50 voxels at 1 mm.
+
+    Args:
+        folder: `nodules.csv`, `images/`, `labels/`, and `others/` for cubes that show further nodules.
+
+    Returns:
+        One case a nodule, with patient and fold of `nodules.csv`. `others` and `ignore` are the same file: a training
+        counts what other readers' outlines hold as nodule, an evaluation leaves it out; it is background to neither.
+
+    Source: Armato et al. 2011, Med Phys 38:915 (LIDC-IDRI); Setio et al. 2017, Med Image Anal 42:1 (LUNA16); cubes as
+    the baseline of NODE21 cut them.
+    """
     folder = Path(folder)
-    cases = []
-    with (folder / "nodules.csv").open(encoding="utf-8", newline="") as rows:
-        for row in csv.DictReader(rows):
-            files = {"image": f"images/{row['id']}.nii.gz", "label": f"labels/{row['id']}.nii.gz"}
-            sha256 = {key: hashlib.sha256((folder / name).read_bytes()).hexdigest() for key, name in files.items()}
-            facts = {key: float(row[key]) for key in ("diameter_mm", "volume_mm3")} | {"texture": int(row["texture"])}
-            cases.append(
-                {
-                    "case_id": row["id"],
-                    "patient": row["id"],
-                    "fold": int(row["fold"]),
-                    "files": files,
-                    "sha256": sha256,
-                    "facts": facts,
-                }
-            )
+    with (folder / "nodules.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    crops = {row["patient"]: row["in_134"] for row in rows if row["in_134"]}
     return {
-        "name": "nodules_lidc",
-        "source": "LIDC-IDRI (Armato et al. 2011, Med Phys 38:915), nodule crops of 51 x 51 x 51 voxels at 1 mm",
-        "licence": "CC BY 3.0",
+        "name": "nodules_luna",
+        "source": "LUNA16 reference nodules (Setio et al. 2017, Med Image Anal 42:1) of LIDC-IDRI (Armato et al. 2011, "
+        "Med Phys 38:915), cubes of 50 x 50 x 50 voxels at 1 mm",
+        "licence": "CC BY 3.0 (LIDC-IDRI), CC BY 4.0 (LUNA16)",
         "conventions": {
-            "image": "int16 HU, clipped to -1200..400",
-            "label": {"1": "nodule, one reader's mask"},
-            "patient": "one nodule per patient, so a fold of files is a fold of patients",
+            "image": "int16 HU in steps of 8, -1024..1536; the nodule lies in the middle",
+            "label": {"1": "the nodule in the middle: voxels that at least two readers outlined, outlines left out"},
+            "others": "further contoured nodules in the cube, one bit a reader; nodule or ignored, never background",
+            "ignore": "the same file as others, for evaluations",
+            "patient": "of LIDC-IDRI; a patient may have several nodules, all of them in one fold",
+            "texture": "mean rating of the readers, rounded half up: 1 ground glass .. 5 solid",
+            "known_as": "the patient's name in other data sets",
         },
         "structures": {"1": "nodule"},
-        "cases": cases,
+        "cases": [_luna_case(folder, row, crops.get(row["patient"])) for row in rows],
+    }
+
+
+def _luna_case(folder: Path, row: Mapping[str, str], crop: str | None) -> dict[str, Any]:
+    """One nodule; `crop` is the name of a crop of the same patient in the older `nodules_lidc`."""
+    files = {"image": f"images/{row['id']}.nii.gz", "label": f"labels/{row['id']}.nii.gz"}
+    if (folder / "others" / f"{row['id']}.nii.gz").is_file():
+        files |= dict.fromkeys(("others", "ignore"), f"others/{row['id']}.nii.gz")
+    return {
+        "case_id": row["id"],
+        "patient": row["patient"],
+        "known_as": {"lidc": row["patient"], **({"nodules_lidc": crop} if crop else {})},
+        "fold": int(row["fold"]),
+        "files": files,
+        "sha256": {key: hashlib.sha256((folder / name).read_bytes()).hexdigest() for key, name in files.items()},
+        "facts": {
+            "diameter_mm": float(row["diameter_mm"]),
+            "volume_mm3": float(row["volume_mm3"]),
+            "texture": math.floor(float(row["texture"]) + 0.5),
+            "readers": int(row["n_readers"]),
+        },
     }

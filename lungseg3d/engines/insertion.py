@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch.nn.functional import avg_pool3d, grid_sample, max_pool3d
 
 from lungseg3d.core import Grid
@@ -28,7 +29,8 @@ class NoduleInsertion:
     they do in life. Where the host's own tissue is denser than the donor's rim (pleura, vessels), the denser one stays.
 
     Args:
-        donors: cases with "image" HU (1, X, Y, Z) and "label" (1, X, Y, Z), one nodule near the middle of each.
+        donors: cases with "image" HU (1, X, Y, Z) and "label" (1, X, Y, Z); of several nodules the one nearest to the
+            middle of each is taken.
         groups: names of the sampler's groups whose patches may receive one.
         probability: per patch of those groups.
         scale_range: zoom of the nodule; below 1 makes the small nodules that the donors lack.
@@ -55,7 +57,7 @@ class NoduleInsertion:
     @staticmethod
     def _donor(case: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
         image = torch.as_tensor(case["image"]).as_subclass(torch.Tensor).float()
-        label = (torch.as_tensor(case["label"]).as_subclass(torch.Tensor) > 0).float()
+        label = _middle_piece(torch.as_tensor(case["label"]).as_subclass(torch.Tensor) > 0).float()
         if not label.any():
             raise ValueError(f"donor {case.get('case_id', '')} has an empty label: there is no nodule to insert")
         centre = torch.nonzero(label[0]).float().mean(dim=0).numpy()
@@ -159,6 +161,16 @@ class NoduleSynthesis:
         # Filled with one value, solid tissue would have no noise: half of the host's own goes on.
         grain = (host - gaussian_blur(host[None], (1.0, 1.0, 1.0))[0]).clamp(-60, 60) * part * 0.5
         return host + air * part + grain, occupancy >= 0.5
+
+
+def _middle_piece(mask: torch.Tensor) -> torch.Tensor:
+    """The connected piece of a mask (1, X, Y, Z) that has the voxel nearest to the middle of the array."""
+    pieces, count = ndimage.label(mask[0].cpu().numpy(), structure=np.ones((3, 3, 3)))
+    if count < 2:
+        return mask
+    voxels = np.argwhere(pieces)
+    away = np.linalg.norm(voxels - (np.array(pieces.shape) - 1) / 2, axis=1)
+    return torch.from_numpy(pieces == pieces[tuple(voxels[away.argmin()])])[None].to(mask.device)
 
 
 def _is_free(label: torch.Tensor, beneath: Sequence[int]) -> bool:

@@ -3,7 +3,7 @@
 from lungseg3d.transforms.centres import AirOutsideLungsd, DenseCentresd, LabelCentresd, LungCentresd
 from lungseg3d.transforms.grids import ToWorkingGridd
 from lungseg3d.transforms.noise import LimitNoised, estimate_noise_hu
-from lungseg3d.transforms.reading import ReadCTd, ReadLabelsd
+from lungseg3d.transforms.reading import JoinLabelsd, ReadCTd, ReadLabelsd
 from lungseg3d.transforms.sources import (
     EmptyLabeld,
     LungsBelowd,
@@ -16,6 +16,7 @@ __all__ = [
     "AirOutsideLungsd",
     "DenseCentresd",
     "EmptyLabeld",
+    "JoinLabelsd",
     "LabelCentresd",
     "LimitNoised",
     "LungCentresd",

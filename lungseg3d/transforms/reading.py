@@ -71,3 +71,27 @@ class ReadLabelsd(MapTransform):
                 array = mapped
             d[key] = to_meta_tensor(volume.with_array(array.astype(np.uint8)), {"filename_or_obj": str(d[key])})
         return d
+
+
+class JoinLabelsd(MapTransform):
+    """Let what another mask of a case holds count as labelled, such as further nodules that a crop shows by chance.
+
+    Args:
+        keys: label map (1, X, Y, Z), already read.
+        others_key: mask (1, X, Y, Z) on the same grid, any value above 0 counts; dropped afterwards. A case without it
+            stays as it is.
+        value: label value of what the mask holds; voxels that are labelled keep theirs.
+    """
+
+    def __init__(self, keys: KeysCollection, others_key: str, value: int = 1) -> None:
+        super().__init__(keys)
+        self.others_key, self.value = others_key, value
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        others = d.pop(self.others_key, None)
+        if others is not None:
+            for key in self.key_iterator(d):
+                added = (d[key] == 0) & (others > 0)
+                d[key] = d[key].masked_fill(added, self.value)
+        return d

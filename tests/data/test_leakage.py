@@ -5,7 +5,15 @@ import json
 import pytest
 
 from lungseg3d.core import LungSegError
-from lungseg3d.data import read_training_record, trained_on, trained_on_issue, training_record, training_text
+from lungseg3d.data import (
+    read_manifest,
+    read_training_record,
+    trained_on,
+    trained_on_issue,
+    training_record,
+    training_text,
+)
+from lungseg3d.io import shipped_bundle
 
 
 def case(name: str, **more) -> dict:
@@ -74,3 +82,51 @@ def test_a_broken_record_is_refused_rather_than_taken_for_none(tmp_path, text):
     (tmp_path / "configs" / "training_cases.json").write_text(text)
     with pytest.raises(LungSegError, match="E_TRAINING_RECORD"):
         trained_on(tmp_path, [case("a")], "lidc")
+
+
+@pytest.mark.parametrize("who_says", ["record", "case"])
+def test_a_patient_that_another_dataset_calls_otherwise_is_the_same_person(who_says):
+    """Either side may know the other's name; a name in a third data set links them, too."""
+    old, new = {"case_id": "x", "patient": "crop-7"}, {"case_id": "y", "patient": "P-0007"}
+    if who_says == "record":
+        old["known_as"] = {"new": "P-0007"}
+    else:
+        new["known_as"] = {"old": "crop-7", "elsewhere": "7"}
+    (seen,) = trained_on(training_record([({"name": "old"}, [old])]), [new], "new")
+    assert (seen.case_id, seen.by, seen.trained_as) == ("y", "patient", "x")
+    assert (
+        trained_on(training_record([({"name": "old"}, [old])]), [{**new, "patient": "P-0008", "known_as": {}}], "new")
+        == []
+    )
+
+
+def test_the_shipped_weights_know_their_patients_in_every_set_that_has_them():
+    """84 of the 107 nodules that they were trained on are in `nodules_luna`; their patients have 179 of the 930."""
+    bundle = shipped_bundle("lung_nodule_ct_segmentation")
+    old, new = read_manifest("nodules_lidc"), read_manifest("nodules_luna")
+    assert len(trained_on(bundle, old["cases"], old["name"])) == 107
+    seen = {found.case_id: found.trained_as for found in trained_on(bundle, new["cases"], new["name"])}
+    patients = {case["patient"] for case in new["cases"] if case["case_id"] in seen}
+    assert (len(seen), len(patients), len(set(seen.values()))) == (179, 84, 84)
+    assert seen["nodule-00006"] == seen["nodule-00007"] == "nodule-0004"  # one crop, a patient with two nodules
+    assert {case["case_id"] for case in new["cases"] if case["patient"] in patients} == set(seen)
+    lidc = [{"case_id": "a", "patient": "LIDC-IDRI-0005"}, {"case_id": "b", "patient": "LIDC-IDRI-0006"}]
+    assert [found.case_id for found in trained_on(bundle, lidc, "lidc")] == ["a"]
+
+
+def test_weights_of_the_new_set_know_their_patients_in_the_old_one():
+    old, new = read_manifest("nodules_lidc"), read_manifest("nodules_luna")
+    record = training_record([(new, new["cases"])])
+    assert len(trained_on(record, old["cases"], old["name"])) == 84
+    assert len(trained_on(record, [{"case_id": "a", "patient": "LIDC-IDRI-0005"}], "lidc")) == 1
+    assert trained_on(record, [{"case_id": "a", "patient": "LIDC-IDRI-0002"}], "lidc") == []
+
+
+def test_the_new_set_keeps_patients_in_one_fold():
+    cases = read_manifest("nodules_luna")["cases"]
+    folds = {case["patient"]: case["fold"] for case in cases}
+    assert (len(cases), len(folds), set(folds.values())) == (930, 479, {0, 1, 2, 3, 4})
+    assert all(folds[case["patient"]] == case["fold"] for case in cases)
+    assert sum("others" in case["files"] for case in cases) == 175
+    assert all(case["files"].get("others") == case["files"].get("ignore") for case in cases)
+    assert sum(case["facts"]["texture"] < 4 for case in cases) == 102  # a mean below 3.5

@@ -196,3 +196,13 @@ def test_labels_that_have_served_become_background():
     assert torch.equal(image, hu)
     assert torch.equal(kept > 0, label == 1)
     assert kept.dtype == label.dtype
+
+
+def test_of_several_nodules_in_a_donor_the_one_in_the_middle_is_inserted():
+    """A second ball in a corner changes nothing: the first lies in the middle of the crop."""
+    two = donor(radius=4.0)
+    two["label"] = two["label"].clone()
+    two["label"][0, :3, :3, :3] = 1
+    ours, theirs = (NoduleInsertion([case], ["hosts"]).donors[0] for case in (two, donor(radius=4.0)))
+    assert torch.equal(ours[1], theirs[1])
+    np.testing.assert_allclose(ours[2], theirs[2])

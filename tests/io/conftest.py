@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -113,12 +112,3 @@ def in_world():
         return dict(zip(map(tuple, places + 0.0), volume.array.reshape(-1).tolist(), strict=True))
 
     return places_of
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    default = Path(__file__).parents[2] / ".." / "shared" / "data"
-    folder = Path(os.environ.get("LUNGSEG3D_REAL_DATA", default))
-    if not folder.is_dir():
-        pytest.skip("no real CTs: LUNGSEG3D_REAL_DATA is not set and ../shared/data is absent")
-    return folder

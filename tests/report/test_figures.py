@@ -184,8 +184,8 @@ def test_an_unknown_image_format_is_named(chest):
 
 @pytest.mark.real
 def test_the_outline_of_a_real_nodule_lies_around_what_is_bright(real_data):
-    name = "nodule-0011.nii.gz"
-    image, label = (nib.load(real_data / "nodules_lidc" / kind / name) for kind in ("images", "labels"))
+    name = "nodule-00012.nii.gz"
+    image, label = (nib.load(real_data / "nodules_luna" / kind / name) for kind in ("images", "labels"))
     mask = np.asarray(label.dataobj) > 0
     ct = Volume(np.asarray(image.dataobj).astype(np.int16), image.affine)
     scene = Scene.of(ct, ct.with_array(mask.astype(np.uint8) * NODULE.value), ct.with_array(mask.astype(np.uint16)))

@@ -10,7 +10,7 @@ import torch
 
 from lungseg3d.core import IntakeError, Volume
 from lungseg3d.io import write_labels, write_volume
-from lungseg3d.transforms import ReadCTd, ReadLabelsd
+from lungseg3d.transforms import JoinLabelsd, ReadCTd, ReadLabelsd
 
 AFFINE = np.array([[-0.7, 0, 0, 12.0], [0, -0.7, 0, 5.0], [0, 0, 2.5, -40], [0, 0, 0, 1]])
 
@@ -83,3 +83,14 @@ def test_the_table_swaps_sides_and_drops_what_it_does_not_name(labels):
     assert (data[0, 1] == 1).all()
     assert (data[0, 2] == 0).all()
     np.testing.assert_allclose(data.affine.numpy(), AFFINE, atol=1e-5)
+
+
+def test_further_nodules_of_a_crop_are_joined_to_its_label_and_their_mask_is_dropped():
+    label = torch.tensor([[[[0, 1, 2, 0, 0]]]], dtype=torch.uint8)
+    others = torch.tensor([[[[0, 8, 8, 3, 0]]]], dtype=torch.uint8)
+    joined = JoinLabelsd("label", "others")({"label": label, "others": others, "case_id": "a"})
+    assert joined["label"].tolist() == [[[[0, 1, 2, 1, 0]]]]
+    assert joined["label"].dtype == torch.uint8
+    assert set(joined) == {"label", "case_id"}
+    assert label.tolist() == [[[[0, 1, 2, 0, 0]]]]
+    assert JoinLabelsd("label", "others")({"label": label})["label"] is label

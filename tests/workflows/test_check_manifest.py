@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lungseg3d.core import Volume
-from lungseg3d.data import PhantomSpec, make_phantom
+from lungseg3d.data import PhantomSpec, make_phantom, read_manifest
 from lungseg3d.io import sha256_of, write_labels, write_volume
 from lungseg3d.workflows.check_manifest import check_manifest
 from lungseg3d.workflows.prepare import prepare
@@ -174,8 +174,11 @@ def test_a_nodule_of_the_facts_is_judged_beside_a_label_of_lungs(phantom, tmp_pa
 
 
 @pytest.mark.real
-def test_the_shipped_manifests_are_clean(real_data):
-    for name, folder in (("nodules_lidc", "nodules_lidc"), ("lung_validation", ".")):
-        cases, found = check_manifest(name, real_data / folder)
-        assert cases >= 1
-        assert found == []
+@pytest.mark.parametrize(
+    ("name", "folder", "cases"), [("nodules_luna", "nodules_luna", 930), ("lung_validation", ".", 1)]
+)
+def test_a_shipped_manifest_is_clean(real_data, name, folder, cases):
+    for case in read_manifest(name)["cases"]:
+        for path in case["files"].values():
+            assert (real_data / folder / path).exists()
+    assert check_manifest(name, real_data / folder) == (cases, [])

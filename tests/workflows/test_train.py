@@ -121,8 +121,8 @@ def test_training_prints_the_line_that_it_runs_and_passes_its_exit_code_on(code,
         assert "--network_def::channels '[4, 8]' --spacing_mm 1.5" in card
         assert str(tmp_path) not in card
         seen = json.loads((out / "bundle" / "configs" / "training_cases.json").read_text())["datasets"]
-        assert [data["name"] for data in seen] == ["nodules_lidc", "lung_cts"]
-        folds = {case["case_id"]: case["fold"] for case in read_manifest("nodules_lidc")["cases"]}
+        assert [data["name"] for data in seen] == ["nodules_luna", "lung_cts"]
+        folds = {case["case_id"]: case["fold"] for case in read_manifest("nodules_luna")["cases"]}
         assert {folds[case["case_id"]] for case in seen[0]["cases"]} == {0, 1, 3, 4}
 
 
@@ -176,9 +176,21 @@ def test_a_training_of_outlines_leaves_a_bundle_with_the_finding_network_as_it_w
 def test_an_early_stop_has_seen_the_cases_that_chose_its_weights():
     files, root = [BUNDLES / NODULES / "configs" / "train.json"], BUNDLES / NODULES
     plain = training_configuration(files, root, {}, fold=2)
-    assert seen_in_training(plain) == [("nodules_lidc", 2), ("lung_cts", None)]
+    assert seen_in_training(plain) == [("nodules_luna", 2), ("lung_cts", None)]
     stopped = training_configuration(files, root, {"patience": "3"}, fold=2)
-    assert seen_in_training(stopped) == [("nodules_lidc", None), ("lung_cts", None)]
+    assert seen_in_training(stopped) == [("nodules_luna", None), ("lung_cts", None)]
+
+
+@pytest.mark.parametrize("overlay", ["train", "training/outline", "training/judge"])
+def test_further_nodules_of_a_crop_are_no_background_to_a_training(overlay, data):
+    root = BUNDLES / NODULES
+    files = [root / "configs" / "train.json", root / "configs" / f"{overlay}.json"]
+    transforms = training_configuration(files, root, {}).get_parsed_content("nodule_transforms")
+    crop = {"image": str(data / "image-0.nii.gz"), "label": str(data / "label-0.nii.gz")}
+    alone = transforms(crop)["label"]
+    both = transforms(crop | {"others": str(data / "label-3.nii.gz")})["label"]
+    assert 0 < alone.sum() < both.sum()  # balls of 4 and 7 voxels around one centre
+    assert both.sum() == transforms(crop | {"label": crop["label"].replace("-0", "-3")})["label"].sum()
 
 
 @pytest.mark.parametrize("name", NAMES)
