@@ -34,6 +34,7 @@ Folds = Annotated[
 ]
 
 
+_MOST_ASKED = 10
 _READING = ("allow_gaps", "assume_hu", "fix_offset", "decode")
 
 
@@ -65,6 +66,13 @@ def _run(found: FoundDataset, source: Path, out: Path, folds: int | None, readin
 
     with progress() as on_progress:
         done = prepare_dataset(found, source, out, folds=folds, read=reading, on_progress=on_progress)
+    for remark in done.remarks:
+        complain(f"{remark.code}: {remark.message} {remark.remedy}".rstrip())
+    for case in done.content["cases"]:
+        for issue in case.get("issues", ()):
+            if issue.startswith("W_LABEL"):
+                code, _, text = issue.partition(": ")
+                complain(f"{code}: {case['case_id']}: {text}")
     for case in done.content.get("refused", ()):
         complain(f"{case['code']}: {case['case_id']}: {case['reason'].removeprefix(case['case_id'] + ': ')}")
     say(_summary(done.manifest, done.content))
@@ -80,7 +88,9 @@ def _summary(manifest: Path, content: Any) -> str:
     parts += [f"{len(refused)} refused"] if refused else []
     remarked = sum("issues" in case for case in cases)
     parts += [f"{remarked} with remarks (issues in the manifest)"] if remarked else []
-    return f"{manifest}: {', '.join(parts)}\nLicence: {content['licence']}"
+    lines = [f"{manifest}: {', '.join(parts)}"]
+    lines += [f"Patients: {rule}" for rule in [content["conventions"].get("patient")] if rule]
+    return "\n".join([*lines, f"Licence: {content['licence']}"])
 
 
 @app.command(epilog=EXIT_CODES)
@@ -91,7 +101,12 @@ def folder(
     out: Out,
     labels: Annotated[
         list[str] | None,
-        typer.Option("--label", metavar="VALUE=NAME", help="What a value means: right_lung, left_lung or nodule."),
+        typer.Option(
+            "--label",
+            metavar="VALUE=NAME",
+            help="What a value means: right_lung, left_lung, nodule, or background to leave it out. "
+            "Default: a lone value 1 is a nodule; other values are asked for.",
+        ),
     ] = None,
     name: Annotated[str, typer.Option("--name", help="Name of the dataset.")] = "folder",
     licence: Annotated[str | None, typer.Option("--licence", metavar="TEXT", help="Licence of the data.")] = None,
@@ -101,7 +116,8 @@ def folder(
 ) -> int:
     """Any folder: images/ and labels/ with the same names, nnU-Net's imagesTr and labelsTr, or a CSV.
 
-    The CSV has the columns image, label and, if wanted, patient, fold. Without a patient, each image is its own.
+    The CSV has the columns image, label and, if wanted, patient, fold. Without a patient, DICOM headers tell which
+    images are of one (in memory only), else their names do: P08_t0 and P08_t1 are P08. What was assumed is said.
     """
     from dataclasses import replace
 
@@ -110,16 +126,42 @@ def folder(
 
     structures = dict(_value_and_name(text) for text in labels or [])
     _ready("folder", source)
+    if not structures:
+        structures = _structures_of(source, reading)
     about = replace(FOLDER, name=name, licence=licence or FOLDER.licence)
     return _run(find_folder(source, reading, about, structures), source, out, folds, reading)
 
 
+def _structures_of(source: Path, reading: ReadOptions) -> dict[int, str]:
+    """What the values of the labels mean, where no option says it: before hours of reading, not after."""
+    import sys
+
+    from lungseg3d.workflows.prepare_folder import refuse_unnamed_values, values_of_first_label
+
+    values = values_of_first_label(source, read=reading)
+    if not values:
+        return {}
+    if values == (1,):
+        complain("Labels hold the value 1 alone: taken for nodule. Say --label 1=NAME if it is something else.")
+        return {1: "nodule"}
+    listed = ", ".join(map(str, values[:_MOST_ASKED])) + (", ..." if len(values) > _MOST_ASKED else "")
+    if len(values) > _MOST_ASKED or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        refuse_unnamed_values(values)
+    complain(f"The labels hold {listed}. What do they mean? {', '.join(_names())}")
+    return dict(_value_and_name(f"{value}={typer.prompt(str(value), err=True)}") for value in values)
+
+
+def _names() -> list[str]:
+    from lungseg3d.core.labels import LABELS
+    from lungseg3d.data import BACKGROUND_NAME
+
+    return [*(label.name for label in LABELS), BACKGROUND_NAME]
+
+
 def _value_and_name(text: str) -> tuple[int, str]:
     """`1=nodule` as value and name."""
-    from lungseg3d.core.labels import LABELS
-
     value, _, name = text.partition("=")
-    known = [label.name for label in LABELS]
+    name, known = name.strip(), _names()
     if not value.isdecimal() or value == "0" or name not in known:
         message = f"{text!r} is not VALUE=NAME, such as 1=nodule; names: {', '.join(known)}"
         raise typer.BadParameter(message, param_hint="--label")

@@ -15,6 +15,14 @@ from lungseg3d.data.datasets import (
 )
 from lungseg3d.data.folds import assign_folds, check_split
 from lungseg3d.data.implants import Donor, free_places, implant
+from lungseg3d.data.label_checks import (
+    count_values,
+    inverted_issue,
+    label_issues,
+    shape_issues,
+    value_issue,
+    with_case,
+)
 from lungseg3d.data.leakage import (
     TRAINING_CASES,
     SeenCase,
@@ -28,7 +36,9 @@ from lungseg3d.data.lidc_nodules import ConsensusRule, LidcNodule, draw_mark, fi
 from lungseg3d.data.lidc_xml import LidcContour, LidcMark, LidcReading, read_lidc_xml
 from lungseg3d.data.luna16 import LunaFinding, read_luna_findings
 from lungseg3d.data.manifests import (
+    BACKGROUND_NAME,
     MANIFEST_NAME,
+    known_values,
     label_structures,
     load_datalist,
     make_nodules_luna_manifest,
@@ -37,6 +47,7 @@ from lungseg3d.data.manifests import (
     read_manifest,
 )
 from lungseg3d.data.pairs import Pair, list_pairs
+from lungseg3d.data.patients import assumed_patients, join_patients
 from lungseg3d.data.phantom import Phantom, PhantomNodule, PhantomSpec, make_phantom
 from lungseg3d.data.phantom_nodules import (
     NoduleSpec,
@@ -48,6 +59,7 @@ from lungseg3d.data.phantom_nodules import (
 )
 
 __all__ = [
+    "BACKGROUND_NAME",
     "DATASETS",
     "DATA_CODES",
     "FOLDER",
@@ -76,12 +88,18 @@ __all__ = [
     "SliceBox",
     "Texture",
     "assign_folds",
+    "assumed_patients",
     "check_split",
+    "count_values",
     "draw_mark",
     "find_lidc_nodules",
     "free_places",
     "group_marks",
     "implant",
+    "inverted_issue",
+    "join_patients",
+    "known_values",
+    "label_issues",
     "label_structures",
     "list_pairs",
     "load_datalist",
@@ -98,8 +116,11 @@ __all__ = [
     "read_luna_findings",
     "read_manifest",
     "read_training_record",
+    "shape_issues",
     "trained_on",
     "trained_on_issue",
     "training_record",
     "training_text",
+    "value_issue",
+    "with_case",
 ]

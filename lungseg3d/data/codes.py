@@ -11,9 +11,11 @@ from types import MappingProxyType
 
 DATA_CODES: Mapping[str, str] = MappingProxyType(
     {
-        "E_DUPLICATE_CASE": "Two cases have the same image.",
+        "E_DUPLICATE_CASE": "Two cases have the same image, or the same case id; one input is listed twice.",
         "E_EMPTY_LABEL": "A label without any structure, which nothing in the manifest explains.",
         "E_FAILED": "A case failed in a way that has no code of its own; the reason names the error.",
+        "E_LABEL_INVERTED": "A mask is the background of its image (turned round), or all of the image is foreground.",
+        "E_LABEL_NAMES": "The labels hold values whose meaning nobody has said.",
         "E_MANIFEST": "A manifest is absent, no JSON, or a field is not what it must be.",
         "E_MISSING_DATA": "A file that the manifest lists is not there.",
         "E_NO_CASES": "The folder holds no case of this dataset.",
@@ -29,8 +31,13 @@ DATA_CODES: Mapping[str, str] = MappingProxyType(
         "W_CT_NOT_IDENTIFIED": "The CT is no DICOM, so that it belongs to its structures cannot be proved.",
         "W_CONTOURS_OUTSIDE": "Some contours lie beyond the CT and were left out.",
         "W_EMPTY_CONSENSUS": "A nodule has no voxel that enough readers agree on.",
+        "W_LABEL_IN_AIR": "Most of a nodule's voxels are air outside of any lung.",
+        "W_LABEL_LARGE": "A nodule label of more than a litre.",
+        "W_LABEL_VALUES": "A prediction holds, beside known values, some that the manifest does not know.",
         "W_NODULE_OUTSIDE_CT": "A nodule of a table lies outside its CT.",
         "W_NO_STRUCTURE": "A structure that may be absent is absent.",
+        "W_PATIENT_ASSUMED": "Whose CT a case is was taken from its name, or from the name alone it cannot be told.",
+        "W_SAME_PATIENT": "Two cases of one patient, by their DICOM headers, are listed as two patients.",
         "W_SIDES_SWAPPED": "Left and right were named the other way round; the place in the body decided.",
         "W_TRAINED_ON": "Cases of an evaluation were in the training of the weights.",
         "W_SLICES_UNDRAWN": "Slices inside a structure carry no contour and stay empty.",

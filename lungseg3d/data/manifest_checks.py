@@ -6,6 +6,7 @@ In: bytes of a JSON file. Out: the dictionary, or E_MANIFEST with the case and t
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import PureWindowsPath
 from typing import Any, NoReturn
 
@@ -25,7 +26,7 @@ def parse_manifest(text: bytes, name: str) -> dict[str, Any]:
         name: of the file, for messages.
 
     Raises:
-        LungSegError: E_MANIFEST.
+        LungSegError: E_MANIFEST; E_DUPLICATE_CASE for one case id on two cases, upper and lower case counted as equal.
     """
     try:
         content = json.loads(text.decode("utf-8-sig"))
@@ -40,6 +41,7 @@ def parse_manifest(text: bytes, name: str) -> dict[str, Any]:
     _need(cases, list, name, "cases")
     for number, case in enumerate(cases, 1):
         _check_case(case, f"case {number}", name)
+    _need_own_ids([case["case_id"] for case in cases], name)
     return content
 
 
@@ -63,6 +65,16 @@ def _check_case(case: Any, title: str, name: str) -> None:
     for key, relative in files.items():
         _need_text(relative, name, f"{title}, files, {key}")
         _need_inside(relative, name, f"{title}, files, {key}")
+
+
+def _need_own_ids(case_ids: Sequence[str], name: str) -> None:
+    """Results of two cases would go by one name, and be taken for one another."""
+    seen: dict[str, int] = {}
+    for number, case_id in enumerate(case_ids, 1):
+        first = seen.setdefault(case_id.casefold(), number)
+        if first != number:
+            text = f"{name}: cases {first} and {number} have the same case_id, {_short(case_id)}."
+            raise LungSegError("E_DUPLICATE_CASE", text, "Give every case a case_id of its own.")
 
 
 def _need(value: Any, kind: type, name: str, title: str) -> None:

@@ -15,10 +15,12 @@ from typing import Any
 
 import lungseg3d
 from lungseg3d.core import LungSegError
-from lungseg3d.core.labels import LABELS, Label
+from lungseg3d.core.labels import LABELS, NODULE, Label
 from lungseg3d.data.manifest_checks import parse_manifest, refuse_manifest
 
 MANIFEST_NAME = "manifest.json"
+BACKGROUND_NAME = "background"
+"""In `structures`: a value that stands for nothing here, such as the trachea's in a map of lungs."""
 _KEPT_KEYS = ("case_id", "patient", "fold", "split", "facts")
 
 
@@ -40,18 +42,46 @@ def read_manifest(manifest: Path | str) -> dict[str, Any]:
 def label_structures(content: Mapping[str, Any]) -> dict[int, Label]:
     """What the values of a manifest's label files mean, by its `structures` (value -> name in `core.labels`).
 
+    Without `structures`, `conventions.label` counts where it names structures in words, such as "right lung" or
+    "tumour". The name `background` leaves a value out: see `known_values`.
+
     Raises:
         LungSegError: E_MANIFEST when it does not say, or names a structure or value that there is not.
     """
     name, known = content.get("name", "the manifest"), {label.name: label for label in LABELS}
-    structures = content.get("structures")
+    structures = content.get("structures") or _structures_in_words(content)
     if not isinstance(structures, dict) or not structures:
         refuse_manifest(name, 'it has no "structures", such as {"1": "nodule"}, that says what its label values mean')
     for value, structure in structures.items():
-        if structure not in known or not value.isdecimal() or value == "0":
+        if structure not in (*known, BACKGROUND_NAME) or not value.isdecimal() or value == "0":
             names = ", ".join(known)
             refuse_manifest(name, f"structures: {value}: {structure}; expected a whole number and one of {names}")
-    return {int(value): known[structure] for value, structure in structures.items()}
+    return {int(value): known[structure] for value, structure in structures.items() if structure in known}
+
+
+def known_values(content: Mapping[str, Any]) -> frozenset[int]:
+    """The values that a manifest's label files may hold besides 0, those left out as `background` too.
+
+    Raises:
+        LungSegError: E_MANIFEST, as `label_structures`.
+    """
+    label_structures(content)
+    structures = content.get("structures") or _structures_in_words(content)
+    return frozenset(int(value) for value in structures)
+
+
+def _structures_in_words(content: Mapping[str, Any]) -> dict[str, str]:
+    """`conventions.label` as structures; empty where it is no table, or one of its texts names none."""
+    words = (content.get("conventions") or {}).get("label")
+    if not isinstance(words, Mapping):
+        return {}
+    names = {}
+    for value, text in words.items():
+        plain = str(text).lower()
+        named = [label.name for label in LABELS if label.title.lower() in plain or label.name == plain]
+        named += [NODULE.name] if not named and any(word in plain for word in ("tumour", "tumor")) else []
+        names[str(value)] = named[0] if len(named) == 1 else ""
+    return names if all(names.values()) else {}
 
 
 def load_datalist(

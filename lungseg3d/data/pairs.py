@@ -25,7 +25,7 @@ class Pair:
     Attributes:
         image: file, or folder of a DICOM series.
         label: file, or None when the table gives none.
-        patient: as the table says, else the image's name.
+        patient: as the table says, else "".
         fold: as the table says, else None.
         problem: why the pair cannot be used; "" when it can.
     """
@@ -33,7 +33,7 @@ class Pair:
     name: str
     image: Path
     label: Path | None
-    patient: str
+    patient: str = ""
     fold: int | None = None
     problem: str = ""
 
@@ -82,7 +82,7 @@ def _from_folders(root: Path, images: str, labels: str) -> list[Pair]:
             problem = f"{len(label)} labels have this name; expected one" if label else f"{labels} has no such label"
         first = (image or label)[0]
         pairs.append(
-            Pair(stem, first.relative_to(root), label[0].relative_to(root) if label else None, stem, problem=problem)
+            Pair(stem, first.relative_to(root), label[0].relative_to(root) if label else None, problem=problem)
         )
     return pairs
 
@@ -115,4 +115,4 @@ def _row_pair(row: dict[str, str | None], place: str) -> Pair:
     if fold and not fold.isdecimal():
         raise LungSegError("E_TABLE", f"{place}: fold is {fold!r}; expected a whole number.", "Mend the table.")
     name = stem_of(Path(image).name)
-    return Pair(name, Path(image), Path(label) if label else None, patient or name, int(fold) if fold else None)
+    return Pair(name, Path(image), Path(label) if label else None, patient, int(fold) if fold else None)

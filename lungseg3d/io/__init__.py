@@ -32,6 +32,7 @@ from lungseg3d.io.growing import growing, open_to_append, scratch_file
 from lungseg3d.io.instances import SeriesFiles, find_series, instance_uids
 from lungseg3d.io.memory_budget import MemoryBudget
 from lungseg3d.io.names import CaseNames, case_id_of, is_case_name
+from lungseg3d.io.patients import PatientHeader, read_patient
 from lungseg3d.io.process_limits import (
     ending_of,
     free_memory_bytes,
@@ -43,6 +44,7 @@ from lungseg3d.io.reader import inspect, open_ct, read_labels, read_volume
 from lungseg3d.io.reading import APART, Inspection, Reading, ReadOptions, SeriesInfo
 from lungseg3d.io.rtstruct import Structure, StructureSet, read_structures
 from lungseg3d.io.rtstruct_masks import StructureMask, check_reference, draw_structures
+from lungseg3d.io.same_file import file_key, find_twin
 from lungseg3d.io.study_dates import days_between
 from lungseg3d.io.tars import unpack_tar
 from lungseg3d.io.weight_files import pin_weights, pinned_weights, read_pins, read_weights
@@ -61,6 +63,7 @@ __all__ = [
     "Masks",
     "Measured",
     "MemoryBudget",
+    "PatientHeader",
     "ReadOptions",
     "Reading",
     "SeriesFiles",
@@ -81,9 +84,11 @@ __all__ = [
     "download",
     "draw_structures",
     "ending_of",
+    "file_key",
     "find_cases",
     "find_series",
     "find_source_series",
+    "find_twin",
     "free_memory_bytes",
     "growing",
     "inspect",
@@ -111,6 +116,7 @@ __all__ = [
     "placing_folder",
     "placing_together",
     "read_labels",
+    "read_patient",
     "read_pins",
     "read_structures",
     "read_time_point_seg",

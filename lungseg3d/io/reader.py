@@ -22,6 +22,8 @@ from lungseg3d.io.reading import Findings, Inspection, Reading, ReadOptions, Ser
 from lungseg3d.io.sniff import kind_of
 
 _THICK_MM = 5.0
+_WHOLE_WITHIN = 1e-3 + 1e-9
+"""Float32 header slopes such as 1/255, and programs that save labels as float32, miss whole numbers by this much."""
 
 
 def open_ct(path: Path | str, options: ReadOptions = ReadOptions()) -> Reading:  # noqa: B008 - frozen
@@ -62,6 +64,8 @@ def inspect(path: Path | str, options: ReadOptions = ReadOptions()) -> Inspectio
 def read_labels(path: Path | str, options: ReadOptions = ReadOptions()) -> Volume:  # noqa: B008 - frozen
     """A label map from NIfTI, NRRD or MetaImage: uint8, uint16 or int16, the narrowest that holds the values.
 
+    Values that are whole to within 0.001 are rounded: 255 with a float32 slope of 1/255 is 1.00000006.
+
     Args:
         path: of the file.
         options: `decode` counts, and nothing else.
@@ -80,13 +84,29 @@ def read_labels(path: Path | str, options: ReadOptions = ReadOptions()) -> Volum
     array = raster.array
     if (raster.slope, raster.intercept) != (1.0, 0.0):
         array = array * raster.slope + raster.intercept
+    if array.dtype.kind == "f":
+        array = _whole(array, path)
     low, high = array.min(), array.max()
-    if array.dtype.kind == "f" and not (np.isfinite([low, high]).all() and np.array_equal(array, np.rint(array))):
-        refuse("E_LABEL_VALUES", f"{shown(path)}: values that are not whole numbers.", "Give a label map.")
     for dtype in (np.uint8, np.uint16, np.int16):
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
             return Volume(array.astype(dtype), raster.affine)
     refuse("E_LABEL_VALUES", f"{shown(path)}: values {low:g}..{high:g} are no labels.", "Give a label map.")
+
+
+def _whole(array: np.ndarray, path: Path) -> np.ndarray:
+    """Float values rounded to the whole numbers that they stand for.
+
+    Raises:
+        IntakeError: E_LABEL_VALUES where one of them is further than 0.001 from any, or not finite.
+    """
+    rounded = np.rint(array)
+    with np.errstate(invalid="ignore"):
+        is_apart = ~(np.abs(array - rounded) <= _WHOLE_WITHIN)
+    if is_apart.any():
+        example = float(array[is_apart][0])
+        found = f"{int(is_apart.sum())} values that are not whole numbers, such as {example:g}"
+        refuse("E_LABEL_VALUES", f"{shown(path)}: {found}.", "Give a label map, not probabilities.")
+    return rounded
 
 
 def _open(path: Path, options: ReadOptions, findings: Findings) -> Reading:

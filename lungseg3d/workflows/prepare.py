@@ -72,6 +72,7 @@ class FoundDataset:
         cases: in the order of the manifest.
         structures: value in the label files -> name in `core.labels`; empty where nobody knows.
         ignore_margin_voxels: by how much an evaluation widens the regions to be ignored.
+        remarks: what whoever prepares it must know of the whole dataset.
     """
 
     dataset: Dataset
@@ -79,15 +80,24 @@ class FoundDataset:
     cases: Sequence[FoundCase]
     structures: Mapping[int, str] = field(default_factory=dict)
     ignore_margin_voxels: int = 0
+    remarks: Sequence[QualityIssue] = ()
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The manifest's path and content, and the status of every case found: `done` or `refused`."""
+    """What preparing came to.
+
+    Attributes:
+        manifest: its path.
+        content: of the manifest.
+        statuses: of every case found, `done` or `refused`.
+        remarks: warnings about the whole dataset.
+    """
 
     manifest: Path
     content: Mapping[str, Any]
     statuses: tuple[str, ...]
+    remarks: tuple[QualityIssue, ...] = ()
 
 
 def prepare(
@@ -157,7 +167,8 @@ def prepare(
     }
     path = out / MANIFEST_NAME
     write_text(path, manifest_text(content))
-    return Prepared(path, content, ("done",) * len(cases) + ("refused",) * len(refused))
+    statuses = ("done",) * len(cases) + ("refused",) * len(refused)
+    return Prepared(path, content, statuses, tuple(found.remarks))
 
 
 def _make_folders(source: Path, out: Path) -> None:

@@ -6,20 +6,31 @@ In: a folder. Out: `FoundDataset`; each case is read once to see that image and 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import numpy as np
-
-from lungseg3d.core import LungSegError
-from lungseg3d.core.labels import NODULE
-from lungseg3d.data import FOLDER, MSD_LUNG, Dataset, Pair, list_pairs
-from lungseg3d.io import ReadOptions, open_ct, read_labels
+from lungseg3d.core import LungSegError, QualityIssue, UsageError, Volume
+from lungseg3d.core.labels import LABELS, NODULE
+from lungseg3d.data import (
+    BACKGROUND_NAME,
+    FOLDER,
+    MSD_LUNG,
+    Dataset,
+    Pair,
+    count_values,
+    list_pairs,
+    shape_issues,
+    value_issue,
+)
+from lungseg3d.io import ReadOptions, file_key, open_ct, read_labels
 from lungseg3d.workflows.prepare import FoundCase, FoundDataset, MadeCase
+from lungseg3d.workflows.prepare_patients import patients_of
 from lungseg3d.workflows.prepare_reading import grid_facts
 
+_SHOWN_VALUES = 10
+_NAME_IT = "Mend the label, or say what the value means: --label VALUE=NAME, with background to leave it out."
 _GRIDS_APART = "Resample the label onto its image, or export both again."
 
 
@@ -35,13 +46,55 @@ def find_folder(
         source: the folder.
         read: how its CTs are read.
         about: name, source and licence for the manifest.
-        structures: value in the labels -> name in `core.labels`, where it is known.
+        structures: value in the labels -> name in `core.labels`, or `background`. None: a lone value 1 is a nodule, and
+            what other values mean is not known (see `values_of_first_label`).
 
     Raises:
         LungSegError: E_NO_CASES, E_TABLE.
     """
-    conventions = {"image": "CT in HU", "label": "as found; the values of a case are in its facts"}
-    return FoundDataset(about, conventions, [_case(p, source, read) for p in list_pairs(source)], structures or {})
+    pairs = list_pairs(source)
+    if structures is None:
+        structures = {1: NODULE.name} if values_of_first_label(source, pairs, read) == (1,) else {}
+    patients, rule, remarks = patients_of(pairs, source)
+    conventions = {"image": "CT in HU", "label": "as found; the values of a case are in its facts", "patient": rule}
+    twins = _twins(pairs, source)
+    cases = [
+        _FolderCase(pair, source, read, structures, twin).found(patient)
+        for pair, patient, twin in zip(pairs, patients, twins, strict=True)
+    ]
+    return FoundDataset(about, conventions, cases, structures, remarks=remarks)
+
+
+def values_of_first_label(
+    source: Path,
+    pairs: Sequence[Pair] | None = None,
+    read: ReadOptions = ReadOptions(),  # noqa: B008 - frozen
+) -> tuple[int, ...]:
+    """The values but 0 of the first label of a folder that has any; empty where no label can be read.
+
+    Raises:
+        LungSegError: E_NO_CASES, E_TABLE, without `pairs`.
+    """
+    for pair in list_pairs(source) if pairs is None else pairs:
+        try:
+            values = tuple(count_values(read_labels(source / pair.label, read).array)) if pair.label else ()
+        except (LungSegError, OSError):  # refused with its reason when the case is made
+            continue
+        if values:
+            return values
+    return ()
+
+
+def refuse_unnamed_values(values: Sequence[int]) -> NoReturn:
+    """Stop before hours of reading: without names, training and evaluation could not use the manifest.
+
+    Raises:
+        UsageError: E_LABEL_NAMES, always.
+    """
+    listed = ", ".join(map(str, values[:_SHOWN_VALUES])) + (", ..." if len(values) > _SHOWN_VALUES else "")
+    names = ", ".join([*(label.name for label in LABELS), BACKGROUND_NAME])
+    text = f"the labels hold {listed}, and nobody has said what these values mean."
+    raise UsageError("E_LABEL_NAMES", text, f"Say it for each: --label {values[0]}=NAME; names: {names}.")
 
 
 def find_msd_lung(source: Path, read: ReadOptions = ReadOptions()) -> FoundDataset:  # noqa: B008 - frozen
@@ -69,34 +122,83 @@ def find_msd_lung(source: Path, read: ReadOptions = ReadOptions()) -> FoundDatas
         "label": {"1": "tumour"},
         "patient": "one case per patient, as the Decathlon states no patients",
     }
-    cases = [_case(pair, source, read, split="training") for pair in pairs]
+    cases = [_FolderCase(pair, source, read, {1: NODULE.name}).found(pair.name, "training") for pair in pairs]
     return FoundDataset(MSD_LUNG, conventions, cases, {1: NODULE.name})
 
 
 def _msd_pair(image: str, label: str, root: Path, source: Path) -> Pair:
     inside = root.relative_to(source)
-    name = Path(image).name.removesuffix(".nii.gz")
-    return Pair(name, inside / image, inside / label, name)
+    return Pair(Path(image).name.removesuffix(".nii.gz"), inside / image, inside / label)
 
 
-def _case(pair: Pair, source: Path, read: ReadOptions, split: str | None = None) -> FoundCase:
-    return FoundCase(pair.name, pair.patient, partial(_make, pair, source, read), pair.fold, split)
+def _twins(pairs: Sequence[Pair], source: Path) -> list[str]:
+    """For each pair the earlier image that is the same file in another spelling; "" for most."""
+    seen: dict[tuple[object, ...], int] = {}
+    firsts = [seen.setdefault(file_key(source / pair.image), number) for number, pair in enumerate(pairs)]
+    return ["" if first == number else str(pairs[first].image) for number, first in enumerate(firsts)]
 
 
-def _make(pair: Pair, source: Path, read: ReadOptions, labels: Path, case_id: str) -> MadeCase:
-    if pair.problem:
-        raise LungSegError("E_NO_LABEL", f"{pair.name}: {pair.problem}.", "Add the file, or take the other one out.")
-    image = source / pair.image
-    reading = open_ct(image, read)
-    facts: dict[str, Any] = grid_facts(reading.volume)
-    if pair.label is None:
-        return MadeCase({"image": image}, facts, reading.issues)
-    label = source / pair.label
-    mask = read_labels(label, read)
-    if not reading.volume.grid.matches(mask.grid, tolerance_mm=0.1):
-        found = f"image {reading.volume.shape} and label {mask.shape} lie on different grids"
-        raise LungSegError("E_GRID_MISMATCH", f"{case_id}: {found}.", _GRIDS_APART)
-    values, counts = np.unique(mask.array, return_counts=True)
-    ml = mask.voxel_volume_mm3 / 1000
-    facts["label_ml"] = {str(v): round(float(n * ml), 3) for v, n in zip(values, counts, strict=True) if v}
-    return MadeCase({"image": image, "label": label}, facts, reading.issues)
+@dataclass(frozen=True)
+class _FolderCase:
+    """One pair of a folder, to be read.
+
+    Attributes:
+        pair: image and label, relative to `source`.
+        source: the folder.
+        read: how CTs are read.
+        structures: value in the labels -> name; empty where nobody knows.
+        twin: an earlier image that is the same file; "" where there is none.
+    """
+
+    pair: Pair
+    source: Path
+    read: ReadOptions
+    structures: Mapping[int, str]
+    twin: str = ""
+
+    def found(self, patient: str, split: str | None = None) -> FoundCase:
+        """As `prepare` takes it."""
+        return FoundCase(self.pair.name, patient, self.make, self.pair.fold, split)
+
+    def make(self, labels: Path, case_id: str) -> MadeCase:
+        """See that image and label can be read and fit."""
+        pair = self.pair
+        if pair.problem:
+            raise LungSegError(
+                "E_NO_LABEL", f"{pair.name}: {pair.problem}.", "Add the file, or take the other one out."
+            )
+        if self.twin:
+            text = f"{case_id}: {pair.image} and {self.twin} are the same image."
+            raise LungSegError("E_DUPLICATE_CASE", text, "Take one of them out of the table.")
+        image = self.source / pair.image
+        reading = open_ct(image, self.read)
+        facts: dict[str, Any] = grid_facts(reading.volume)
+        if pair.label is None:
+            return MadeCase({"image": image}, facts, reading.issues)
+        label = self.source / pair.label
+        mask = read_labels(label, self.read)
+        if not reading.volume.grid.matches(mask.grid, tolerance_mm=0.1):
+            found = f"image {reading.volume.shape} and label {mask.shape} lie on different grids"
+            raise LungSegError("E_GRID_MISMATCH", f"{case_id}: {found}.", _GRIDS_APART)
+        ml = mask.voxel_volume_mm3 / 1000
+        facts["label_ml"] = {str(v): round(float(n * ml), 3) for v, n in count_values(mask.array).items()}
+        issues = self._label_issues(mask, reading.volume, case_id)
+        return MadeCase({"image": image, "label": label}, facts, (*reading.issues, *issues))
+
+    def _label_issues(self, mask: Volume, ct: Volume, case_id: str) -> list[QualityIssue]:
+        """What its user must know of the label.
+
+        Raises:
+            LungSegError: E_LABEL_VALUES, E_LABEL_INVERTED.
+        """
+        if not self.structures:
+            return []
+        known = {label.name: label for label in LABELS}
+        meanings = {value: known[name] for value, name in self.structures.items() if name in known}
+        values = count_values(mask.array)
+        unknown = value_issue("the label", values, list(self.structures), remedy=_NAME_IT)
+        issues = [*([unknown] if unknown else [])]
+        issues += shape_issues("the label", mask.array, meanings, mask.voxel_volume_mm3, ct.array)
+        if refusal := next((issue for issue in issues if issue.code.startswith("E_")), None):
+            raise LungSegError(refusal.code, f"{case_id}: {refusal.message}", refusal.remedy)
+        return issues
