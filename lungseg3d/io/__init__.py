@@ -16,7 +16,7 @@ from lungseg3d.io.dicom_reference import SourceSeries, find_source_series
 from lungseg3d.io.dicom_seg import Algorithm, Masks, list_segments, make_dicom_seg
 from lungseg3d.io.dicom_sr import Measured, make_dicom_sr
 from lungseg3d.io.dicom_writer import SeriesSpec, write_dicom_series
-from lungseg3d.io.digests import joined_sha256, sha256_of, signature_of
+from lungseg3d.io.digests import joined_sha256, sha256_of, signature_of, voxels_crc32
 from lungseg3d.io.downloads import download
 from lungseg3d.io.files import copy_file, placing, write_bytes, write_text, writing
 from lungseg3d.io.folders import (
@@ -133,6 +133,7 @@ __all__ = [
     "to_ras_mm",
     "trusting_bundles",
     "unpack_tar",
+    "voxels_crc32",
     "write_bytes",
     "write_dicom_series",
     "write_labels",

@@ -6,7 +6,6 @@ In: a manifest and the folder of its data. Out: `Fault`s, each with a code, its 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,20 @@ from scipy import ndimage
 
 from lungseg3d.analysis import segment_lungs_by_rules
 from lungseg3d.core import Grid, LungSegError, QualityIssue, Volume
-from lungseg3d.data import check_split, read_manifest
-from lungseg3d.io import ReadOptions, open_ct, read_labels, sha256_of
+from lungseg3d.core.labels import LUNGS, NODULE, Label
+from lungseg3d.data import (
+    BACKGROUND_NAME,
+    count_values,
+    known_values,
+    label_structures,
+    read_manifest,
+    shape_issues,
+    value_issue,
+)
+from lungseg3d.io import open_ct, read_labels, sha256_of
+from lungseg3d.workflows.manifest_faults import Fault, issue_of, manifest_faults
 from lungseg3d.workflows.prepare import Progress
+from lungseg3d.workflows.prepare_reading import reading_of
 
 _GRID_TOLERANCE_MM = 0.1
 _LEAST_LUNGS_ML = 500.0
@@ -26,14 +36,6 @@ _CENTRE_MARGIN_MM = 20.0
 _COARSE_MM = 2.5
 _NODULE_ROLES = ("label", "tumour", "spheres")
 _NODULE_WORDS = ("nodule", "tumour", "tumor")
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong: with a case, or with the whole manifest where `case_id` is empty."""
-
-    case_id: str
-    issue: QualityIssue
 
 
 def check_manifest(
@@ -54,40 +56,23 @@ def check_manifest(
         LungSegError: E_MANIFEST.
     """
     content = read_manifest(manifest)
-    faults: list[Fault] = []
-    try:
-        check_split(content["cases"], content.get("name", str(manifest)))
-    except LungSegError as error:
-        faults.append(_fault("", error))
+    between = manifest_faults(content, dataset_dir)
+    faults = [fault for fault in between if not fault.case_id]
     seen: dict[str, str] = {}
     for number, case in enumerate(content["cases"]):
         if on_progress:
             on_progress(content.get("name", ""), case["case_id"], number / len(content["cases"]))
-        faults += [Fault(case["case_id"], issue) for issue in _check_case(case, content, dataset_dir, seen, lungs)]
+        own = [fault.issue for fault in between if fault.case_id == case["case_id"]]
+        known = {issue.code for issue in own}
+        own += [i for i in _check_case(case, content, dataset_dir, seen, lungs) if i.code not in known]
+        faults += [Fault(case["case_id"], issue) for issue in own]
     return len(content["cases"]), faults
-
-
-def _reading(content: Mapping[str, Any]) -> ReadOptions:
-    """How the cases were read when they were prepared."""
-    asked = content.get("reading") or {}
-    if not isinstance(asked, Mapping) or not set(asked) <= set(ReadOptions.__dataclass_fields__):
-        known = ", ".join(ReadOptions.__dataclass_fields__)
-        raise LungSegError("E_MANIFEST", f"reading is {asked}; expected a table of {known}.", "Mend the manifest.")
-    return ReadOptions(**asked)
 
 
 def _nodules(case: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
     """The nodules of a case's facts; None where they list none at all."""
     listed = (case.get("facts") or {}).get("nodules")
     return [nodule for nodule in listed if isinstance(nodule, Mapping)] if isinstance(listed, list) else None
-
-
-def _fault(case_id: str, error: LungSegError) -> Fault:
-    return Fault(case_id, _issue_of(error))
-
-
-def _issue_of(error: LungSegError) -> QualityIssue:
-    return QualityIssue(error.code, error.message, error.remedy)
 
 
 def _check_case(
@@ -104,12 +89,12 @@ def _check_case(
     if "image" not in paths:
         return
     try:
-        reading = open_ct(paths["image"], _reading(content))
+        reading = open_ct(paths["image"], reading_of(content))
     except LungSegError as error:
-        yield _issue_of(error)
+        yield issue_of(error)
         return
     yield from (i for i in reading.issues if i.code == "W_NONFINITE_REPLACED")
-    named = {**(content.get("conventions") or {}), **({"label": s} if (s := content.get("structures")) else {})}
+    named = {**(content.get("conventions") or {}), **_named_values(content)}
     nodules: dict[str, np.ndarray] = {}
     for role, path in paths.items():
         if role != "image":
@@ -139,22 +124,43 @@ def _check_label(
     try:
         label = read_labels(path)
     except LungSegError as error:
-        yield _issue_of(error)
+        yield issue_of(error)
         return
     if problem := _grids_apart(ct.grid, label.grid):
         yield QualityIssue("E_GRID_MISMATCH", f"the {role} and the image {problem}.", "Resample it onto the image.")
         return
-    values = {int(value) for value in np.unique(label.array)} - {0}
-    known = {int(value) for value in names if str(value).isdecimal()} if isinstance(names, Mapping) else None
-    if known is not None and values - known:
-        text = f"the {role} holds {_listed(values - known)}; the manifest knows {_listed(known)}."
-        yield QualityIssue("E_LABEL_VALUES", text, "Mend the label, or name the value in the manifest's structures.")
+    values = count_values(label.array)
+    if isinstance(names, Mapping):
+        unknown = value_issue(f"the {role}", values, [int(value) for value in names if str(value).isdecimal()])
+        yield from [unknown] if unknown else []
+        yield from shape_issues(f"the {role}", label.array, _structures(names), label.voxel_volume_mm3, ct.array)
     if not values and role == "label" and not _may_be_empty(case):
         yield QualityIssue("E_EMPTY_LABEL", "the label is empty.", "Draw it, or take the case out.")
     if role in _NODULE_ROLES and isinstance(names, Mapping):
-        wanted = {int(v) for v, name in names.items() if any(word in str(name).lower() for word in _NODULE_WORDS)}
-        if wanted & values:
-            nodules[role], _ = ndimage.label(np.isin(label.array, list(wanted)))
+        wanted = [value for value, structure in _structures(names).items() if structure is NODULE and value in values]
+        if wanted:
+            nodules[role], _ = ndimage.label(np.isin(label.array, wanted))
+
+
+def _named_values(content: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """What the values of `label` mean, as evaluation and training take them; empty where nobody says."""
+    try:
+        known, structures = known_values(content), label_structures(content)
+    except LungSegError:  # a fault of the whole manifest, which is named as such
+        return {}
+    return {"label": {str(v): structures[v].name if v in structures else BACKGROUND_NAME for v in sorted(known)}}
+
+
+def _structures(names: Mapping[Any, Any]) -> dict[int, Label]:
+    """Values whose words name a structure."""
+    found: dict[int, Label] = {}
+    for value, text in names.items():
+        words = str(text).lower().replace("_", " ")
+        named = [label for label in LUNGS if label.title.lower() in words]
+        named += [NODULE] if any(word in words for word in _NODULE_WORDS) else []
+        if str(value).isdecimal() and len(named) == 1:
+            found[int(value)] = named[0]
+    return found
 
 
 def _may_be_empty(case: Mapping[str, Any]) -> bool:
@@ -217,7 +223,3 @@ def _outside_issue(what: str, place_mm: np.ndarray, away_mm: float) -> QualityIs
     place = ", ".join(f"{mm:.0f}" for mm in place_mm)
     far = f"{away_mm:.0f} mm from the lungs" if np.isfinite(away_mm) else "outside the CT"
     return QualityIssue("E_NODULE_OUTSIDE_LUNGS", f"{what} at RAS ({place}) mm, {far}.", "Look at it, and mend it.")
-
-
-def _listed(values: set[int]) -> str:
-    return ", ".join(map(str, sorted(values)))

@@ -6,10 +6,6 @@ In: a manifest, a split, one or two folders of predictions. Out: `cases.csv`, `n
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import dataclasses
-import io
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -17,19 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core import BundleError, LungSegError, QualityIssue, UsageError, to_json
+from lungseg3d.core import LungSegError, QualityIssue, UsageError, to_json
 from lungseg3d.core.errors import fault_of
 from lungseg3d.core.labels import NODULE
-from lungseg3d.data import label_structures, load_datalist, read_manifest, trained_on, trained_on_issue
-from lungseg3d.inference import shipped_bundle
-from lungseg3d.io import check_writable, joined_sha256, placing_together, read_volume, sha256_of, write_text
+from lungseg3d.data import known_values, label_structures, load_datalist, read_manifest, with_case
+from lungseg3d.io import check_writable, placing_together, read_volume, write_text
 from lungseg3d.metrics import LEAST_IOU, OperatingPoint, pick_operating_point
 from lungseg3d.report import WorstCase, disagreement_view, render_evaluation
-from lungseg3d.workflows.evaluate_cases import CaseScore, NoduleScore, score_case
-from lungseg3d.workflows.evaluate_inputs import Rules, find_prediction, read_pair
-from lungseg3d.workflows.evaluate_means import plain
+from lungseg3d.workflows.evaluate_cases import CaseScore, score_case
+from lungseg3d.workflows.evaluate_inputs import Rules, read_pair
 from lungseg3d.workflows.evaluate_nodules import scan_matches
-from lungseg3d.workflows.evaluate_summary import METRICS, paired_comparison, summary_of
+from lungseg3d.workflows.evaluate_predictions import Predictions
+from lungseg3d.workflows.evaluate_summary import paired_comparison, summary_of
+from lungseg3d.workflows.evaluate_tables import cases_csv, nodules_csv
+from lungseg3d.workflows.evaluate_weights import seen_in_training, weights_of
+from lungseg3d.workflows.manifest_faults import Fault, joined_warnings, manifest_faults, refuse_faults
+from lungseg3d.workflows.prepare_reading import reading_of
 from lungseg3d.workflows.settings import SETTINGS_NAME, settings_text
 
 logger = logging.getLogger(__name__)
@@ -100,17 +99,26 @@ def evaluate(
         on_progress: told (case id, step, fraction 0 to 1).
 
     Raises:
-        LungSegError: E_MANIFEST, E_MISSING_DATA, before any work.
+        LungSegError: E_MANIFEST, E_MISSING_DATA, E_DUPLICATE_CASE, E_SPLIT_LEAK, before any work.
         UsageError: E_NO_SPLIT for a split or fold that the manifest has not; E_OPERATING_POINT where no cut has the
             wanted rate of false positives. Nothing was written then.
     """
     content = read_manifest(manifest)
     structures = label_structures(content)
     entries = _chosen(manifest, content, options)
-    rules = Rules(structures, content.get("ignore_margin_voxels", 0))
+    faults = manifest_faults(content, options.data or Path(manifest).parent)
+    refuse_faults([fault for fault in faults if not fault.case_id], str(content.get("name", manifest)))
+    rules = Rules(structures, content.get("ignore_margin_voxels", 0), known_values(content))
     told = on_progress or (lambda *_: None)
     check_writable(out)
-    scores = _score_all(entries, predictions, rules, options.least_iou, told)
+    ours, theirs = (
+        Predictions(folder, content["cases"], reading_of(content)) if folder else None
+        for folder in (predictions, options.against)
+    )
+    assert ours is not None
+    refused = {fault.case_id: fault.issue for fault in faults if fault.is_refusal}
+    scores = _score_all(entries, ours, rules, options.least_iou, refused, told)
+    warnings = [*seen_in_training(content, entries, ours, options.bundle), *_warnings(faults, scores, entries)]
     facts: dict[str, Any] = {
         "manifest": content.get("name", Path(manifest).stem),
         "split": options.split or ("" if options.fold is None else f"fold {options.fold}"),
@@ -119,21 +127,21 @@ def evaluate(
         "least_iou": options.least_iou,
         "ignored": any(entry.get("ignore") for entry in entries),
         "ignore_margin_voxels": rules.ignore_margin_voxels,
-        "warnings": [to_json(issue) for issue in _seen_in_training(content, entries, predictions, options.bundle)],
+        "warnings": [to_json(issue) for issue in warnings],
         "comparison": None,
     }
-    if options.against:
-        others = _score_all(entries, options.against, rules, options.least_iou, told)
+    if theirs is not None:
+        others = _score_all(entries, theirs, rules, options.least_iou, refused, told)
         facts["comparison"] = paired_comparison(scores, others)
     summary = summary_of(scores, **facts)
     point = _operating_point(scores, options)
-    worst = _worst(scores, entries, predictions, rules) if options.pictures else []
-    texts = {"cases.csv": _cases_csv(scores)}
+    worst = _worst(scores, entries, ours, rules) if options.pictures else []
+    texts = {"cases.csv": cases_csv(scores)}
     if any(NODULE.name in score.structures for score in scores):
-        texts["nodules.csv"] = _nodules_csv(scores)
+        texts["nodules.csv"] = nodules_csv(scores)
     if point is not None:
         chosen_on = {key: facts[key] for key in ("manifest", "split")}
-        texts[SETTINGS_NAME] = settings_text(point, _weights_of(entries, predictions), chosen_on)
+        texts[SETTINGS_NAME] = settings_text(point, weights_of(entries, ours), chosen_on)
     texts["evaluation.html"] = render_evaluation(summary, worst)
     texts["summary.json"] = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with placing_together(out, last="summary.json") as stage:
@@ -163,6 +171,16 @@ def _chosen(manifest: Path | str, content: Mapping[str, Any], options: EvaluateO
     return entries
 
 
+def _warnings(
+    faults: Sequence[Fault], scores: Sequence[CaseScore], entries: Sequence[Mapping[str, Any]]
+) -> list[QualityIssue]:
+    """One for each kind of thing that is odd about the manifest or the maps."""
+    chosen = {entry["case_id"] for entry in entries}
+    found = [fault for fault in faults if not fault.is_refusal and fault.case_id in chosen]
+    found += [Fault(score.case_id, issue) for score in scores for issue in score.warnings]
+    return joined_warnings(found)
+
+
 def _operating_point(scores: Sequence[CaseScore], options: EvaluateOptions) -> OperatingPoint | None:
     if options.operating_point is None:
         return None
@@ -176,52 +194,22 @@ def _operating_point(scores: Sequence[CaseScore], options: EvaluateOptions) -> O
         raise UsageError("E_OPERATING_POINT", f"{error}.", way_out) from error
 
 
-def _seen_in_training(
-    content: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], predictions: Path, bundle: Path | None
-) -> list[QualityIssue]:
-    """W_TRAINED_ON for cases that the weights have seen, as far as their bundle says."""
-    chosen = {entry["case_id"] for entry in entries}
-    cases = [case for case in content["cases"] if case["case_id"] in chosen]
-    bundles = [bundle] if bundle else _bundles_of(entries, predictions)
-    seen = {case.case_id: case for root in bundles for case in trained_on(root, cases, content.get("name", ""))}
-    issue = trained_on_issue(list(seen.values()), len(cases))
-    return [issue] if issue else []
-
-
-def _bundles_of(entries: Sequence[Mapping[str, Any]], predictions: Path) -> list[Path]:
-    """The shipped bundles whose weights the first result of `segment` names by their checksum."""
-    found: list[Path] = []
-    # A record that says it in another way, or of weights that did not ship, names no bundle that is known here.
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, BundleError):
-        for about in _named_bundles(entries, predictions).values():
-            root = shipped_bundle(about["name"])
-            if sha256_of(root / "models" / "model.pt") == about["weights_sha256"]:
-                found.append(root)
-    return found
-
-
-def _weights_of(entries: Sequence[Mapping[str, Any]], predictions: Path) -> str:
-    """SHA-256 of the networks behind the predictions' confidences; empty where they do not say."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        about = _named_bundles(entries, predictions)["nodules"]
-        return joined_sha256(str(about["weights_sha256"]), str(about.get("judge_sha256", "")))
-    return ""
-
-
-def _named_bundles(entries: Sequence[Mapping[str, Any]], predictions: Path) -> dict[str, Any]:
-    """What the first result of `segment` says of its bundles; empty without a result."""
-    found_maps = (find_prediction(entry, predictions) for entry in entries)
-    results = (path.with_name("result.json") for path in found_maps if path is not None)
-    result = next((path for path in results if path.is_file()), None)
-    return json.loads(result.read_text(encoding="utf-8"))["provenance"]["bundles"] if result else {}
-
-
 def _score_all(
-    entries: Sequence[Mapping[str, Any]], predictions: Path, rules: Rules, least_iou: float, on_progress: OnProgress
+    entries: Sequence[Mapping[str, Any]],
+    predictions: Predictions,
+    rules: Rules,
+    least_iou: float,
+    refused: Mapping[str, QualityIssue],
+    on_progress: OnProgress,
 ) -> list[CaseScore]:
+    """Every case measured, or with the reason why it is not; `refused`: what forbids a case before it is read."""
     scores = []
     for number, entry in enumerate(entries):
-        on_progress(f"evaluating {predictions.name}", entry["case_id"], number / len(entries))
+        on_progress(f"evaluating {predictions.folder.name}", entry["case_id"], number / len(entries))
+        if entry["case_id"] in refused:
+            issue = with_case(refused[entry["case_id"]], entry["case_id"])
+            scores.append(CaseScore(entry["case_id"], entry.get("patient") or entry["case_id"], issue=issue))
+            continue
         try:
             scores.append(score_case(entry, read_pair(entry, predictions, rules), least_iou))
         except Exception as error:  # one case, whatever is wrong with it, never stops the others
@@ -238,7 +226,7 @@ def _issue_of(error: Exception, case_id: str) -> QualityIssue:
 
 
 def _worst(
-    scores: Sequence[CaseScore], entries: Sequence[Mapping[str, Any]], predictions: Path, rules: Rules
+    scores: Sequence[CaseScore], entries: Sequence[Mapping[str, Any]], predictions: Predictions, rules: Rules
 ) -> list[WorstCase]:
     """The cases with the lowest Dice of any structure, drawn."""
     judged = []
@@ -259,37 +247,3 @@ def _worst(
             logger.warning("%s cannot be drawn: %s", case_id, error)
         worst.append(WorstCase(case_id, name, value, image, slice_number))
     return worst
-
-
-def _cases_csv(scores: Sequence[CaseScore]) -> str:
-    """One row a case and structure; a case that could not be evaluated has a row with its code."""
-    rows: list[dict[str, Any]] = []
-    columns = ("case_id", "patient", "structure", *METRICS, "reference_mm3", "predicted_mm3", "issue")
-    for score in scores:
-        common = {"case_id": score.case_id, "patient": score.patient}
-        if score.issue is not None:
-            rows.append(common | {"issue": score.issue.code})
-        rows += [common | {"structure": name, **values} for name, values in score.structures.items()]
-    return _csv(rows, columns)
-
-
-def _nodules_csv(scores: Sequence[CaseScore]) -> str:
-    """One row a nodule of the reference, found or missed, and one a false one."""
-    columns = [field.name for field in dataclasses.fields(NoduleScore)]
-    rows = [
-        {"case_id": score.case_id, "patient": score.patient, **dataclasses.asdict(nodule)}
-        for score in scores
-        for nodule in score.nodules
-    ]
-    for row in rows:
-        row["centre_ras_mm"] = " ".join(f"{mm:g}" for mm in row["centre_ras_mm"])
-    return _csv(rows, ("case_id", "patient", *columns))
-
-
-def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: "" if value is None else plain(value) for key, value in row.items()})
-    return text.getvalue()

@@ -68,6 +68,7 @@ class CaseScore:
         structures: name -> name of a metric -> number; None where it is not defined.
         nodules: all of them, those of the reference first.
         issue: why it could not be evaluated, or None.
+        warnings: what is odd about its maps.
     """
 
     case_id: str
@@ -75,6 +76,7 @@ class CaseScore:
     structures: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     nodules: tuple[NoduleScore, ...] = ()
     issue: QualityIssue | None = None
+    warnings: tuple[QualityIssue, ...] = ()
 
 
 def score_case(entry: Mapping[str, Any], pair: Pair, least_iou: float) -> CaseScore:
@@ -85,7 +87,8 @@ def score_case(entry: Mapping[str, Any], pair: Pair, least_iou: float) -> CaseSc
     nodules: tuple[NoduleScore, ...] = ()
     if pair.reference_nodules is not None and pair.predicted_nodules is not None:
         nodules = _score_nodules(entry, pair.reference_nodules, pair.predicted_nodules, pair, least_iou)
-    return CaseScore(entry["case_id"], entry.get("patient") or entry["case_id"], structures, nodules)
+    patient = entry.get("patient") or entry["case_id"]
+    return CaseScore(entry["case_id"], patient, structures, nodules, warnings=pair.warnings)
 
 
 def measure_mask(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float | None]:

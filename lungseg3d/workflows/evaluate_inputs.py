@@ -1,12 +1,12 @@
 """One case of a manifest and its prediction, read onto one grid: masks, nodules, confidences.
 
-In: an entry of a data list, the folder of predictions. Out: a `Pair`. Measures nothing.
+In: an entry of a data list, the predictions. Out: a `Pair`. Measures nothing.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from lungseg3d.core import GeometryError, Grid, IntakeError, Volume
+from lungseg3d.core import GeometryError, Grid, IntakeError, QualityIssue, Volume
 from lungseg3d.core.labels import LUNGS, NODULE, Label
-from lungseg3d.io import case_id_of, read_labels
+from lungseg3d.data import count_values, inverted_issue, label_issues, shape_issues, value_issue
+from lungseg3d.io import read_labels
 from lungseg3d.transforms import fill_from_nearest
+from lungseg3d.workflows.evaluate_predictions import RESULT_MAP, Predictions
 
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+_SAME_VALUES = "Write predictions with the values of the manifest's structures."
 _ANY_NEIGHBOUR = np.ones((3, 3, 3), dtype=bool)
 
 
@@ -30,10 +32,12 @@ class Rules:
     Attributes:
         structures: value in the reference -> structure.
         ignore_margin_voxels: by how much the regions to be ignored are widened.
+        known: values that the reference may hold; empty: those of the structures.
     """
 
     structures: Mapping[int, Label]
     ignore_margin_voxels: int = 0
+    known: Collection[int] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +50,7 @@ class Pair:
         confidences: id of a predicted nodule -> 0 to 1.
         calibrated: the same, calibrated, where the results have it.
         grid: of all arrays.
+        warnings: what is odd about the two maps.
     """
 
     reference: Mapping[str, np.ndarray]
@@ -55,33 +60,39 @@ class Pair:
     confidences: Mapping[int, float]
     calibrated: Mapping[int, float]
     grid: Grid
+    warnings: tuple[QualityIssue, ...] = ()
 
 
-def read_pair(entry: Mapping[str, Any], predictions: Path, rules: Rules) -> Pair:
+def read_pair(entry: Mapping[str, Any], predictions: Predictions, rules: Rules) -> Pair:
     """Reference and prediction of a case.
 
     Args:
         entry: of a data list: `case_id`, `label`, and where there are `image` and `ignore`.
-        predictions: folder with `<case>/labels.nii.gz` as `segment` writes it, or one label map a case with the values
-            of the manifest, `<case_id>.nii.gz` or another ending of `ENDINGS`.
+        predictions: of all cases of the manifest.
         rules: how it is judged.
 
     Raises:
-        IntakeError: E_NO_PREDICTION, or what reading a label map raises.
+        IntakeError: E_NO_PREDICTION; E_LABEL_VALUES for values that the manifest does not know in the reference, or for
+            a prediction without any other; E_LABEL_INVERTED for masks turned round; what reading a label map raises.
         GeometryError: E_GRID_MISMATCH when they lie on different grids.
+        LungSegError: E_DUPLICATE_CASE for two predictions of the case.
     """
     case_id = entry["case_id"]
     label = read_labels(entry["label"]).as_ras()
-    found = find_prediction(entry, predictions)
-    if found is None:
-        text = f"{case_id}: {predictions.name} has neither {case_id}/labels.nii.gz nor {case_id}.nii.gz"
-        raise IntakeError("E_NO_PREDICTION", text, "Segment the case, or leave it out of the split.")
-    is_result = found.name == "labels.nii.gz"
+    known = rules.known or rules.structures
+    issues = label_issues("the reference", label.array, rules.structures, known, label.voxel_volume_mm3)
+    _refuse(issues, case_id)
+    found = predictions.find(entry)
+    is_result = found.name == RESULT_MAP
     ours = _on_grid_of(label, found, case_id, "prediction")
     ours_values = {label.value: label for label in (*LUNGS, NODULE)} if is_result else rules.structures
+    issues += _prediction_issues(ours, ours_values, ours_values if is_result else known)
+    _refuse(issues, case_id)
     judged = None
     if entry.get("ignore"):
         left_out = _on_grid_of(label, Path(entry["ignore"]), case_id, "region to be ignored").array > 0
+        inverted = inverted_issue("the region to be ignored", left_out, label.voxel_volume_mm3)
+        _refuse([inverted] if inverted else [], case_id)
         if rules.ignore_margin_voxels:
             left_out = ndimage.binary_dilation(left_out, iterations=rules.ignore_margin_voxels)
         judged = ~left_out
@@ -89,7 +100,7 @@ def read_pair(entry: Mapping[str, Any], predictions: Path, rules: Rules) -> Pair
     reference = _masks(label.array, rules.structures, names, judged)
     prediction = _masks(ours.array, ours_values, names, judged)
     if NODULE.name not in names:
-        return Pair(reference, prediction, None, None, {}, {}, label.grid)
+        return Pair(reference, prediction, None, None, {}, {}, label.grid, tuple(issues))
     nodule_map = found.with_name("nodules.nii.gz")
     confidences: Mapping[int, float] = {}
     calibrated: Mapping[int, float] = {}
@@ -102,18 +113,19 @@ def read_pair(entry: Mapping[str, Any], predictions: Path, rules: Rules) -> Pair
     else:
         nodules, _ = ndimage.label(prediction[NODULE.name], structure=_ANY_NEIGHBOUR)
     theirs, _ = ndimage.label(reference[NODULE.name], structure=_ANY_NEIGHBOUR)
-    return Pair(reference, prediction, theirs, nodules, confidences, calibrated, label.grid)
+    return Pair(reference, prediction, theirs, nodules, confidences, calibrated, label.grid, tuple(issues))
 
 
-def find_prediction(entry: Mapping[str, Any], predictions: Path) -> Path | None:
-    """The label map of a case, as `read_pair` looks for it; None where there is none."""
-    names = [entry["case_id"], *([case_id_of(Path(entry["image"]))] if entry.get("image") else [])]
-    places = [place for name in names for place in (predictions / name / "labels.nii.gz", *_files(predictions, name))]
-    return next((place for place in places if place.is_file()), None)
+def _refuse(issues: Sequence[QualityIssue], case_id: str) -> None:
+    if refusal := next((issue for issue in issues if issue.code.startswith("E_")), None):
+        raise IntakeError(refusal.code, f"{case_id}: {refusal.message}", refusal.remedy)
 
 
-def _files(folder: Path, name: str) -> list[Path]:
-    return [folder / f"{name}{ending}" for ending in ENDINGS]
+def _prediction_issues(ours: Volume, structures: Mapping[int, Label], known: Collection[int]) -> Iterator[QualityIssue]:
+    """What is odd about a prediction; one that holds nothing that the manifest knows is refused, not given a 0."""
+    values = value_issue("the prediction", count_values(ours.array), known, is_reference=False, remedy=_SAME_VALUES)
+    yield from [values] if values else []
+    yield from shape_issues("the prediction", ours.array, structures, ours.voxel_volume_mm3)
 
 
 def _on_grid_of(label: Volume, path: Path, case_id: str, what: str) -> Volume:

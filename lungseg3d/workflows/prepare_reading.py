@@ -6,7 +6,7 @@ In: a series found in a dataset, or a volume. Out: `Reading`, JSON-able facts. K
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,19 @@ def read_options_facts(read: ReadOptions) -> dict[str, Any]:
     default = ReadOptions()
     changed = {f.name: getattr(read, f.name) for f in dataclasses.fields(read) if f.compare}
     return {name: value for name, value in changed.items() if value != getattr(default, name)}
+
+
+def reading_of(content: Mapping[str, Any]) -> ReadOptions:
+    """How the cases of a manifest were read when they were prepared: the inverse of `read_options_facts`.
+
+    Raises:
+        LungSegError: E_MANIFEST for options that there are not.
+    """
+    asked = content.get("reading") or {}
+    if not isinstance(asked, Mapping) or not set(asked) <= set(ReadOptions.__dataclass_fields__):
+        known = ", ".join(ReadOptions.__dataclass_fields__)
+        raise LungSegError("E_MANIFEST", f"reading is {asked}; expected a table of {known}.", "Mend the manifest.")
+    return ReadOptions(**asked)
 
 
 def grid_facts(volume: Volume) -> dict[str, Any]:

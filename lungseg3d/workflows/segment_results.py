@@ -11,7 +11,7 @@ from typing import Any
 
 from lungseg3d.analysis import check_lungs, compare_lungs, measure_lungs, measure_nodules, segment_lungs_by_rules
 from lungseg3d.core import CaseResult, QualityIssue, Volume
-from lungseg3d.io import placing_together, write_labels, write_text
+from lungseg3d.io import placing_together, voxels_crc32, write_labels, write_text
 from lungseg3d.report import NoduleMaps, nodules_csv, render_html, result_json
 from lungseg3d.tensors import orthogonalise, resample
 from lungseg3d.workflows.dicom_objects import MASK_NAMES, NIFTI_NAMES, with_objects, write_objects
@@ -78,7 +78,7 @@ def _measured(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models
     return CaseResult(
         case_id=job.case_id,
         status="done",
-        source=reading.source,
+        source={**reading.source, "voxels_crc32": voxels_crc32(ct)},
         grid={"shape": ct.shape, "spacing_mm": ct.spacing_mm, "affine_ras": ct.affine},
         lungs=tuple(lungs),
         nodules=tuple(nodules),
