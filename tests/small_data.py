@@ -19,8 +19,9 @@ BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 LUNGS, NODULES = NAMES = ("lung_ct_segmentation", "lung_nodule_ct_segmentation")
 
 
-def write_manifest(path: Path, cases: list[dict]) -> str:
+def write_manifest(path: Path, cases: list[dict], structures: dict[str, str] | None = None) -> str:
     content = {"name": path.stem, "source": "made by the test", "licence": "none needed", "cases": cases}
+    content |= {"structures": structures} if structures else {}
     path.write_text(json.dumps(content))
     return str(path)
 
@@ -36,7 +37,7 @@ def small_data(folder: Path) -> Path:
     case = {"case_id": "ct", "patient": "ct"}
     write_manifest(folder / "cts.json", [{**case, "files": {"image": "ct.nii.gz"}}])
     files = {"image": "ct.nii.gz", "label": "lungs.nii.gz"}
-    write_manifest(folder / "validation.json", [{**case, "files": files}])
+    write_manifest(folder / "validation.json", [{**case, "files": files}], {"1": "left_lung", "2": "right_lung"})
     small_crops(folder)
     return folder
 
@@ -51,7 +52,7 @@ def small_crops(folder: Path) -> Path:
         write_labels(folder / f"label-{i}.nii.gz", Volume((away <= radius).astype(np.uint8), np.eye(4)))
         files = {"image": f"image-{i}.nii.gz", "label": f"label-{i}.nii.gz"}
         crops.append({"case_id": f"crop-{i}", "patient": f"p{i}", "fold": i % 2, "files": files})
-    write_manifest(folder / "crops.json", crops)
+    write_manifest(folder / "crops.json", crops, {"1": "nodule"})
     return folder
 
 

@@ -22,12 +22,13 @@ def assign_folds(patients: Iterable[str], folds: int) -> dict[str, int]:
     return {patient: number % folds for number, patient in enumerate(order)}
 
 
-def check_split(cases: Sequence[Mapping[str, Any]], name: str) -> None:
+def check_split(cases: Sequence[Mapping[str, Any]], name: str, sides: Sequence[str] = ("fold", "split")) -> None:
     """Every patient has one fold and is on one side of the split.
 
     Args:
         cases: of a manifest, with `patient`, `fold`, `split` where they have them.
         name: of the manifest, for the message.
+        sides: keys of a case that must be the same for all cases of a patient.
 
     Raises:
         LungSegError: E_SPLIT_LEAK with the patient and the two cases.
@@ -38,7 +39,7 @@ def check_split(cases: Sequence[Mapping[str, Any]], name: str) -> None:
         if patient is None:
             continue
         first = seen.setdefault(patient, case)
-        for key in ("fold", "split"):
+        for key in sides:
             if first.get(key) != case.get(key):
                 raise LungSegError(
                     "E_SPLIT_LEAK",

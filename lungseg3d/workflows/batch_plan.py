@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lungseg3d.core import LungSegError, UsageError
 from lungseg3d.data import read_manifest
-from lungseg3d.io import CaseNames, CaseSource, find_cases, is_case_name
+from lungseg3d.io import CaseNames, CaseSource, file_key, find_cases, is_case_name
 
 RESERVED_NAMES = ("index.html", "summary.csv", "summary.json", "journal.db", "set-aside", "mlruns", "mlruns.db")
 """Names in the output folder that are no cases."""
@@ -94,16 +95,16 @@ def make_plan(selection: Selection, leave_out: Path, on_files: Callable[[int], o
     source = Path(selection.source)
     kind = source.suffix.lower()
     if kind == ".csv" and source.is_file():
-        return Plan(tuple(_of_csv(source, selection.data or source.parent)))
+        return Plan(_each_once(_of_csv(source, selection.data or source.parent), source.name))
     if kind == ".json" and source.is_file():
-        return Plan(tuple(_of_manifest(selection.source, selection.data or source.parent)))
+        return Plan(_each_once(_of_manifest(selection.source, selection.data or source.parent), source.name))
     if source.exists():
         tree = find_cases(source, selection.every_series, leave_out, on_files)
         root = source if source.is_dir() else source.parent
         keys = (_key(found.path.relative_to(root).as_posix(), found.study, found.series) for found in tree.sources)
         return Plan(tuple(map(PlannedCase, tree.sources, keys)), tree.ignored)
     if selection.data is not None:
-        return Plan(tuple(_of_manifest(selection.source, selection.data)))
+        return Plan(_each_once(_of_manifest(selection.source, selection.data), source.name))
     raise UsageError(
         "E_NO_SOURCE",
         f"{source.name}: there is no such file or folder.",
@@ -131,18 +132,27 @@ def _of_csv(path: Path, data: Path) -> Iterator[PlannedCase]:
         text = f"{path.name}: {'no row' if not rows else 'no column named image'}."
         raise LungSegError("E_BAD_CSV", text, "Its first line names the columns: image, and perhaps case_id.")
     _check_names(row["case_id"] for row in rows if row.get("case_id"))
-    keys = set()
     for number, row in enumerate(rows, start=2):
         if not row[column]:
             raise LungSegError("E_BAD_CSV", f"{path.name}: line {number} has no {column}.", "Fill it, or take it out.")
         found = CaseSource(data / row[column], row.get("study") or "", row.get("series") or "")
-        case = PlannedCase(found, _key(row[column], found.study, found.series))
         if row.get("case_id"):
-            case = _named_case(row["case_id"], found)
-        if case.key in keys:
-            raise _duplicate(f"line {number}", f"{path.name} lists the same input twice")
-        keys.add(case.key)
-        yield case
+            yield _named_case(row["case_id"], found)
+        else:
+            yield PlannedCase(found, _key(os.path.normpath(row[column]), found.study, found.series))
+
+
+def _each_once(cases: Iterable[PlannedCase], name: str) -> tuple[PlannedCase, ...]:
+    """The cases of a list; one input in two spellings, or under two case ids, would be done and counted twice."""
+    listed = tuple(cases)
+    seen: dict[tuple[object, ...], int] = {}
+    for number, case in enumerate(listed, start=1):
+        first = seen.setdefault((*file_key(case.source.path), case.source.study, case.source.series), number)
+        if first != number:
+            both = " and ".join(one.case_id or one.source.path.name for one in (listed[first - 1], case))
+            text = f"{name} lists the same input twice: its cases {first} and {number} ({both}) are one file or folder."
+            raise LungSegError("E_DUPLICATE_CASE", text, "Take one of them out.")
+    return listed
 
 
 def _named_case(case_id: str, source: CaseSource) -> PlannedCase:

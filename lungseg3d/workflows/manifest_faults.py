@@ -18,7 +18,8 @@ from lungseg3d.core import LungSegError, QualityIssue, Volume
 from lungseg3d.data import check_split, known_values, label_issues, label_structures, with_case
 from lungseg3d.io import file_key, read_labels, read_patient
 
-_SIDES = ("fold", "split")
+SIDES = ("fold", "split")
+"""What must not tear a patient apart."""
 _MOST_NAMED = 5
 
 
@@ -35,12 +36,13 @@ class Fault:
         return self.issue.code.startswith("E_")
 
 
-def manifest_faults(content: Mapping[str, Any], root: Path) -> list[Fault]:
+def manifest_faults(content: Mapping[str, Any], root: Path, sides: Sequence[str] = SIDES) -> list[Fault]:
     """What is wrong with a manifest as a whole, and between its cases.
 
     Args:
         content: of the manifest.
         root: folder that its paths start from.
+        sides: which of `SIDES` count: an evaluation of all cases learns nothing from any of them.
 
     Returns:
         E_MANIFEST for labels whose values nobody explains, E_SPLIT_LEAK for a patient on two sides, by the manifest or
@@ -51,10 +53,10 @@ def manifest_faults(content: Mapping[str, Any], root: Path) -> list[Fault]:
     try:
         if any("label" in case["files"] for case in cases):
             label_structures(content)
-        check_split(cases, content.get("name", "the manifest"))
+        check_split(cases, content.get("name", "the manifest"), sides)
     except LungSegError as error:
         faults.append(Fault("", issue_of(error)))
-    return [*faults, *_twins(cases, root), *_joined_by_headers(cases, root)]
+    return [*faults, *_twins(cases, root), *_joined_by_headers(cases, root, sides)]
 
 
 def issue_of(error: LungSegError) -> QualityIssue:
@@ -130,7 +132,7 @@ def _twins(cases: Sequence[Mapping[str, Any]], root: Path) -> Iterator[Fault]:
             yield Fault(case["case_id"], QualityIssue("E_DUPLICATE_CASE", text, remedy))
 
 
-def _joined_by_headers(cases: Sequence[Mapping[str, Any]], root: Path) -> Iterator[Fault]:
+def _joined_by_headers(cases: Sequence[Mapping[str, Any]], root: Path, sides: Sequence[str]) -> Iterator[Fault]:
     headers = []
     for case in cases:
         if "image" in case["files"] and (header := read_patient(root / case["files"]["image"])) is not None:
@@ -140,7 +142,7 @@ def _joined_by_headers(cases: Sequence[Mapping[str, Any]], root: Path) -> Iterat
         if names[0] == names[1] or not header.is_same(second):
             continue
         ids = f"{one['case_id']} and {other['case_id']}"
-        torn = next((side for side in _SIDES if one.get(side) != other.get(side)), None)
+        torn = next((side for side in sides if one.get(side) != other.get(side)), None)
         if torn:
             sides = f"in {torn} {one.get(torn)} and {other.get(torn)}"
             text = f"{ids} are of one patient by their DICOM headers, but {sides}."

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lungseg3d.core import CaseResult
-from lungseg3d.io import case_id_of, check_writable, list_studies
+from lungseg3d.core import CaseResult, LungSegError
+from lungseg3d.io import case_id_of, check_writable, find_twin, list_studies
 from lungseg3d.workflows.segment_case import Progress
 from lungseg3d.workflows.segment_input import CaseJob
 from lungseg3d.workflows.segment_line import segment_line
@@ -39,10 +39,12 @@ def segment_cases(
         program).
 
     Raises:
+        LungSegError: E_DUPLICATE_CASE for one input in two spellings; nothing was written.
         BundleError: the models cannot be opened; nothing was written.
         OutputError: E_WRITE, E_NO_SPACE when no file can be made in `out`.
     """
     out = Path(out)
+    _check_each_once(inputs)
     check_writable(out)
     models = open_models(options)
     if on_progress:
@@ -51,6 +53,13 @@ def segment_cases(
     jobs = _jobs(inputs, out, options)
     is_line = (len(inputs) > 1 or options.recursive) and options.max_memory_gib is None
     return segment_line(jobs, models, on_progress, ahead=is_line)
+
+
+def _check_each_once(inputs: Sequence[Path | str]) -> None:
+    if twin := find_twin(inputs):
+        first, second = (number + 1 for number in twin)
+        text = f"{Path(inputs[twin[1]]).name or inputs[twin[1]]}: inputs {first} and {second} are one file or folder."
+        raise LungSegError("E_DUPLICATE_CASE", text, "Name each CT once.")
 
 
 def _jobs(inputs: Sequence[Path | str], out: Path, options: SegmentOptions) -> Iterator[CaseJob]:

@@ -6,6 +6,7 @@ In: a bundle's configuration with overlays and overrides. Out: nothing, or one e
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,7 +16,9 @@ from fire.parser import DefaultParseValue
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
 
 from lungseg3d.core import BundleError, LungSegError, UsageError
+from lungseg3d.data import read_manifest
 from lungseg3d.io import check_bundle, read_weights
+from lungseg3d.workflows.manifest_faults import joined_warnings, label_faults, manifest_faults, refuse_faults
 
 _DATA_LISTS = "lungseg3d.data.load_datalist"
 _LOADERS = ("CheckpointLoader", "monai.handlers.CheckpointLoader")
@@ -65,15 +68,18 @@ def training_configuration(
 def check_training(parser: ConfigParser, root: Path) -> None:
     """Look at the weights that it starts from and for the data, and count the classes, before a network is built.
 
+    Every label of every data list is read: what `prepare check` refuses, no training learns. Warnings go to stderr.
+
     Raises:
-        LungSegError: E_MANIFEST, E_MISSING_DATA or E_SPLIT_LEAK of a data list.
+        LungSegError: E_MANIFEST, E_MISSING_DATA, E_SPLIT_LEAK or E_DUPLICATE_CASE of a data list; E_LABEL_VALUES,
+            E_LABEL_INVERTED, and what reading a label raises, with all cases that have it.
         UsageError: E_NO_FOLD when the fold holds out no case.
         BundleError: E_UNSAFE_CHECKPOINT, E_BAD_CHECKPOINT for weights to start from; E_CLASS_COUNT when the network's
             classes are not those of the bundle's metadata.
     """
     for path, node in _nodes(parser.get()):
         if isinstance(node, Mapping) and node.get("_target_") == _DATA_LISTS:
-            _data_list(parser, path)
+            _check_data(parser, path)
         if isinstance(node, Mapping) and node.get("_target_") in _LOADERS:
             _check_weights(parser, path)
     fold = parser.get_parsed_content("fold") if "fold" in parser else None
@@ -117,6 +123,20 @@ def training_entries(parser: ConfigParser) -> list[dict[str, Any]]:
             for entry in _data_list(parser, path):
                 found.setdefault(str(entry["image"]), entry)
     return list(found.values())
+
+
+def _check_data(parser: ConfigParser, path: str) -> None:
+    """The manifest of a data list, and the labels of its cases."""
+    entries = _data_list(parser, path)
+    manifest, root = (parser.get_parsed_content(f"{path}#{key}") for key in ("manifest", "dataset_dir"))
+    content = read_manifest(manifest)
+    chosen = {entry["case_id"] for entry in entries}
+    faults = [fault for fault in manifest_faults(content, Path(root)) if fault.case_id in ("", *chosen)]
+    refuse_faults(faults, str(content.get("name", manifest)))
+    faults += label_faults(content, entries)
+    refuse_faults(faults, str(content.get("name", manifest)))
+    for issue in joined_warnings(faults):
+        print(f"{issue.code}: {issue.message} {issue.remedy}".rstrip(), file=sys.stderr)
 
 
 def _check_weights(parser: ConfigParser, path: str) -> None:
