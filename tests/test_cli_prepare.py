@@ -112,3 +112,48 @@ def test_the_list_has_every_dataset_with_its_licence():
     assert shown.exit_code == 0
     for dataset in DATASETS.values():
         assert dataset.licence in shown.stdout
+
+
+def relabelled(dataset: Path, value: int) -> Path:
+    for n in range(2):
+        label = np.zeros(SHAPE, np.uint8)
+        label[5, 5, 5] = value
+        write_labels(dataset / "labels" / f"c{n}.nii.gz", Volume(label, np.diag([2.0, 2, 5, 1])))
+    return dataset
+
+
+def test_without_label_a_lone_value_1_is_a_nodule_and_that_is_said(dataset, tmp_path):
+    shown = run("folder", dataset, tmp_path / "out")
+    assert shown.exit_code == 0
+    assert "taken for nodule" in shown.stderr
+    assert read_manifest(tmp_path / "out" / "manifest.json")["structures"] == {"1": "nodule"}
+
+
+@pytest.mark.parametrize("value", [2, 255])
+def test_without_label_other_values_are_refused_at_once_where_nobody_can_be_asked(dataset, tmp_path, value):
+    shown = run("folder", relabelled(dataset, value), tmp_path / "out")
+    assert shown.exit_code == 2
+    assert f"E_LABEL_NAMES: the labels hold {value}" in shown.stderr
+    assert f"--label {value}=NAME" in shown.stderr
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_at_a_terminal_the_values_are_asked_for(dataset, tmp_path, monkeypatch):
+    import lungseg3d.cli.prepare as module
+
+    monkeypatch.setattr(module, "_is_terminal", lambda: True)
+    arguments = ["prepare", "folder", str(relabelled(dataset, 2)), str(tmp_path / "out")]
+    shown = CliRunner().invoke(app, arguments, prog_name="lungseg3d", input="nodule\n")
+    assert shown.exit_code == 0, shown.output
+    assert read_manifest(tmp_path / "out" / "manifest.json")["structures"] == {"2": "nodule"}
+
+
+def test_a_value_beside_the_named_ones_refuses_its_case_until_it_is_left_out(dataset, tmp_path):
+    label = np.zeros(SHAPE, np.uint8)
+    label[5, 5, 5], label[7, 7, 7:9] = 1, 9
+    write_labels(dataset / "labels" / "c1.nii.gz", Volume(label, np.diag([2.0, 2, 5, 1])))
+    shown = run("folder", dataset, tmp_path / "out", "--label", "1=nodule")
+    assert shown.exit_code == 8
+    assert "E_LABEL_VALUES: c1: the label holds 9 (2 voxels); the manifest knows 1" in shown.stderr
+    shown = run("folder", dataset, tmp_path / "other", "--label", "1=nodule", "--label", "9=background")
+    assert shown.exit_code == 0

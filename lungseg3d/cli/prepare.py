@@ -5,6 +5,7 @@ In: the command line. Out: the workflow's files, a line for each refused case, a
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -134,8 +135,6 @@ def folder(
 
 def _structures_of(source: Path, reading: ReadOptions) -> dict[int, str]:
     """What the values of the labels mean, where no option says it: before hours of reading, not after."""
-    import sys
-
     from lungseg3d.workflows.prepare_folder import refuse_unnamed_values, values_of_first_label
 
     values = values_of_first_label(source, read=reading)
@@ -145,10 +144,14 @@ def _structures_of(source: Path, reading: ReadOptions) -> dict[int, str]:
         complain("Labels hold the value 1 alone: taken for nodule. Say --label 1=NAME if it is something else.")
         return {1: "nodule"}
     listed = ", ".join(map(str, values[:_MOST_ASKED])) + (", ..." if len(values) > _MOST_ASKED else "")
-    if len(values) > _MOST_ASKED or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if len(values) > _MOST_ASKED or not _is_terminal():
         refuse_unnamed_values(values)
     complain(f"The labels hold {listed}. What do they mean? {', '.join(_names())}")
     return dict(_value_and_name(f"{value}={typer.prompt(str(value), err=True)}") for value in values)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _names() -> list[str]:

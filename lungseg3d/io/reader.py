@@ -22,8 +22,9 @@ from lungseg3d.io.reading import Findings, Inspection, Reading, ReadOptions, Ser
 from lungseg3d.io.sniff import kind_of
 
 _THICK_MM = 5.0
-_WHOLE_WITHIN = 1e-3 + 1e-9
-"""Float32 header slopes such as 1/255, and programs that save labels as float32, miss whole numbers by this much."""
+_WHOLE_WITHIN = 1.02e-3
+"""Float32 header slopes such as 1/255, and programs that save labels as float32, miss whole numbers by 0.001 at most;
+the rest is what float32 itself cannot tell at 255."""
 
 
 def open_ct(path: Path | str, options: ReadOptions = ReadOptions()) -> Reading:  # noqa: B008 - frozen

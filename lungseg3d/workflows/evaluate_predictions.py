@@ -58,10 +58,11 @@ class Predictions:
         case_id = entry["case_id"]
         found = self._there(case_id)
         image_name = case_id_of(Path(entry["image"])) if entry.get("image") else ""
-        if image_name and (self._is_doubtful(case_id, image_name) or self._is_doubtful(image_name, image_name)):
+        is_others = image_name.casefold() != case_id.casefold() and self._ids[image_name.casefold()] > 0
+        if image_name and (is_others or any(self._is_doubtful(name, image_name) for name in (case_id, image_name))):
             if results := self._results(case_id, image_name):
                 return self._by_content(entry, found, results)
-        elif not found and image_name and not self._ids[image_name.casefold()]:
+        elif not found and image_name:
             found = self._there(image_name)
         if not found:
             raise self._none(case_id)

@@ -144,8 +144,8 @@ def _joined_by_headers(cases: Sequence[Mapping[str, Any]], root: Path, sides: Se
         ids = f"{one['case_id']} and {other['case_id']}"
         torn = next((side for side in sides if one.get(side) != other.get(side)), None)
         if torn:
-            sides = f"in {torn} {one.get(torn)} and {other.get(torn)}"
-            text = f"{ids} are of one patient by their DICOM headers, but {sides}."
+            where = f"in {torn} {one.get(torn)} and {other.get(torn)}"
+            text = f"{ids} are of one patient by their DICOM headers, but {where}."
             yield Fault("", QualityIssue("E_SPLIT_LEAK", text, "Put all cases of a patient on one side."))
         else:
             text = f"of one patient with {one['case_id']} by their DICOM headers, but listed as another."

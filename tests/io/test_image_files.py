@@ -466,3 +466,34 @@ def test_the_real_cubes_are_read_without_a_word(real_data):
     assert len(paths) == 930
     for path in paths[::5]:
         assert_read_without_a_word(path)
+
+
+@pytest.mark.parametrize("ending", ["nii.gz", "nrrd", "mha"])
+@pytest.mark.parametrize("miss", [1e-7, 9e-4, -1e-3])
+def test_labels_that_miss_whole_numbers_by_a_float_are_rounded_in_every_format(tmp_path, ending, miss):
+    import SimpleITK as sitk
+
+    array = np.zeros((4, 5, 6), np.float32)
+    array[1, 2, 3], array[2, 2, 2] = 1 + miss, 2 + miss
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / f"label.{ending}"))
+    labels = read_labels(tmp_path / f"label.{ending}")
+    assert labels.array.dtype == np.uint8
+    assert sorted(labels.array[labels.array > 0]) == [1, 2]
+
+
+@pytest.mark.parametrize("slope", [1 / 255, 1 / 3, 0.1])
+def test_a_float32_slope_gives_the_whole_numbers_that_it_stands_for(tmp_path, ct, slope):
+    stored = np.zeros(ct.shape, np.uint8)
+    stored[2, 2, 2] = round(1 / slope)
+    path = write_nifti(tmp_path / "label.nii.gz", stored, ct.affine, scl_slope=slope, scl_inter=0)
+    labels = read_labels(path)
+    assert (labels.array.max(), int((labels.array == 1).sum())) == (1, 1)
+
+
+@pytest.mark.parametrize("value", [0.5, 1.01, 0.998, np.nan])
+def test_labels_that_are_truly_fractional_stay_refused(tmp_path, ct, value):
+    array = np.zeros(ct.shape, np.float32)
+    array[1, 1, 1] = value
+    path = write_nifti(tmp_path / "label.nii.gz", array, ct.affine)
+    with pytest.raises(IntakeError, match=r"E_LABEL_VALUES.*1 values that are not whole numbers"):
+        read_labels(path)

@@ -79,7 +79,7 @@ def test_names_that_clash_or_lead_elsewhere_stop_the_batch(tmp_path, names, code
 
 def test_a_name_that_the_journal_knows_for_another_input_stops_the_batch(tmp_path):
     (tmp_path / "m.json").write_text(json.dumps({"name": "m", "cases": [{"case_id": "a", "files": {"image": "x"}}]}))
-    with pytest.raises(LungSegError, match="E_DUPLICATE_CASE"):
+    with pytest.raises(LungSegError, match=r"E_DUPLICATE_CASE"):
         plan_of(tmp_path / "m.json", known={"another key": "a"})
 
 
@@ -189,3 +189,34 @@ def test_progress_without_a_terminal_is_a_line_a_case_with_pace_and_time_left(ca
         "[3/5] ct-2: failed, ; 1 failed, 100 an hour, 72 s left",
     ]
     assert [duration_text(seconds) for seconds in (89, 600, 29100)] == ["89 s", "10 min", "8 h 05 min"]
+
+
+@pytest.mark.parametrize("spelling", ["./a.nii", "x/../a.nii", "link.nii", "{folder}/a.nii"])
+@pytest.mark.parametrize("with_ids", [False, True])
+def test_one_input_in_two_spellings_is_refused_in_a_table(tmp_path, spelling, with_ids):
+    tree(tmp_path, "a.nii", "x/b.nii")
+    (tmp_path / "link.nii").symlink_to(tmp_path / "a.nii")
+    rows = [("a.nii", "one"), ("x/b.nii", "two"), (spelling.format(folder=tmp_path), "three")]
+    lines = [f"{image},{case_id}" if with_ids else image for image, case_id in rows]
+    (tmp_path / "list.csv").write_text("\n".join(["image,case_id" if with_ids else "image", *lines]))
+    with pytest.raises(LungSegError, match=r"E_DUPLICATE_CASE: list.csv lists the same input twice: its cases 1 and 3"):
+        plan_of(tmp_path / "list.csv")
+
+
+def test_one_image_in_two_cases_of_a_manifest_is_refused_and_two_series_of_a_folder_are_two_inputs(tmp_path):
+    tree(tmp_path, "a.nii", "study/s.dcm")
+    cases = [{"case_id": f"c{n}", "files": {"image": image}} for n, image in enumerate(("a.nii", "./a.nii"))]
+    (tmp_path / "set.json").write_text(json.dumps({"name": "x", "cases": cases}))
+    with pytest.raises(LungSegError, match=r"E_DUPLICATE_CASE.*c0 and c1"):
+        plan_of(tmp_path / "set.json")
+    (tmp_path / "list.csv").write_text("image,series\nstudy,1.2\nstudy,1.3\n")
+    assert len(plan_of(tmp_path / "list.csv").cases) == 2
+
+
+def test_another_spelling_of_a_row_keeps_the_key_of_its_input(tmp_path):
+    tree(tmp_path, "a.nii")
+    keys = []
+    for row in ("a.nii", "./a.nii"):
+        (tmp_path / "list.csv").write_text(f"image\n{row}\n")
+        keys.append(plan_of(tmp_path / "list.csv").cases[0].key)
+    assert keys[0] == keys[1]
