@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from lungseg3d.cli.console import say
+from lungseg3d.cli.options import existing_bundle
 from lungseg3d.cli.outcome import reporting_errors
 
 
@@ -37,8 +38,7 @@ def calibrate(
         Path,
         typer.Option(
             "--bundle",
-            exists=True,
-            file_okay=False,
+            parser=existing_bundle,
             metavar="DIR",
             help="Nodule bundle that made the predictions; it keeps the calibration.",
         ),

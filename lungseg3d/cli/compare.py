@@ -12,14 +12,14 @@ from typing import Annotated, Any
 import typer
 
 from lungseg3d.cli.console import complain, interval_text, number_text, progress, say, say_table
-from lungseg3d.cli.options import TrustBundle
+from lungseg3d.cli.options import TrustBundle, existing_bundle
 from lungseg3d.cli.outcome import outcome_of, reporting_errors
 from lungseg3d.cli.train import key_and_value
 
 
 @reporting_errors
 def compare(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, file_okay=False, help="MONAI bundle.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", parser=existing_bundle, help="MONAI bundle.")],
     networks: Annotated[
         str,
         typer.Option(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lungseg3d.cli.console import complain, interval_text, number_text, progress, say, say_table
+from lungseg3d.cli.options import existing_bundle
 from lungseg3d.cli.outcome import outcome_of, reporting_errors
 
 if TYPE_CHECKING:
@@ -34,7 +35,13 @@ def evaluate(
     fold: Annotated[int | None, typer.Option("--fold", min=0, help="Cases of this fold only.")] = None,
     against: Annotated[Path | None, _folder("--against", "Other predictions, to test against.")] = None,
     bundle: Annotated[
-        Path | None, _folder("--bundle", "Bundle that predicted; warns of cases its training saw.")
+        Path | None,
+        typer.Option(
+            "--bundle",
+            parser=existing_bundle,
+            metavar="DIR",
+            help="Bundle that predicted; warns of cases its training saw.",
+        ),
     ] = None,
     least_iou: Annotated[
         float,

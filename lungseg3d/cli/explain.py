@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lungseg3d.cli.console import complain, say, say_table
-from lungseg3d.cli.options import TrustBundle, with_reading_options
+from lungseg3d.cli.options import TrustBundle, existing_bundle, with_reading_options
 from lungseg3d.cli.outcome import reporting_errors
 from lungseg3d.cli.segment_options import Device
 
@@ -41,8 +41,7 @@ def explain(
     nodule_bundle: Annotated[
         Path | None,
         typer.Option(
-            exists=True,
-            file_okay=False,
+            parser=existing_bundle,
             metavar="DIR",
             help="The nodule bundle that made the results, where it is not the shipped one.",
         ),

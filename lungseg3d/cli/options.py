@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
@@ -23,6 +24,18 @@ class Decode(str, Enum):
 
     apart = "apart"
     in_process = "in-process"
+
+
+def existing_bundle(text: str) -> Path:
+    """The folder that an option names as a bundle; `~` is replaced, as shells do not do it in `--bundle=~/x`.
+
+    Raises:
+        typer.BadParameter: there is no such folder.
+    """
+    path = Path(os.path.expanduser(text))
+    if not path.is_dir():
+        raise typer.BadParameter(f"{text!r} is no folder." if path.exists() else f"{text!r} does not exist.")
+    return path
 
 
 def _option(kind: Any, name: str, **settings: Any) -> Any:

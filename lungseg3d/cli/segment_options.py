@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lungseg3d.cli.options import READING, Formats, Overwrite, TrustBundle, with_options
+from lungseg3d.cli.options import READING, Formats, Overwrite, TrustBundle, existing_bundle, with_options
 
 
 class Roi(str, Enum):
@@ -50,7 +50,7 @@ class Backend(str, Enum):
 
 
 def _bundle(text: str) -> Any:
-    return Annotated[Path | None, typer.Option(exists=True, file_okay=False, metavar="DIR", help=text)]
+    return Annotated[Path | None, typer.Option(parser=existing_bundle, metavar="DIR", help=text)]
 
 
 _ROI = typer.Option(help="lungs: find the lungs first. full: for crops, no lungs.")

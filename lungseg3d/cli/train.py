@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from lungseg3d.cli.options import TrustBundle
+from lungseg3d.cli.options import TrustBundle, existing_bundle
 from lungseg3d.cli.outcome import reporting_errors
 
 # MONAI takes what is no Python for text, and the text "false" for true.
@@ -19,7 +19,7 @@ _WORDS = {"true": "True", "false": "False", "null": "None"}
 
 @reporting_errors
 def train(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, file_okay=False, help="MONAI bundle.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", parser=existing_bundle, help="MONAI bundle.")],
     network: Annotated[
         str | None, typer.Option("--network", metavar="NAME", help="Overlay configs/networks/NAME.json.")
     ] = None,
@@ -35,7 +35,7 @@ def train(
     ] = None,
     trust_bundle: TrustBundle = False,
 ) -> int:
-    """Train BUNDLE: prints the equal `python -m monai.bundle run ...` line, then runs it."""
+    """Train BUNDLE: checks it, prints the equal `python -m monai.bundle run ...` line, then trains."""
     settings = dict(key_and_value(text) for text in overrides or [])
     from lungseg3d.workflows.train import train as train_bundle
 

@@ -6,7 +6,6 @@ opened here, so both give the same result. Knows no label and no file format.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,9 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
 from lungseg3d.core import BundleError, LungSegError
+from lungseg3d.inference.configuration import parser_of
 from lungseg3d.inference.weights import load_state
-from lungseg3d.io import check_bundle, joined_sha256, pinned_weights, read_pins
+from lungseg3d.io import bundle_folder, check_bundle, joined_sha256, pinned_weights, read_pins
 
 FURTHER = ("judge", "outline")
 """Roles of networks beside the one that finds: `<role>_network` of the configuration, weights in `models/<role>.pt`."""
@@ -29,7 +29,7 @@ class Bundle:
     """An opened bundle.
 
     Attributes:
-        root: its folder.
+        root: its folder, absolute.
         name, version: from its metadata.
         weights_sha256: of `models/model.pt`, in hexadecimal.
         more_sha256: role of a further network (`FURTHER`) -> that of its weights; those that the bundle has.
@@ -79,21 +79,18 @@ def open_bundle(root: Path | str, *, skip: int = 0, **overrides: Any) -> Bundle:
             its task, see `lungseg3d.io.check_bundle`; E_CHECKPOINT_HASH when the weights are not the pinned ones,
             E_UNSAFE_CHECKPOINT when they hold more than tensors, E_BAD_CHECKPOINT when they do not fit the network.
     """
-    root = Path(root)
+    root = bundle_folder(root)
     config, weights = root / "configs" / "inference.json", root / "models" / "model.pt"
     for needed in (config, root / "configs" / "metadata.json", weights):
         if not needed.is_file():
             raise BundleError("E_NO_BUNDLE", f"{root} is not a trained bundle: {needed.relative_to(root)} is missing")
-    check_bundle(root, [config])
+    checked = check_bundle(root, [config])
     pins = read_pins(root)
     data, weights_sha256 = pinned_weights(root, weights.name, pins)
-    parser = ConfigParser()
-    parser.read_config(str(config))
-    parser.read_meta(str(root / "configs" / "metadata.json"))
-    parser["bundle_root"] = str(root)
+    parser = parser_of(checked)
     for key, value in overrides.items():
         parser[key] = value
-    metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    metadata = checked.metadata or {}
     network = _part(parser, "network")
     load_state(network, data, str(weights))
     more_sha256 = {}
@@ -105,7 +102,7 @@ def open_bundle(root: Path | str, *, skip: int = 0, **overrides: Any) -> Bundle:
     steps = _part(parser, "preprocessing").transforms
     return Bundle(
         root=root,
-        name=metadata.get("name", root.name),
+        name=str(metadata.get("name", root.name)),
         version=str(metadata.get("version", "")),
         weights_sha256=weights_sha256,
         more_sha256=more_sha256,

@@ -5,7 +5,8 @@ What every code means is in `lungseg3d.io.codes`.
 """
 
 from lungseg3d.io.bundle_folders import shipped_bundle
-from lungseg3d.io.bundle_scan import check_bundle, is_trusting, trusting_bundles
+from lungseg3d.io.bundle_reading import bundle_folder, read_once
+from lungseg3d.io.bundle_scan import CheckedBundle, check_bundle, check_override, is_trusting, trusting_bundles
 from lungseg3d.io.case_folders import FolderLock, place_folder, recover, remove_folder, set_aside
 from lungseg3d.io.case_tree import CaseSource, CaseTree, find_cases
 from lungseg3d.io.cases import list_cases, list_studies
@@ -58,6 +59,7 @@ __all__ = [
     "CaseNames",
     "CaseSource",
     "CaseTree",
+    "CheckedBundle",
     "FolderLock",
     "Inspection",
     "Masks",
@@ -75,8 +77,10 @@ __all__ = [
     "StructureSet",
     "TimePointSeg",
     "begin_decoding",
+    "bundle_folder",
     "case_id_of",
     "check_bundle",
+    "check_override",
     "check_reference",
     "check_writable",
     "copy_file",
@@ -116,6 +120,7 @@ __all__ = [
     "placing_folder",
     "placing_together",
     "read_labels",
+    "read_once",
     "read_patient",
     "read_pins",
     "read_structures",

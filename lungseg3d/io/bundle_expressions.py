@@ -71,6 +71,9 @@ def _complaint(node: ast.AST, bound: set[str], placed: set[int]) -> str:
         return "" if node.attr in ATTRIBUTES | METHODS else f"the attribute {node.attr}"
     if isinstance(node, ast.arguments) and (node.defaults or node.kwonlyargs or node.vararg or node.kwarg):
         return "a lambda with other than plain arguments"
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Mod, ast.Mult)):
+        is_text = [isinstance(side, ast.Constant) and isinstance(side.value, str) for side in (node.left, node.right)]
+        return "text that is formatted or repeated" if any(is_text) else ""
     if isinstance(node, ast.Constant):
         return _complaint_about_constant(node, placed)
     return ""
@@ -91,8 +94,11 @@ def complaint_about_path(text: str) -> str:
     """What is wrong with a text that may be a path or an address; "" when nothing is."""
     if re.match(r"[A-Za-z][\w+.-]*:/", text):
         return "an internet address or another scheme"
-    if ".." in re.split(r"[\\/]", text):
+    parts = re.split(r"[\\/]", text)
+    if ".." in parts:
         return "a path that leads upwards"
+    if parts[-1] == ".":
+        return "a path that ends with a dot, which leads upwards with another one behind it"
     if re.match(r"[\\/~]|[A-Za-z]:[\\/]", text):
         return "an absolute path"
     return ""

@@ -1,25 +1,31 @@
 """A bundle that somebody else made, looked at before any of it is evaluated.
 
-In: a bundle's folder and the files that are going to be used. Out: nothing, or E_UNTRUSTED_CONFIG with file and key. A
-MONAI configuration is code: `_target_` names any function of any module, `$` is handed to `eval`, `%` includes other
-files. Here, what is not on the list (`bundle_parts`) is refused. Evaluates nothing, imports nothing.
+In: a bundle's folder and the files that are going to be used. Out: their contents, each read once and checked, or
+E_UNTRUSTED_CONFIG with file and key. A MONAI configuration is code: `_target_` names any function of any module, `$` is
+handed to `eval`, `%` includes other files. Here, what is not on the list (`bundle_parts`) is refused. Whoever evaluates
+takes the contents, never the path again. Evaluates nothing, imports nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from configparser import Error as IniError
 from configparser import RawConfigParser
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from lungseg3d.core import BundleError
 from lungseg3d.io.bundle_expressions import complaint_about_expression, complaint_about_path
 from lungseg3d.io.bundle_parts import is_allowed_part
+from lungseg3d.io.bundle_reading import bundle_folder, read_once
 
 METADATA, LOGGING = "configs/metadata.json", "configs/logging.conf"
 _MOST_BYTES, _MOST_FILES, _DEEPEST = 4 * 2**20, 20_000, 60
@@ -39,6 +45,8 @@ _LOGGING_KEYS = {
     "datefmt",
     *_LOGGING_VALUES,
 }
+_RELATIVE = re.compile(r"[@%](?:#|::)")  # `@##a`, as monai.bundle.ConfigParser finds them
+_WORDS = re.compile(r"\+?\w+(?:(?:::|#)\w+)*")
 _REMEDY = "Look at it. If you trust who made the bundle with your account, pass --trust-bundle: then it may run code."
 
 _trusting: ContextVar[bool] = ContextVar("trusting", default=False)
@@ -59,26 +67,66 @@ def is_trusting() -> bool:
     return _trusting.get()
 
 
-def check_bundle(root: Path, configs: Sequence[Path | str]) -> None:
-    """Refuse a bundle that could do more than its task, unless the user trusts it.
+@dataclass(frozen=True)
+class CheckedBundle:
+    """What was read of a bundle, each file once, and may be evaluated.
+
+    Attributes:
+        root: its folder, absolute.
+        configs: contents of the configurations, in the order in which they were named.
+        sums: SHA-256 of the bytes of each of them, in the same order.
+        metadata: content of `configs/metadata.json`; None where there is none.
+        logging: text of `configs/logging.conf`; empty where there is none.
+    """
+
+    root: Path
+    configs: tuple[dict[str, Any], ...]
+    sums: tuple[str, ...]
+    metadata: dict[str, Any] | None
+    logging: str
+
+
+def check_bundle(root: Path | str, configs: Sequence[Path | str]) -> CheckedBundle:
+    """Read what is going to be used of a bundle, and refuse it if it could do more than its task.
 
     Args:
         root: the bundle's folder.
-        configs: JSON configurations that will be evaluated, from `root` or absolute; those that are absent are left to
-            who opens them. Metadata and `logging.conf` are always looked at.
+        configs: JSON configurations that will be evaluated, absolute or from `root`. Metadata and `logging.conf` are
+            read where there are some. While the user trusts the bundle they are read, and not checked.
+
+    Raises:
+        BundleError: E_UNTRUSTED_CONFIG; E_NO_BUNDLE for a configuration that is absent; E_CONFIGURATION for one that
+            cannot be read.
+    """
+    root = bundle_folder(root)
+    if not is_trusting():
+        _check_files(root)
+    read = [_config(root, Path(config)) for config in configs]
+    has_metadata, has_logging = (os.path.lexists(root / name) for name in (METADATA, LOGGING))
+    return CheckedBundle(
+        root,
+        tuple(content for content, _ in read),
+        tuple(sha256 for _, sha256 in read),
+        _config(root, Path(METADATA))[0] if has_metadata else None,
+        _logging(root) if has_logging else "",
+    )
+
+
+def check_override(key: str, value: Any) -> None:
+    """Refuse a value that the command line sets, where it could do more than set a value; paths are the user's own.
+
+    Args:
+        key: of the configuration, `a::b` for a nested one.
+        value: as the configuration will have it.
 
     Raises:
         BundleError: E_UNTRUSTED_CONFIG.
     """
     if is_trusting():
         return
-    root = Path(root)
-    _check_files(root)
-    for path in dict.fromkeys(root / config for config in (METADATA, *configs)):
-        if path.is_file():
-            _check_config(path, _shown(path, root), is_metadata=path == root / METADATA)
-    if (root / LOGGING).is_file():
-        _check_logging(root / LOGGING)
+    for inner, node in ((key, value), *_nodes(value, key)):
+        if said := _complaint(inner, node, is_metadata=False, may_have_paths=True):
+            _refuse("--set", inner, said)
 
 
 def _check_files(root: Path) -> None:
@@ -97,40 +145,52 @@ def _check_files(root: Path) -> None:
                 _refuse(_shown(path, root), "", "a link that leads out of the bundle")
 
 
-def _check_config(path: Path, name: str, is_metadata: bool) -> None:
-    if path.suffix != ".json":
+def _config(root: Path, config: Path) -> tuple[dict[str, Any], str]:
+    """The content of a configuration and the SHA-256 of its bytes; checked, unless the user trusts the bundle."""
+    path = root / config
+    name, is_metadata = _shown(path, root), path == root / METADATA
+    if not is_trusting() and path.suffix != ".json":
         _refuse(name, "", "no JSON")
-    if path.stat().st_size > _MOST_BYTES:
-        _refuse(name, "", f"larger than {_MOST_BYTES // 2**20} MiB")
+    data = _read(path, name)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_duplicates)
+        hook = None if is_trusting() else _without_duplicates
+        content = json.loads(data.decode("utf-8"), object_pairs_hook=hook)
     except _Twice as twice:
         _refuse(name, str(twice), "the key occurs twice, so readers may differ")
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError("E_CONFIGURATION", f"{name}: {error}", "Mend the file.") from error
     if not isinstance(content, dict):
         raise BundleError("E_CONFIGURATION", f"{name}: no JSON object", "Mend the file.")
-    for key, value in _nodes(content):
+    for key, value in () if is_trusting() else _nodes(content):
         if said := _complaint(key, value, is_metadata):
             _refuse(name, key, said)
+    return content, hashlib.sha256(data).hexdigest()
 
 
-def _complaint(key: str, value: Any, is_metadata: bool) -> str:
+def _read(path: Path, name: str) -> bytes:
+    try:
+        return read_once(path, _MOST_BYTES)
+    except FileNotFoundError as error:
+        text = f"{path} is missing"
+        raise BundleError("E_NO_BUNDLE", text, "Give the root folder of a bundle that has this file.") from error
+    except OSError as error:
+        if error.errno == errno.EFBIG and not is_trusting():
+            _refuse(name, "", str(error.strerror))
+        raise BundleError("E_CONFIGURATION", f"{name}: {error.strerror}", "Mend the file.") from error
+
+
+def _complaint(key: str, value: Any, is_metadata: bool, may_have_paths: bool = False) -> str:
     """What is wrong with the value at a key; "" when nothing is."""
     last = key.replace("#", "::").rpartition("::")[2].lstrip("+")
     if key.count("::") > _DEEPEST:
         return "nested too deeply"
-    if last == "_target_":
-        if is_metadata or not isinstance(value, str) or not is_allowed_part(value):
-            return f"_target_ {str(value)[:80]} is not on the list of parts that a bundle may be made of"
-    elif last == "_requires_":
-        return "_requires_ runs something beside what is asked for"
-    elif last == "_mode_":
-        return "" if value == "default" else f"_mode_ {str(value)[:80]}"
-    elif last == "strict" and value is not True:
-        return "strict is not true, so that weights that do not fit would be taken"
-    if not isinstance(value, str) or last == "_desc_":
+    if said := _complaint_about_word(last, value, is_metadata):
+        return said
+    if not isinstance(value, str):
         return ""
+    if _RELATIVE.search(value) and not _WORDS.fullmatch(key):
+        # MONAI writes the names of the keys above into the text, which may then say anything.
+        return f"{value[:80]}: a relative reference below a key that is no plain word"
     if value.startswith("$"):
         if is_metadata:
             return "an expression in the metadata"
@@ -138,24 +198,46 @@ def _complaint(key: str, value: Any, is_metadata: bool) -> str:
         return said and f"{value[:80]}: {said}"
     if value.lstrip().startswith(("%", "$")):
         return f"{value[:80]}: the macro includes what was not looked at"
-    if is_metadata or (key == "dataset_dir" and complaint_about_path(value) == "an absolute path"):
+    if last == "_desc_" or is_metadata or may_have_paths or (key == "bundle_root" and value == "."):
+        return ""
+    if key == "dataset_dir" and complaint_about_path(value) == "an absolute path":
         return ""
     said = complaint_about_path(value)
     return said and f"{value[:80]}: {said}"
 
 
-def _check_logging(path: Path) -> None:
+def _complaint_about_word(last: str, value: Any, is_metadata: bool) -> str:
+    """What is wrong with the value of a key that MONAI, or a part of a bundle, takes as an order."""
+    if last == "_target_" and (is_metadata or not isinstance(value, str) or not is_allowed_part(value)):
+        return f"_target_ {str(value)[:80]} is not on the list of parts that a bundle may be made of"
+    if last == "_requires_":
+        return "_requires_ runs something beside what is asked for"
+    if last == "_mode_" and value != "default":
+        return f"_mode_ {str(value)[:80]}"
+    if last == "_debug_":
+        return "_debug_ starts the debugger"
+    if last == "strict" and value is not True:
+        return "strict is not true, so that weights that do not fit would be taken"
+    if last == "weights_only" and value is not True:
+        return "weights_only is not true, so that files of a cache could run code"
+    return ""
+
+
+def _logging(root: Path) -> str:
     """logging.config evaluates classes and arguments: only plain handlers to the terminal pass."""
     ini = RawConfigParser()
     try:
-        ini.read_string(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, IniError) as error:
+        text = _read(root / LOGGING, LOGGING).decode("utf-8")
+        if not is_trusting():
+            ini.read_string(text)
+    except (ValueError, IniError) as error:
         raise BundleError("E_CONFIGURATION", f"{LOGGING}: {error}", "Mend the file.") from error
     for section in (*ini.sections(), "DEFAULT"):
         for key, value in ini.items(section):
             allowed = _LOGGING_VALUES.get(key)
             if key not in _LOGGING_KEYS or (allowed is not None and value not in allowed):
                 _refuse(LOGGING, f"[{section}] {key}", f"{value[:80]} is evaluated, and not on the list")
+    return text
 
 
 class _Twice(ValueError):

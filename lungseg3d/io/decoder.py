@@ -31,9 +31,10 @@ _PATIENCE_S = 10.0
 _FREE_SHARE = 0.8
 _MOST_LOG_BYTES = 65536
 _ROOT = Path(__file__).resolve().parents[2]
+# Without the folder that the program was started in, which Python puts first: a module there is nobody's order.
 _SERVE = """
 import sys
-sys.path.insert(0, {root!r})
+sys.path[:] = [{root!r}, *filter(None, sys.path)]
 from lungseg3d.io.decoder_process import serve
 serve({pipe}, {pid})
 """

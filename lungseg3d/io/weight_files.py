@@ -16,12 +16,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lungseg3d.core import BundleError
+from lungseg3d.io.bundle_reading import read_once
 from lungseg3d.io.bundle_scan import is_trusting
 from lungseg3d.io.files import write_text
 
 PINS = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *]([\w.-]+)")
 _MOST_BYTES = 8 * 2**30
+_MOST_PIN_BYTES = 2**20
 _PIN = "Take the bundle again from its source; if you changed the weights: python -m lungseg3d.workflows.pin BUNDLE"
 # All that a state dict of tensors is made of. torch.load(weights_only=True) lets more pass, and had holes
 # (CVE-2025-32434 before 2.6, CVE-2026-24747 before 2.10).
@@ -62,9 +64,13 @@ def read_pins(root: Path | str) -> dict[str, str]:
         BundleError: E_CHECKPOINT_HASH for a list that is none.
     """
     path = Path(root) / "models" / PINS
-    if not path.is_file():
+    try:
+        text = read_once(path, _MOST_PIN_BYTES).decode("utf-8", errors="replace")
+    except FileNotFoundError:
         return {}
-    text = path.read_bytes()[: 2**20].decode("utf-8", errors="replace")
+    except OSError as error:
+        text = f"models/{PINS} of {Path(root).name}: {error.strerror}"
+        raise BundleError("E_CHECKPOINT_HASH", text, _PIN) from error
     found = [_LINE.fullmatch(line) for line in text.splitlines() if line.strip()]
     if not all(found):
         raise BundleError("E_CHECKPOINT_HASH", f"models/{PINS} of {Path(root).name} is no list of SHA-256 sums", _PIN)
@@ -97,9 +103,7 @@ def read_weights(path: Path, expected_sha256: str | None = None) -> tuple[bytes,
             E_BAD_CHECKPOINT when it is damaged, or no weights.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise BundleError("E_BAD_CHECKPOINT", f"{path}: larger than {_MOST_BYTES // 2**30} GiB")
-        data = path.read_bytes()
+        data = read_once(path, _MOST_BYTES)
     except OSError as error:
         raise BundleError("E_BAD_CHECKPOINT", f"{path} cannot be read as weights: {error.strerror}") from error
     found = _sum(data)

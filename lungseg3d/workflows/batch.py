@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungseg3d.core import UsageError
-from lungseg3d.io import FolderLock, check_writable, make_folder, recover
+from lungseg3d.io import (
+    FolderLock,
+    bundle_folder,
+    check_bundle,
+    check_writable,
+    make_folder,
+    recover,
+    trusting_bundles,
+)
 from lungseg3d.workflows.batch_case import CaseSegmenter, Segmenter
 from lungseg3d.workflows.batch_decision import cases_to_do, settle
 from lungseg3d.workflows.batch_identity import Identity, identity_of
@@ -23,6 +32,7 @@ from lungseg3d.workflows.batch_pool import Limits, Pool
 from lungseg3d.workflows.batch_records import BatchDone, BatchOptions, BatchState, OnProgress
 from lungseg3d.workflows.batch_run import BatchRun, Stop
 from lungseg3d.workflows.batch_summary import write_summary
+from lungseg3d.workflows.segment_options import SegmentOptions
 
 if TYPE_CHECKING:
     from lungseg3d.workflows.batch_tracking import BatchTracking
@@ -49,12 +59,13 @@ def batch(
 
     Raises:
         UsageError: E_NO_SOURCE, E_BAD_OPTION.
-        BundleError: the models cannot be opened.
+        BundleError: the models cannot be opened; E_UNTRUSTED_CONFIG before any process is started for them.
         OutputError: E_LOCKED, E_STALE_OUTPUT, E_WRITE, E_NO_SPACE.
         LungSegError: E_MANIFEST, E_BAD_CSV, E_DUPLICATE_CASE; E_WORKER_LOST when no worker can be started.
     """
     out = Path(out)
     _check(options)
+    options = replace(options, segment=_with_checked_bundles(options.segment))
     opened: Segmenter = segmenter or CaseSegmenter(options.segment, options.threads)
     identity = identity_of(options.segment, options.threads)
     plan = make_plan(selection, out, on_progress and _searching(on_progress))
@@ -117,6 +128,19 @@ def _pool(segmenter: Segmenter, options: BatchOptions) -> Pool:
     from lungseg3d.workflows.batch_ray import RayPool
 
     return RayPool(segmenter, limits, options)
+
+
+def _with_checked_bundles(asked: SegmentOptions) -> SegmentOptions:
+    """Bundles by absolute paths, which mean the same to every worker; one that could run code is refused now.
+
+    Every worker checks what it opens once more.
+    """
+    roots = {"lung_bundle": asked.lung_bundle, "nodule_bundle": asked.nodule_bundle}
+    absolute = {name: bundle_folder(root) for name, root in roots.items() if root is not None}
+    with trusting_bundles(asked.trust_bundle):
+        for root in absolute.values():
+            check_bundle(root, ["configs/inference.json"])
+    return replace(asked, **absolute)  # type: ignore[arg-type]
 
 
 def _check(options: BatchOptions) -> None:

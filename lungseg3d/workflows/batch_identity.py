@@ -15,7 +15,7 @@ from typing import Any
 
 from lungseg3d import __version__
 from lungseg3d.core import BundleError, to_json
-from lungseg3d.io import sha256_of, shipped_bundle
+from lungseg3d.io import bundle_folder, sha256_of, shipped_bundle
 from lungseg3d.workflows.segment_options import SegmentOptions
 
 _BUNDLES = {"lung_bundle": "lung_ct_segmentation", "nodule_bundle": "lung_nodule_ct_segmentation"}
@@ -53,7 +53,7 @@ def identity_of(options: SegmentOptions, threads: int) -> Identity:
     """
     counted = [f.name for f in dataclasses.fields(options) if f.name not in (*_NOT_OF_THE_RESULT, *_BUNDLES)]
     asked = {name: _plain(getattr(options, name)) for name in counted}
-    roots = {role: getattr(options, role) or shipped_bundle(name) for role, name in _BUNDLES.items()}
+    roots = {role: bundle_folder(getattr(options, role) or shipped_bundle(name)) for role, name in _BUNDLES.items()}
     bundles = {role: dict(_files(root)) for role, root in roots.items()}
     return Identity({"version": __version__, "bundles": bundles, "options": {**asked, "threads": threads}})
 

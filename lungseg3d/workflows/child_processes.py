@@ -5,10 +5,12 @@ In: command lines. Out: exit codes, logs, one line for people. None is left behi
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +19,8 @@ from typing import Any
 from lungseg3d.core.errors import one_line, without_paths
 from lungseg3d.io import open_to_append
 
+TRAINING_COMMAND = (sys.executable, "-m", "lungseg3d.workflows.training_process")
+"""Trains by a task on its standard input, see `lungseg3d.workflows.training_process.training_task`."""
 _POLL_S = 0.2
 _PATIENCE_S = 15.0
 """How long a child may take to end when it is told to."""
@@ -33,8 +37,19 @@ class Children:
         self._lock = threading.Lock()
         self._ended = False
 
-    def run(self, words: Sequence[str], log: Path, watch: Callable[[], None]) -> int:
-        """Run a command, its output appended to `log`; `watch` is called every now and then. Returns its exit code."""
+    def run(self, words: Sequence[str], log: Path, watch: Callable[[], None], task: bytes = b"") -> int:
+        """Run a command, its output appended to `log`; `watch` is called every now and then.
+
+        Args:
+            words: the command.
+            log: gets the command and what it prints.
+            watch: called every now and then.
+            task: of a training that is equal to the command, see `training_task`: it runs instead, without reading
+                the bundle's files again.
+
+        Returns:
+            Its exit code.
+        """
         with open_to_append(log) as output:
             output.write(f"$ {shlex.join(['python', *words[1:]])}\n".encode())
             with self._lock:
@@ -42,8 +57,8 @@ class Children:
                     raise KeyboardInterrupt
                 # A session of its own: Ctrl-C reaches this process alone, which then ends them in order.
                 child = subprocess.Popen(
-                    words,
-                    stdin=subprocess.DEVNULL,
+                    TRAINING_COMMAND if task else words,
+                    stdin=subprocess.PIPE if task else subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env=self.environment,
@@ -52,6 +67,7 @@ class Children:
                 )
                 self._running.add(child)
         try:
+            _give(child, task)
             while True:
                 try:
                     code = child.wait(timeout=_POLL_S)
@@ -75,6 +91,13 @@ class Children:
             child.terminate()
         for child in running:
             _end(child)
+
+
+def _give(child: subprocess.Popen, task: bytes) -> None:
+    """Write a task to a process that waits for it; one that has ended meanwhile will say why."""
+    if child.stdin is not None:
+        with contextlib.suppress(BrokenPipeError), child.stdin as pipe:
+            pipe.write(task)
 
 
 def _end(child: subprocess.Popen) -> None:

@@ -16,7 +16,14 @@ from typing import Any
 
 from lungseg3d.core import LungSegError
 from lungseg3d.engines.tracking_facts import without_paths
-from lungseg3d.io import check_writable, open_to_append, placing_together, trusting_bundles, write_text
+from lungseg3d.io import (
+    bundle_folder,
+    check_writable,
+    open_to_append,
+    placing_together,
+    trusting_bundles,
+    write_text,
+)
 from lungseg3d.report import render_comparison
 from lungseg3d.workflows.compare_budget import batches_within
 from lungseg3d.workflows.compare_join import measured_before
@@ -121,7 +128,7 @@ def _facts(plan: Plan) -> dict[str, Any]:
     choices = plan.choices
     return {
         "structures": list(plan.structures),
-        "bundle": Path(choices.bundle).absolute().name,
+        "bundle": bundle_folder(choices.bundle).name,
         "training": choices.training,
         "overrides": without_paths(dict(choices.overrides)),
         "weights": choices.weights,

@@ -17,7 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.io import make_folder, sha256_of, write_text
+from lungseg3d.io import bundle_folder, make_folder, sha256_of, write_text
 from lungseg3d.workflows.child_processes import Children, reason_of, sigterm_as_interrupt
 from lungseg3d.workflows.compare_plan import Member, Plan
 
@@ -89,7 +89,7 @@ def measure_command(task: Path) -> list[str]:
 def task_of(plan: Plan, member: Member, folder: Path) -> dict[str, Any]:
     """What a process must know to make the training configuration of a member, with `folder` for what it writes."""
     return {
-        "bundle": str(Path(plan.choices.bundle).absolute()),
+        "bundle": str(bundle_folder(plan.choices.bundle)),
         "configs": [str(path) for path in member.configs],
         "overrides": dict(member.overrides),
         "fold": member.fold,
@@ -145,7 +145,7 @@ def _train(member: Member, children: Children, on_progress: OnProgress) -> float
     def watch() -> None:
         on_progress(member.name, "training", 0.9 * _fraction(tail_of(log, seen)))
 
-    code = children.run(member.command, log, watch)
+    code = children.run(member.command, log, watch, member.task)
     if code != 0:
         raise _Failed(f"training: {reason_of(code, tail_of(log, seen))}")
     if not weights_of(member).is_file():

@@ -17,6 +17,7 @@ from typing import Any
 import lungseg3d
 from lungseg3d.core import UsageError
 from lungseg3d.data import read_manifest
+from lungseg3d.io import CheckedBundle, bundle_folder, check_bundle
 from lungseg3d.workflows.train import train_command, training_files
 
 WEIGHTS = ("model", "best")
@@ -67,11 +68,12 @@ class Member:
         settings: all that its numbers depend on: checksums of configurations and manifests, overrides, held-out cases,
             version.
         folder: where it lives; its name holds the settings' checksum, so other settings are another folder.
-        command: the training, as words.
+        command: the training, as words of `python -m monai.bundle run`.
         configs: configuration files, in order.
         overrides: keys and values as text.
         structures: what is segmented, in the order of the foreground classes.
         epochs, steps: of the training; a step is one batch. None where the bundle does not say.
+        task: what the process that trains is given, see `training_task`; empty for one that runs `command` itself.
     """
 
     network: str
@@ -85,6 +87,7 @@ class Member:
     structures: tuple[str, ...]
     epochs: int | None = None
     steps: int | None = None
+    task: bytes = field(default=b"", repr=False)
 
     @property
     def name(self) -> str:
@@ -125,9 +128,9 @@ def make_plan(choices: Choices, out: Path | str, batches_per_epoch: Mapping[str,
         BundleError: E_NO_BUNDLE, E_CLASS_COUNT.
         LungSegError: E_MANIFEST, E_MISSING_DATA, E_SPLIT_LEAK as `lungseg3d.data.load_datalist` finds them.
     """
-    from lungseg3d.workflows.training_checks import check_training, training_configuration
+    from lungseg3d.workflows.training_checks import check_training, configuration_of
 
-    out, root = Path(out).absolute(), Path(choices.bundle).absolute()
+    out, root = Path(out).absolute(), bundle_folder(choices.bundle)
     set_by_us = _SET_BY_US | ({"batches_per_epoch": "--minutes"} if choices.minutes else {})
     for key in choices.overrides:
         if key.replace("::", "#").split("#")[0] in set_by_us:
@@ -140,11 +143,12 @@ def make_plan(choices: Choices, out: Path | str, batches_per_epoch: Mapping[str,
         overrides = dict(choices.overrides)
         if batches_per_epoch and network in batches_per_epoch:
             overrides["batches_per_epoch"] = str(batches_per_epoch[network])
+        checked = check_bundle(root, configs)
         for fold in choices.folds or (None,):
-            parser = training_configuration(configs, root, overrides, fold=fold)
+            parser = configuration_of(checked, overrides, fold=fold)
             check_training(parser, root)
             experiment = _experiment(parser) or experiment
-            trained = _Trained(network, fold, configs, overrides, parser)
+            trained = _Trained(network, fold, configs, overrides, parser, checked)
             members += [_member(choices, trained, seed, out) for seed in choices.seeds]
     return Plan(choices, out, tuple(members), members[0].structures, experiment)
 
@@ -194,16 +198,18 @@ class _Trained:
     configs: tuple[Path, ...]
     overrides: Mapping[str, str]
     parser: Any
+    checked: CheckedBundle
 
 
 def _member(choices: Choices, trained: _Trained, seed: int, out: Path) -> Member:
     from lungseg3d.workflows.training_checks import held_out
+    from lungseg3d.workflows.training_process import training_task
 
     network, fold, parser = trained.network, trained.fold, trained.parser
     settings = {
         "version": lungseg3d.__version__,
-        "bundle": Path(choices.bundle).absolute().name,
-        "configs": {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in trained.configs},
+        "bundle": trained.checked.root.name,
+        "configs": {path.stem: sum_ for path, sum_ in zip(trained.configs, trained.checked.sums, strict=True)},
         "network": network,
         "fold": fold,
         "seed": seed,
@@ -220,16 +226,12 @@ def _member(choices: Choices, trained: _Trained, seed: int, out: Path) -> Member
     only_training = {"parent_run": parent_name(out)} if "parent_run" in parser else {}
     if "run_name#prefix" in parser:
         only_training["run_name::prefix"] = name
-    words = train_command(
-        choices.bundle,
-        network=network,
-        training=choices.training,
-        fold=fold,
-        overrides=overrides | only_training,
-        out=folder,
-    )
+    said = overrides | only_training
+    files = {"network": network, "training": choices.training}
+    words = train_command(choices.bundle, **files, fold=fold, overrides=said, out=folder)
+    task = training_task(trained.checked, said, fold, folder)
     epochs, batches = parser.get("epochs"), parser.get("batches_per_epoch")
     steps = epochs * batches if epochs and batches else None
     structures = structures_of(parser["_meta_"])
     command, configs = tuple(words), trained.configs
-    return Member(network, fold, seed, settings, folder, command, configs, overrides, structures, epochs, steps)
+    return Member(network, fold, seed, settings, folder, command, configs, overrides, structures, epochs, steps, task)

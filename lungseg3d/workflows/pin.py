@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lungseg3d.core import LungSegError, UsageError
-from lungseg3d.io import pin_weights
+from lungseg3d.io import bundle_folder, pin_weights
 
 
 def pin(bundles: Sequence[Path | str]) -> dict[Path, dict[str, str]]:
@@ -27,7 +27,7 @@ def pin(bundles: Sequence[Path | str]) -> dict[Path, dict[str, str]]:
         UsageError: E_NO_BUNDLE for a folder without weights.
         OutputError: E_NO_SPACE, E_WRITE.
     """
-    roots = [Path(bundle) for bundle in bundles]
+    roots = [bundle_folder(bundle) for bundle in bundles]
     for root in roots:
         if not list((root / "models").glob("*.pt")):
             raise UsageError("E_NO_BUNDLE", f"{root} has no weights in models/", "Give the root folder of a bundle.")
@@ -42,7 +42,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         for root, sums in pin(arguments).items():
             for name, value in sums.items():
-                print(f"{root / 'models' / name}: {value}")
+                encoding = sys.stdout.encoding or "utf-8"  # of a terminal that may not have UTF-8
+                path = str(root / "models" / name).encode(encoding, "backslashreplace").decode(encoding)
+                print(f"{path}: {value}")
     except LungSegError as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 3

@@ -1,4 +1,4 @@
-"""`train`: a bundle's training with overlays and overrides, run as `python -m monai.bundle run` would.
+"""`train`: a bundle's training with overlays and overrides, as `python -m monai.bundle run` would do it.
 
 In: a bundle and choices. Out: what the bundle's `train.json` writes under its `output_dir`.
 """
@@ -14,10 +14,17 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from lungseg3d.core import BundleError, UsageError
-from lungseg3d.io import check_writable, trusting_bundles
+from lungseg3d.io import bundle_folder, check_bundle, check_writable, trusting_bundles
+from lungseg3d.workflows.child_processes import TRAINING_COMMAND
 
-CHILD_ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONSAFEPATH": "1"}
-"""Of processes that train: they import nothing from the folder they are started in, which may be a bundle's."""
+_ENCODING = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
+CHILD_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PYTHONSAFEPATH": "1",
+    "PYTHONIOENCODING": f"{_ENCODING}:backslashreplace",
+}
+"""Of processes that train: they import nothing from the folder they are started in, which may be a bundle's, and show
+as escapes what a terminal without UTF-8 cannot show of a case's name."""
 
 
 def train_command(
@@ -42,7 +49,7 @@ def train_command(
         BundleError: E_NO_BUNDLE without a `train.json`.
         UsageError: E_NO_OVERLAY for an unknown overlay, with the nearest name.
     """
-    root = Path(bundle).absolute()
+    root = bundle_folder(bundle)
     configs = training_files(root, network, training)
     out = Path(out).absolute() if out is not None else Path.cwd() / "runs" / root.name
     files = "[" + ",".join(f"'{config}'" for config in configs) + "]"
@@ -79,9 +86,10 @@ def train(
     out: Path | str | None = None,
     trust: bool = False,
 ) -> int:
-    """Look for what would fail, print the equal `python -m monai.bundle run ...` line, run it, make a bundle of it.
+    """Look for what would fail, print the equal `python -m monai.bundle run ...` line, train, make a bundle of it.
 
-    Takes what `train_command` takes, and whether the bundle may run code (`trust`). A finished training leaves
+    Takes what `train_command` takes, and whether the bundle may run code (`trust`). The process that trains is given
+    the contents that were checked, and reads no configuration of the bundle again. A finished training leaves
     `<out>/bundle`, for `segment --nodule-bundle`, where it wrote `model.pt` and the bundle has an `inference.json`.
 
     Returns:
@@ -93,18 +101,21 @@ def train(
         LungSegError: E_MANIFEST, E_MISSING_DATA, E_SPLIT_LEAK.
     """
     from lungseg3d.workflows.trained_bundle import write_trained_bundle
-    from lungseg3d.workflows.training_checks import check_training, training_configuration
+    from lungseg3d.workflows.training_checks import check_training, configuration_of
+    from lungseg3d.workflows.training_process import training_task
 
     words = train_command(bundle, network=network, training=training, fold=fold, overrides=overrides, out=out)
-    root, folder = Path(bundle).absolute(), Path(words[words.index("--output_dir") + 1])
-    files = training_files(root, network, training)
+    root, folder = bundle_folder(bundle), Path(words[words.index("--output_dir") + 1])
+    settings = overrides or {}
     with trusting_bundles(trust):
-        configuration = training_configuration(files, root, overrides or {}, fold=fold, output_dir=str(folder))
+        checked = check_bundle(root, training_files(root, network, training))
+        configuration = configuration_of(checked, settings, fold=fold, output_dir=str(folder))
         check_training(configuration, root)
+        task = training_task(checked, settings, fold, folder)
     command = "python " + shlex.join(words[1:])
     print(command, flush=True)
     check_writable(folder)
-    code = subprocess.run(words, check=False, env={**os.environ, **CHILD_ENVIRONMENT}).returncode
+    code = subprocess.run(TRAINING_COMMAND, input=task, check=False, env={**os.environ, **CHILD_ENVIRONMENT}).returncode
     weights, inference = folder / "model.pt", root / "configs" / "inference.json"
     if code == 0 and weights.is_file() and inference.is_file():
         print(f"Wrote {write_trained_bundle(root, configuration, weights, folder / 'bundle', command)}")

@@ -6,6 +6,7 @@ In: a bundle's configuration with overlays and overrides. Out: nothing, or one e
 from __future__ import annotations
 
 import inspect
+import io
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -17,7 +18,9 @@ from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
 
 from lungseg3d.core import BundleError, LungSegError, UsageError
 from lungseg3d.data import read_manifest
-from lungseg3d.io import check_bundle, read_weights
+from lungseg3d.engines.tracking_facts import HIDDEN_PATH
+from lungseg3d.inference.configuration import parser_of
+from lungseg3d.io import CheckedBundle, check_bundle, check_override, read_weights
 from lungseg3d.workflows.manifest_faults import joined_warnings, label_faults, manifest_faults, refuse_faults
 
 _DATA_LISTS = "lungseg3d.data.load_datalist"
@@ -25,39 +28,46 @@ _LOADERS = ("CheckpointLoader", "monai.handlers.CheckpointLoader")
 
 
 def training_configuration(
-    configs: Sequence[Path], root: Path, overrides: Mapping[str, str], *, fold: int | None = None, **more: Any
+    configs: Sequence[Path | str], root: Path, overrides: Mapping[str, str], *, fold: int | None = None, **more: Any
 ) -> ConfigParser:
     """The configuration that `python -m monai.bundle run` would use: files in order, then overrides.
 
     Args:
         configs: `train.json` and overlays, later ones over earlier ones.
         root: the bundle's folder.
+        overrides, fold, more: as in `configuration_of`.
+
+    Raises:
+        BundleError: E_CONFIGURATION for a file that is no JSON; E_UNTRUSTED_CONFIG, see `lungseg3d.io.check_bundle`.
+        UsageError: as `configuration_of`.
+    """
+    return configuration_of(check_bundle(root, configs), overrides, fold=fold, **more)
+
+
+def configuration_of(
+    checked: CheckedBundle, overrides: Mapping[str, str], *, fold: int | None = None, **more: Any
+) -> ConfigParser:
+    """As `training_configuration`, of contents that have been read and checked.
+
+    Args:
+        checked: the bundle.
         overrides: keys (`a::b` for nested ones) and values, both as the command line has them.
         fold: held-out fold; None for what the configuration says.
         **more: further top-level keys, as they are.
 
     Raises:
-        BundleError: E_CONFIGURATION for a file that is no JSON; E_UNTRUSTED_CONFIG, see `lungseg3d.io.check_bundle`.
+        BundleError: E_CONFIGURATION; E_UNTRUSTED_CONFIG for an override that could run code.
         UsageError: E_NO_KEY for an unknown key, with the nearest; E_NO_FOLD for a fold of a bundle without folds.
     """
-    check_bundle(Path(root), configs)
-    parser = ConfigParser()
-    for config in configs:
-        try:
-            ConfigParser.load_config_file(str(config))
-        except (OSError, ValueError) as error:
-            raise BundleError("E_CONFIGURATION", f"{config}: {error}", "Mend the file.") from error
-    parser.read_config([str(config) for config in configs])
-    metadata = Path(root) / "configs" / "metadata.json"
-    if metadata.is_file():
-        parser.read_meta(str(metadata))
-    parser["bundle_root"] = str(root)
+    parser = parser_of(checked)
     for key, text in overrides.items():
         _check_key(parser, key)
-        parser[key.replace("::", "#")] = DefaultParseValue(text)
+        value = DefaultParseValue(text)
+        check_override(key, value)
+        parser[key.replace("::", "#")] = value
     if fold is not None:
         if "fold" not in parser:
-            found = f"{root.name} has no folds: it validates on a data set of its own"
+            found = f"{checked.root.name} has no folds: it validates on a data set of its own"
             raise UsageError("E_NO_FOLD", found, "Leave the fold out.")
         parser["fold"] = fold
     for key, value in more.items():
@@ -139,11 +149,31 @@ def _check_data(parser: ConfigParser, path: str) -> None:
         print(f"{issue.code}: {issue.message} {issue.remedy}".rstrip(), file=sys.stderr)
 
 
-def _check_weights(parser: ConfigParser, path: str) -> None:
-    """The file that a `CheckpointLoader` would load holds tensors and nothing else."""
+def hold_weights(parser: ConfigParser) -> None:
+    """Give every `CheckpointLoader` the bytes of its file, read once and checked, in place of the file's path.
+
+    Raises:
+        BundleError: E_UNSAFE_CHECKPOINT, E_BAD_CHECKPOINT.
+    """
+    for path, node in list(_nodes(parser.get())):
+        if isinstance(node, Mapping) and node.get("_target_") in _LOADERS:
+            data = _check_weights(parser, path)
+            if data is not None:
+                parser[f"{path}#load_path"] = HeldWeights(data)
+
+
+class HeldWeights(io.BytesIO):
+    """Bytes of weights where a path is expected; as text, a path that is not shown."""
+
+    def __str__(self) -> str:
+        return HIDDEN_PATH
+
+
+def _check_weights(parser: ConfigParser, path: str) -> bytes | None:
+    """The file that a `CheckpointLoader` would load, which holds tensors and nothing else; None for a disabled one."""
     if "_disabled_" in parser[path] and parser.get_parsed_content(f"{path}#_disabled_"):
-        return
-    read_weights(Path(parser.get_parsed_content(f"{path}#load_path")))
+        return None
+    return read_weights(Path(parser.get_parsed_content(f"{path}#load_path")))[0]
 
 
 def _data_list(parser: ConfigParser, path: str) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from lungseg3d.core import BundleError, LungSegError, UsageError
 from lungseg3d.data import read_manifest
 from lungseg3d.workflows import train as module
 from lungseg3d.workflows import training_checks
+from lungseg3d.workflows.child_processes import TRAINING_COMMAND
 from lungseg3d.workflows.train import train, train_command
 from lungseg3d.workflows.training_checks import seen_in_training, training_configuration
 from tests.small_data import BUNDLES, LUNGS, NAMES, NODULES, overrides_for, small_data
@@ -90,13 +91,14 @@ def test_a_folder_without_a_training_is_no_bundle(tmp_path):
 
 
 @pytest.mark.parametrize("code", [0, 3])
-def test_training_prints_the_line_that_it_runs_and_passes_its_exit_code_on(code, tmp_path, monkeypatch, capsys):
-    ran: list[list[str]] = []
+def test_training_prints_the_equal_line_and_passes_the_exit_code_on(code, tmp_path, monkeypatch, capsys):
+    given = []
 
-    def run(words, check, env):
-        ran.append(words)
+    def run(words, check, env, input):
+        assert words == TRAINING_COMMAND
+        given.append(json.loads(input))
         assert env["MLFLOW_DISABLE_TELEMETRY"] == "true"
-        (Path(after(words, "--output_dir")) / "model.pt").write_bytes(b"weights")
+        (Path(given[0]["out"]) / "model.pt").write_bytes(b"weights")
         return subprocess.CompletedProcess(words, code)
 
     bundle = tmp_path / NODULES
@@ -108,8 +110,9 @@ def test_training_prints_the_line_that_it_runs_and_passes_its_exit_code_on(code,
     assert train(bundle, fold=2, overrides=overrides, out=out) == code
     line, *rest = capsys.readouterr().out.strip().splitlines()
     assert rest == ([f"Wrote {out / 'bundle'}"] if code == 0 else [])
-    assert shlex.split(line) == ["python", *ran[0][1:]]
-    assert ran[0] == train_command(bundle, fold=2, overrides=overrides, out=out)
+    assert shlex.split(line) == ["python", *train_command(bundle, fold=2, overrides=overrides, out=out)[1:]]
+    assert given[0]["configs"] == [json.loads((bundle / "configs" / "train.json").read_text())]
+    assert (given[0]["fold"], given[0]["overrides"], given[0]["trust_bundle"]) == (2, overrides, False)
     assert (out / "bundle").exists() == (code == 0)
     if code == 0:
         inference = json.loads((out / "bundle" / "configs" / "inference.json").read_text())
@@ -157,8 +160,8 @@ def test_an_overlay_that_is_no_json_is_named(tmp_path):
 
 
 def test_a_training_of_outlines_leaves_a_bundle_with_the_finding_network_as_it_was(tmp_path, monkeypatch):
-    def run(words, check, env):
-        (Path(after(words, "--output_dir")) / "model.pt").write_bytes(b"outlines")
+    def run(words, input, **_):
+        (Path(json.loads(input)["out"]) / "model.pt").write_bytes(b"outlines")
         return subprocess.CompletedProcess(words, 0)
 
     monkeypatch.setattr(module.subprocess, "run", run)
