@@ -26,8 +26,9 @@ RUN pip install --no-cache-dir .
 FROM python:${PYTHON_VERSION}-slim
 COPY --from=build /opt/lungseg3d /opt/lungseg3d
 RUN useradd --create-home --uid 1000 lungseg3d
-# HOME in /tmp: `--user` may name a number that has no home, and the libraries keep caches there.
-ENV PATH=/opt/lungseg3d/bin:$PATH HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib MLFLOW_DISABLE_TELEMETRY=true
+# HOME in /tmp: `--user` may name a number that has no home, and the libraries keep caches there. They ask for the
+# user's name, too, which such a number has not.
+ENV PATH=/opt/lungseg3d/bin:$PATH HOME=/tmp LOGNAME=lungseg3d MPLCONFIGDIR=/tmp/matplotlib MLFLOW_DISABLE_TELEMETRY=true
 USER lungseg3d
 WORKDIR /tmp
 ENTRYPOINT ["lungseg3d"]

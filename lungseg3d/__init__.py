@@ -3,9 +3,31 @@
 Research use only; not a medical device.
 """
 
+import os
 from importlib.metadata import PackageNotFoundError, version
 
 try:
     __version__ = version("lungseg3d")
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
+
+
+def _name_the_user() -> None:
+    """Give a user number without a name one, in the environment, which child processes inherit.
+
+    MONAI, PyTorch and MLflow ask `getpass.getuser()`, partly while they are imported, and end with KeyError where the
+    number has no entry in /etc/passwd: `docker run --user`, OpenShift, cluster nodes without their directory service.
+    """
+    if any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+        return
+    try:
+        import pwd
+
+        pwd.getpwuid(os.getuid())
+    except ImportError:  # Windows has names, and sets USERNAME
+        pass
+    except KeyError:
+        os.environ["LOGNAME"] = f"uid-{os.getuid()}"
+
+
+_name_the_user()

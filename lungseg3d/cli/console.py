@@ -8,6 +8,7 @@ Knows no verb.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -50,7 +51,20 @@ def number_text(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
+def allow_any_text() -> None:
+    """Have stdout and stderr show what their encoding lacks as escapes, such as `\\u80ba`, instead of failing.
+
+    A terminal without UTF-8 (LC_ALL=C, PYTHONIOENCODING=ascii, a log of a cluster) meets names of cases in any script.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _write(stream: TextIO, text: str) -> None:
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    # Also a name that is no text in the file system's encoding (a surrogate) is shown.
+    text = text.encode(encoding, "backslashreplace").decode(encoding)
     try:
         stream.write(text + "\n")
         stream.flush()

@@ -14,6 +14,7 @@ from lungseg3d.cli.batch import batch
 from lungseg3d.cli.calibrate import calibrate
 from lungseg3d.cli.check import check, convert
 from lungseg3d.cli.compare import compare
+from lungseg3d.cli.console import allow_any_text
 from lungseg3d.cli.demo import demo
 from lungseg3d.cli.doctor import doctor
 from lungseg3d.cli.evaluate import evaluate
@@ -78,4 +79,5 @@ app.command()(replay)
 def main() -> None:
     """Run the program on this process's command line; the entry point of `lungseg3d`."""
     OWN_PROCESS.set(True)
+    allow_any_text()
     app(args=with_debug_first(sys.argv[1:]), prog_name="lungseg3d")

@@ -14,12 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.io import make_folder, open_to_append
-
-try:
-    import fcntl
-except ImportError:  # Windows: two processes in one folder are not told apart there
-    fcntl = None  # type: ignore[assignment]
+from lungseg3d.io import make_folder, open_to_append, take_lock
 
 _NAME = "tracking{}.jsonl"
 _MOST_PROCESSES = 64
@@ -43,12 +38,11 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = open_to_append(path)
-        try:
-            if fcntl is not None:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        taken = take_lock(self._file.fileno())
+        if taken is False:
             self._file.close()
-            raise
+            raise BlockingIOError(f"{path}: another process holds it")
+        self.is_held = taken is True
         if hasattr(os, "register_at_fork"):  # a worker that outlives its parent must not hold the journal
             os.register_at_fork(after_in_child=self._file.close)
         self._lock = threading.Lock()
@@ -59,13 +53,21 @@ class Journal:
 
     @staticmethod
     def open_in(folder: Path) -> Journal:
-        """The first journal of `folder` that no living process holds: `tracking.jsonl`, `tracking-2.jsonl`, ..."""
+        """The first journal of `folder` that no living process holds: `tracking.jsonl`, `tracking-2.jsonl`, ...
+
+        Where the file system gives no locks, and nobody can tell who lives, the first one that is not there yet.
+        """
         make_folder(folder)
         for number in range(1, _MOST_PROCESSES):
+            path = folder / _NAME.format(f"-{number}" if number > 1 else "")
+            was_there = path.exists() and path.stat().st_size > 0
             try:
-                return Journal(folder / _NAME.format(f"-{number}" if number > 1 else ""))
+                journal = Journal(path)
             except BlockingIOError:
                 continue
+            if journal.is_held or not was_there:
+                return journal
+            journal.close()
         raise BlockingIOError(f"{folder}: {_MOST_PROCESSES} processes hold a journal here")
 
     @staticmethod

@@ -19,7 +19,7 @@ from lungseg3d.io.dicom_sr import Measured, make_dicom_sr
 from lungseg3d.io.dicom_writer import SeriesSpec, write_dicom_series
 from lungseg3d.io.digests import joined_sha256, sha256_of, signature_of, voxels_crc32
 from lungseg3d.io.downloads import download
-from lungseg3d.io.files import copy_file, placing, write_bytes, write_text, writing
+from lungseg3d.io.files import copy_file, placing, take_lock, write_bytes, write_text, writing
 from lungseg3d.io.folders import (
     check_writable,
     link_to,
@@ -135,6 +135,7 @@ __all__ = [
     "sha256_of",
     "shipped_bundle",
     "signature_of",
+    "take_lock",
     "to_ras_mm",
     "trusting_bundles",
     "unpack_tar",

@@ -11,12 +11,7 @@ import shutil
 from pathlib import Path
 
 from lungseg3d.core import OutputError
-from lungseg3d.io.files import output_error, sync
-
-try:
-    import fcntl
-except ImportError:  # Windows: two processes in one folder are not told apart there
-    fcntl = None  # type: ignore[assignment]
+from lungseg3d.io.files import output_error, sync, take_lock
 
 _REPLACED = "replaced-"
 
@@ -27,6 +22,9 @@ class FolderLock:
     Args:
         path: of the lock file; it stays when the lock is given back.
 
+    Attributes:
+        is_held: False where the file system gives no locks, so that a second process is not kept out.
+
     Raises:
         OutputError: E_LOCKED when another process holds it, E_WRITE, E_NO_SPACE.
     """
@@ -36,14 +34,13 @@ class FolderLock:
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise output_error(path, error) from error
-        try:
-            if fcntl is not None:
-                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        taken = take_lock(self._handle)
+        if taken is False:
             holder = os.pread(self._handle, 32, 0).decode(errors="replace").strip()
             os.close(self._handle)
             text = f"{path.parent}: another process{f' ({holder})' if holder else ''} works in this folder."
-            raise OutputError("E_LOCKED", text, "Wait until it has ended, or give another folder.") from error
+            raise OutputError("E_LOCKED", text, "Wait until it has ended, or give another folder.")
+        self.is_held = taken is True
         os.truncate(self._handle, 0)
         os.pwrite(self._handle, f"process {os.getpid()}\n".encode(), 0)
 

@@ -26,6 +26,7 @@ except ImportError:  # Windows: what a killed process left is not told from what
 UNFINISHED = ".writing-"
 """How the names of files and folders begin that are being written; after a kill they may stay: `remove_unfinished`."""
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_HELD = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}
 _BUFFER_BYTES = 2**20
 
 
@@ -140,12 +141,23 @@ def lock(handle: int, *, wait: bool = False) -> bool:
         handle: of the open file or folder.
         wait: until another process has let go; else False is returned at once.
     """
+    return take_lock(handle, wait=wait) is True
+
+
+def take_lock(handle: int, *, wait: bool = False) -> bool | None:
+    """As `lock`, and tells the two reasons apart.
+
+    Returns:
+        True when the lock is held; False when another process holds it; None when this system or file system gives no
+        locks, so that nobody can tell: NFS without its lock service (ENOLCK), FUSE and some Lustre (ENOSYS,
+        EOPNOTSUPP), NFS 4 (EBADF).
+    """
     if fcntl is None:
-        return False
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held by another process, or a file system without locks
-        return False
+    except OSError as error:
+        return False if error.errno in _HELD else None
     return True
 
 

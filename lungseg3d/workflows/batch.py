@@ -6,6 +6,7 @@ where the last one stopped, however it stopped.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,6 +38,8 @@ from lungseg3d.workflows.segment_options import SegmentOptions
 if TYPE_CHECKING:
     from lungseg3d.workflows.batch_tracking import BatchTracking
 
+logger = logging.getLogger(__name__)
+
 LOCK, WORK = ".lock", ".work"
 _GIB = 2**30
 
@@ -61,6 +64,7 @@ def batch(
         UsageError: E_NO_SOURCE, E_BAD_OPTION.
         BundleError: the models cannot be opened; E_UNTRUSTED_CONFIG before any process is started for them.
         OutputError: E_LOCKED, E_STALE_OUTPUT, E_WRITE, E_NO_SPACE.
+        LungSegError: E_DAMAGED_JOURNAL.
         LungSegError: E_MANIFEST, E_BAD_CSV, E_DUPLICATE_CASE; E_WORKER_LOST when no worker can be started.
     """
     out = Path(out)
@@ -71,8 +75,10 @@ def batch(
     plan = make_plan(selection, out, on_progress and _searching(on_progress))
     check_writable(make_folder(out) / WORK)
     lock = FolderLock(out / LOCK)
+    if not lock.is_held:
+        logger.warning(f"W_NO_LOCKS: {out}: the file system gives no locks. See that no other batch works there.")
     try:
-        journal = BatchJournal(out)
+        journal = BatchJournal(out, locks=lock.is_held)
         try:
             return _run(plan, out, journal, identity, options, opened, on_progress)
         finally:

@@ -14,10 +14,8 @@ from lungseg3d.core import OutputError
 from lungseg3d.io import set_aside, sha256_of, signature_of
 from lungseg3d.workflows.batch_case import outputs_in
 from lungseg3d.workflows.batch_identity import Identity, differences
-from lungseg3d.workflows.batch_journal import BatchJournal, Record
+from lungseg3d.workflows.batch_journal import ASIDE, BatchJournal, Record
 from lungseg3d.workflows.batch_plan import PlannedCase
-
-ASIDE = "set-aside"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -17,14 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from lungseg3d.core import LungSegError, OutputError, QualityIssue
-from lungseg3d.io import placing
+from lungseg3d.io import placing, set_aside
 from lungseg3d.workflows.batch_case import Outcome, Output
 from lungseg3d.workflows.batch_identity import Identity
 
 NAME = "journal.db"
+ASIDE = "set-aside"
+"""Folder for what lies in the way and cannot be made again."""
 ENDED = ("done", "refused", "failed")
 _VERSION = 1
 _BUSY_S = 10.0
+_DAMAGE = re.compile("malformed|not a database|no such (table|column)|btreeInitPage|disk image|unsupported file format")
 _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE identities (sha256 TEXT PRIMARY KEY, facts TEXT NOT NULL);
@@ -81,25 +85,28 @@ class BatchJournal:
     Args:
         folder: that holds it; it is made when it is missing.
         read_only: for looking only; then it must be there.
+        locks: False on a file system without locks, where SQLite would wait for one in vain.
 
     Raises:
-        LungSegError: E_NO_JOURNAL when there is none to look at, or it is not one of ours.
+        LungSegError: E_NO_JOURNAL when there is none to look at, or it is not one of ours; E_DAMAGED_JOURNAL.
         OutputError: E_WRITE, E_NO_SPACE.
     """
 
-    def __init__(self, folder: Path, read_only: bool = False) -> None:
+    def __init__(self, folder: Path, read_only: bool = False, locks: bool = True) -> None:
         self.path = folder / NAME
         if read_only and not self.path.is_file():
             raise LungSegError("E_NO_JOURNAL", f"{folder.name} has no {NAME}.", "Give the --out of a batch.")
         # Also for looking: what a kill cut short in the middle of a record is rolled back first.
         mode = "rw" if os.access(folder, os.W_OK) else "ro"
-        uri = f"{self.path.absolute().as_uri()}?mode={mode}"
+        uri = f"{self.path.absolute().as_uri()}?mode={mode}{'' if locks else '&nolock=1'}"
         with self._in_words():
             if not read_only and not self.path.exists():
                 _make(self.path)
             self._database = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
             if not read_only:
                 self._database.execute("PRAGMA synchronous=EXTRA")
+            if self._database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise self._damaged("its pages do not fit together")
             if self._database.execute("SELECT value FROM facts WHERE name='version'").fetchone() != (str(_VERSION),):
                 raise LungSegError("E_NO_JOURNAL", f"{self.path} is of another version.", "Give another folder.")
 
@@ -112,7 +119,10 @@ class BatchJournal:
         columns = ", ".join(_COLUMNS)
         with self._in_words():
             rows = self._database.execute(f"SELECT {columns} FROM cases ORDER BY rowid").fetchall()
-        return {row[0]: _record(row) for row in rows}
+        try:
+            return {row[0]: _record(row) for row in rows}
+        except (ValueError, TypeError) as error:
+            raise self._damaged(f"a record cannot be read, {type(error).__name__}") from error
 
     def identities(self) -> dict[str, Mapping[str, Any]]:
         """The facts of every identity that was worked with, by their sum."""
@@ -175,6 +185,14 @@ class BatchJournal:
         with self._transaction() as database:
             database.execute("UPDATE cases SET status=outcome WHERE case_id=? AND status='placing'", (case_id,))
 
+    def _damaged(self, what: str) -> LungSegError:
+        return LungSegError(
+            "E_DAMAGED_JOURNAL",
+            f"{self.path}: the journal is damaged ({what}); the results beside it are as they were.",
+            f"Move it away (to {NAME}.damaged, say) and run the batch again: every case is done anew, and the results "
+            f"that are there now go to {ASIDE}.",
+        )
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._in_words():
@@ -192,6 +210,11 @@ class BatchJournal:
         try:
             yield
         except sqlite3.DatabaseError as error:
+            if _DAMAGE.search(str(error)):
+                raise self._damaged(str(error)) from error
+            if "locked" in str(error):
+                text, remedy = f"{self.path}: another program holds it ({error}).", "End that one, or wait for it."
+                raise OutputError("E_LOCKED", text, remedy) from error
             code = "E_NO_SPACE" if "full" in str(error) else "E_WRITE"
             remedy = "See that the disk has space and the folder may be written; then run the same command again."
             raise OutputError(code, f"{self.path}: {error}.", remedy) from error
@@ -199,6 +222,10 @@ class BatchJournal:
 
 def _make(path: Path) -> None:
     """An empty journal that appears whole: a kill meanwhile leaves none, and who looks sees no half of one."""
+    for ending in ("-journal", "-wal", "-shm"):  # of one that was moved away: SQLite would put it into the new one
+        left = path.with_name(path.name + ending)
+        if left.exists():
+            set_aside(left, path.parent / ASIDE)
     with placing(path) as temporary, closing(sqlite3.connect(temporary)) as database, database:
         database.executescript(_SCHEMA)
         database.execute("INSERT INTO facts VALUES ('version', ?)", (str(_VERSION),))

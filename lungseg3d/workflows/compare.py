@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from lungseg3d.io import (
     check_writable,
     open_to_append,
     placing_together,
+    take_lock,
     trusting_bundles,
     write_text,
 )
@@ -33,10 +35,7 @@ from lungseg3d.workflows.compare_tables import cases_csv, compare_csv, compariso
 from lungseg3d.workflows.compare_tracking import open_parent, track_comparison, tracking_uri_of
 from lungseg3d.workflows.train import CHILD_ENVIRONMENT
 
-try:
-    import fcntl
-except ImportError:  # Windows: two comparisons in one folder are not told apart there
-    fcntl = None  # type: ignore[assignment]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -140,13 +139,13 @@ def _facts(plan: Plan) -> dict[str, Any]:
 def _held(out: Path) -> Iterator[tuple[int, ...]]:
     """Hold `out` against another comparison; the processes started meanwhile hold it too, as long as they live."""
     with open_to_append(out / ".lock") as file:
-        if fcntl is None:
+        taken = take_lock(file.fileno())
+        if taken is False:
+            text = f"another comparison, or a training of it, writes to {out}"
+            raise LungSegError("E_IN_USE", text, "Wait for it, or end it.")
+        if taken is None:
+            text = f"{out}: the file system gives no locks. See that no other comparison writes there."
+            logger.warning(f"W_NO_LOCKS: {text}")
             yield ()
             return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise LungSegError(
-                "E_IN_USE", f"another comparison, or a training of it, writes to {out}", "Wait for it, or end it."
-            ) from error
         yield (file.fileno(),)
