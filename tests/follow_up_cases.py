@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from lungseg3d.analysis import LungRegistration, measure_lungs, measure_nodules
+from lungseg3d.analysis import LungRegistration, RegistrationFit, measure_lungs, measure_nodules
 from lungseg3d.core import CaseResult, Nodule, Volume
 from lungseg3d.io import write_labels, write_text, write_volume
 from lungseg3d.report import result_json
@@ -72,9 +72,15 @@ def write_result(folder: Path, ct: Volume, labels: Volume, nodules: Volume, **so
     return folder
 
 
-def shifted_by(x_mm: float, y_mm: float, z_mm: float, driven_by: str = "CT") -> LungRegistration:
+GOOD_FIT = RegistrationFit(0.97, (1.0, 1.0), 4000.0, 0.9)
+
+
+def shifted_by(
+    x_mm: float, y_mm: float, z_mm: float, driven_by: str = "CT", fit: RegistrationFit = GOOD_FIT
+) -> LungRegistration:
     """A registration that only shifts."""
-    return LungRegistration(sitk.TranslationTransform(3, (x_mm, y_mm, z_mm)), driven_by, 0.9, 0.95, 0.0)
+    shift = sitk.TranslationTransform(3, (x_mm, y_mm, z_mm))
+    return LungRegistration(shift, driven_by, 0.9, fit, 0.0)
 
 
 def nodule_at(number: int, place_mm: tuple[float, float, float], volume_mm3: float = 500.0, **changes) -> Nodule:

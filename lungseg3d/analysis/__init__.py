@@ -10,19 +10,17 @@ from lungseg3d.analysis.acquisition import (
 )
 from lungseg3d.analysis.candidates import CandidateRule, NoduleMap, find_nodules
 from lungseg3d.analysis.diameters import axial_diameters_mm
+from lungseg3d.analysis.field_of_view import FieldOfView
+from lungseg3d.analysis.lung_pictures import Chest
 from lungseg3d.analysis.lung_quality import LUNG_CODES, check_lungs, compare_lungs
 from lungseg3d.analysis.lungs import segment_lungs_by_rules
 from lungseg3d.analysis.matching import Match, Matching, gate_mm, match_nodules
 from lungseg3d.analysis.nodule_changes import TimePoint, compare_nodules
 from lungseg3d.analysis.nodules import classed, kind_of, measure_lungs, measure_nodules
 from lungseg3d.analysis.pieces import Piece, pieces_of
-from lungseg3d.analysis.registration import Chest, LungRegistration, register_lungs
-from lungseg3d.analysis.scan_differences import (
-    FOLLOW_UP_CODES,
-    LEAST_DICE,
-    compare_noise,
-    compare_scans,
-)
+from lungseg3d.analysis.registration import LungRegistration, register_lungs
+from lungseg3d.analysis.registration_fit import LEAST_DICE, LEAST_LIKENESS, RegistrationFit
+from lungseg3d.analysis.scan_differences import FOLLOW_UP_CODES, are_one_ct, compare_noise, compare_scans
 from lungseg3d.analysis.size_classes import NoduleSize, fleischner, lung_rads
 from lungseg3d.analysis.volume_change import LEAST_CHANGE, doubling_time_days, volume_change, word_for
 from lungseg3d.analysis.volume_interval import volume_interval_mm3
@@ -31,19 +29,23 @@ __all__ = [
     "FOLLOW_UP_CODES",
     "LEAST_CHANGE",
     "LEAST_DICE",
+    "LEAST_LIKENESS",
     "LUNG_CODES",
     "OOD_CODES",
     "Acquisition",
     "CandidateRule",
     "Chest",
+    "FieldOfView",
     "LungRegistration",
     "Match",
     "Matching",
     "NoduleMap",
     "NoduleSize",
     "Piece",
+    "RegistrationFit",
     "TimePoint",
     "TrainingRange",
+    "are_one_ct",
     "axial_diameters_mm",
     "check_lungs",
     "classed",

@@ -15,6 +15,7 @@ from lungseg3d.analysis.registration import LungRegistration
 from lungseg3d.core import Nodule
 
 _GATE_MM = {"CT": 6.0, "masks": 12.0}
+_RIM_MM = {"CT": 4.0, "masks": 8.0}
 _SIZE_WEIGHT = 0.15
 _IMPOSSIBLE = 1e6
 
@@ -49,6 +50,11 @@ def gate_mm(prior: Nodule, current: Nodule, driven_by: str = "CT") -> float:
     the middle of a nodule moves when it grows to one side.
     """
     return _GATE_MM[driven_by] + max(prior.equivalent_diameter_mm, current.equivalent_diameter_mm) / 2
+
+
+def rim_mm_of(driven_by: str) -> float:
+    """How near to the edge of a field of view a place is too uncertain to be called covered: error of registration."""
+    return _RIM_MM[driven_by]
 
 
 def match_nodules(prior: Sequence[Nodule], current: Sequence[Nodule], registration: LungRegistration) -> Matching:

@@ -1,4 +1,4 @@
-"""Nodules of two registered CTs -> what became of each: new, gone, grown, shrunk, stable, or not to be said.
+"""Nodules of two registered CTs -> what became of each: new, gone, grown, shrunk, stable, or why that cannot be said.
 
 In: two `TimePoint`s, their registration, days. Out: `core.NoduleChange`s, those that matter most first.
 Knows no file and no picture.
@@ -11,14 +11,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lungseg3d.analysis.matching import Match, match_nodules
+from lungseg3d.analysis.field_of_view import FieldOfView
+from lungseg3d.analysis.matching import Match, match_nodules, rim_mm_of
 from lungseg3d.analysis.nodules import classed
 from lungseg3d.analysis.registration import LungRegistration
 from lungseg3d.analysis.volume_change import doubling_time_days, volume_change, word_for
-from lungseg3d.core import Change, Grid, Nodule, NoduleChange
+from lungseg3d.core import Change, Estimate, Grid, Nodule, NoduleChange
 
-_ORDER = (Change.GROWN, Change.NEW, Change.NOT_MEASURABLE, Change.SHRUNK, Change.GONE, Change.STABLE)
-_RIM_MM = 5.0
+_ORDER = (
+    Change.GROWN,
+    Change.NEW,
+    Change.NOT_MEASURABLE,
+    Change.NOT_DETERMINED,
+    Change.SHRUNK,
+    Change.GONE,
+    Change.NOT_COVERED,
+    Change.STABLE,
+)
+_NOT_PAIRED = "the lungs of the two CTs do not fit together, so nodules were not paired"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,22 +38,20 @@ class TimePoint:
     Attributes:
         nodules: measured, each with the interval of its volume.
         grid: of the CT.
+        view: what the CT covers; None = all of its grid.
     """
 
     nodules: Sequence[Nodule]
     grid: Grid
+    view: FieldOfView | None = None
 
-    def shows(self, place_mm: np.ndarray) -> bool:
-        """Whether a place (RAS, mm) lies in the CT, 5 mm and more from its border."""
-        voxel = self.grid.to_voxel(place_mm)
-        rim = _RIM_MM / np.array(self.grid.spacing_mm)
-        return bool(np.all(voxel >= rim) and np.all(voxel <= np.array(self.grid.shape) - 1 - rim))
+    def depth_mm(self, place_mm: np.ndarray | Sequence[float]) -> float:
+        """How deep inside the field of view a place (RAS, mm) lies; negative outside."""
+        return float((self.view or FieldOfView(self.grid)).depth_mm(np.asarray(place_mm, dtype=np.float64)))
 
     def cuts(self, nodule: Nodule) -> bool:
-        """Whether a nodule reaches the first or last slice, or the edge of the field."""
-        reach = nodule.long_axis_mm / 2 / np.array(self.grid.spacing_mm)
-        voxel = np.array(nodule.centroid_voxel)
-        return bool(np.any(voxel - reach < 0) or np.any(voxel + reach > np.array(self.grid.shape) - 1))
+        """Whether a nodule reaches the first or last slice, or the edge of the field of view."""
+        return self.depth_mm(nodule.centroid_ras_mm) < _radius_mm(nodule)
 
 
 def compare_nodules(
@@ -57,24 +65,42 @@ def compare_nodules(
         days: between them, for doubling times; None = not known.
 
     Returns:
-        Each nodule of either CT once, numbered: grown, new, not measurable, shrunk, gone, stable; larger ones first. A
-        new one has the Lung-RADS category of what is new.
+        Each nodule of either CT once, numbered, those that matter most first, larger ones first among equals. A new one
+        has the Lung-RADS category of what is new. Where the registration does not fit, none is paired and all are
+        `not-determined`.
     """
+    if not registration.fit.is_good:
+        return _numbered([*_undetermined(prior.nodules, True), *_undetermined(current.nodules, False)])
+    rim_mm = rim_mm_of(registration.driven_by)
     matching = match_nodules(prior.nodules, current.nodules, registration)
     changes = [_matched(match, prior, current, days) for match in matching.matches]
     for nodule in matching.only_prior:
         place = registration.to_current([nodule.centroid_ras_mm])[0]
-        change, reason = _alone(Change.GONE, place, nodule, current)
+        change, reason = _alone(Change.GONE, place, nodule, current, rim_mm)
         places = nodule.centroid_ras_mm, _triple(place)
         changes.append(NoduleChange(0, change, reason, nodule, None, *places))
     for nodule in matching.only_current:
         place = registration.to_prior([nodule.centroid_ras_mm])[0]
-        change, reason = _alone(Change.NEW, place, nodule, prior)
+        change, reason = _alone(Change.NEW, place, nodule, prior, rim_mm)
         places = _triple(place), nodule.centroid_ras_mm
         there = classed(nodule, is_new=True) if change is Change.NEW else nodule
         changes.append(NoduleChange(0, change, reason, None, there, *places))
-    changes.sort(key=lambda found: (_ORDER.index(found.change), -_largest_mm3(found)))
-    return tuple(replace(change, id=number) for number, change in enumerate(changes, start=1))
+    return _numbered(changes)
+
+
+def _numbered(changes: Sequence[NoduleChange]) -> tuple[NoduleChange, ...]:
+    ordered = sorted(changes, key=lambda found: (_ORDER.index(found.change), -_largest_mm3(found)))
+    return tuple(replace(change, id=number) for number, change in enumerate(ordered, start=1))
+
+
+def _undetermined(nodules: Sequence[Nodule], is_prior: bool) -> list[NoduleChange]:
+    """Each nodule by itself, with no place in the other CT."""
+    changes = []
+    for nodule in nodules:
+        both = (nodule, None) if is_prior else (None, nodule)
+        places = (nodule.centroid_ras_mm, None) if is_prior else (None, nodule.centroid_ras_mm)
+        changes.append(NoduleChange(0, Change.NOT_DETERMINED, _NOT_PAIRED, *both, *places))
+    return changes
 
 
 def _matched(match: Match, prior: TimePoint, current: TimePoint, days: float | None) -> NoduleChange:
@@ -83,7 +109,9 @@ def _matched(match: Match, prior: TimePoint, current: TimePoint, days: float | N
     both = ("prior", prior, match.prior), ("current", current, match.current)
     cut = [name for name, time, nodule in both if time.cuts(nodule)]
     if cut:
-        change, reason = Change.NOT_MEASURABLE, f"cut by the border of the {' and the '.join(cut)} CT"
+        # A part of a nodule is no measure of it: its volume says where the field of view ends.
+        text = f"cut off by the field of view of the {' and the '.join(cut)} CT"
+        change, reason, estimate = Change.NOT_MEASURABLE, text, Estimate(None)
     return NoduleChange(
         id=0,
         change=change,
@@ -98,15 +126,22 @@ def _matched(match: Match, prior: TimePoint, current: TimePoint, days: float | N
     )
 
 
-def _alone(change: Change, place: np.ndarray, nodule: Nodule, other: TimePoint) -> tuple[Change, str]:
+def _alone(change: Change, place: np.ndarray, nodule: Nodule, other: TimePoint, rim_mm: float) -> tuple[Change, str]:
     """New or gone, unless the other CT does not show the place, or shows another nodule right there."""
     when = "prior" if change is Change.NEW else "current"
-    if not other.shows(place):
-        return Change.NOT_MEASURABLE, f"the {when} CT does not show its place"
+    depth_mm = other.depth_mm(place)
+    if depth_mm < 0:
+        return Change.NOT_COVERED, f"not covered: the {when} CT does not show its place"
+    if depth_mm < _radius_mm(nodule) + rim_mm:
+        return Change.NOT_COVERED, f"cut off by the field of view of the {when} CT, or right at its edge"
     for there in other.nodules:
         if np.linalg.norm(place - there.centroid_ras_mm) < (there.long_axis_mm + nodule.long_axis_mm) / 2:
             return Change.NOT_MEASURABLE, f"where nodule {there.id} of the {when} CT lies: merged or parted?"
     return change, ""
+
+
+def _radius_mm(nodule: Nodule) -> float:
+    return max(nodule.long_axis_mm, nodule.equivalent_diameter_mm) / 2
 
 
 def _largest_mm3(change: NoduleChange) -> float:

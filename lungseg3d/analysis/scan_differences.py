@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lungseg3d.analysis.acquisition import Acquisition
-from lungseg3d.core import CaseResult, Grid, QualityIssue
+from lungseg3d.core import CaseResult, Grid, QualityIssue, Volume
 
 FOLLOW_UP_CODES: Mapping[str, str] = MappingProxyType(
     {
@@ -24,16 +24,18 @@ FOLLOW_UP_CODES: Mapping[str, str] = MappingProxyType(
         "W_OTHER_NOISE": "One CT is at least 1.5 times as noisy in the lungs: another dose or kernel.",
         "W_UNKNOWN_SCAN": "Kernel or slice thickness of a CT is not known, so it cannot be compared.",
         "W_OTHER_PROGRAM": "The CTs were segmented with different weights or options.",
-        "W_POOR_REGISTRATION": "The lungs of both CTs could not be brought together well.",
+        "W_OTHER_PATIENT": "The DICOM headers name different patients: PatientID, sex or birth date differ.",
+        "W_POOR_REGISTRATION": "The lungs of the CTs do not fit together; nothing was paired, no change determined.",
+        "W_PARTIAL_COVERAGE": "One CT covers a part only of the lungs that the other one shows.",
         "W_MASKS_ALONE": "Without both CTs, lungs were registered by their masks alone.",
+        "W_OTHER_DAYS": "--days and the DICOM dates, or the DICOM dates among themselves, disagree.",
         "W_NO_DAYS": "The time between the CTs is not known, so there are no doubling times.",
         "W_CURRENT_FIRST": "The current CT was taken before the prior one, or on the same day.",
-        "W_SAME_SERIES": "Prior and current are one and the same series.",
+        "W_SAME_SERIES": "Prior and current are the same CT: one series, or the same voxels under another name.",
     }
 )
 """Every code that a follow-up may add, and what it means."""
 
-LEAST_DICE = 0.9
 _WAY_OUT = "Compare CTs of one protocol where there are some; a change of volume may come from this alone."
 
 
@@ -54,13 +56,22 @@ def compare_scans(prior: CaseResult, current: CaseResult) -> list[QualityIssue]:
         issues.append(_issue("W_OTHER_VOLTAGE", f"{voltages[0]:g} kV before, {voltages[1]:g} kV now."))
     if not all(kernels) or not all(source.get("slice_thickness_mm") for source in sources):
         issues.append(QualityIssue("W_UNKNOWN_SCAN", "kernel or slice thickness is not stated by both CTs."))
-    series = [source.get("series_sha256") for source in sources]
-    if all(series) and series[0] == series[1]:
-        issues.append(QualityIssue("W_SAME_SERIES", "both are one series.", "Give another CT as CURRENT."))
     if _how(prior) != _how(current):
         text = "the CTs were segmented with different weights or options."
         issues.append(QualityIssue("W_OTHER_PROGRAM", text, "Segment both in the same way."))
     return issues
+
+
+def are_one_ct(prior: Volume, current: Volume) -> bool:
+    """Whether two CTs have the same voxels, in whatever order and place their files hold them.
+
+    Values may differ by 1 HU, as formats round, in all but a thousandth of the voxels; two scans never agree so.
+    """
+    first, second = prior.as_ras().array, current.as_ras().array
+    if first.shape != second.shape:
+        return False
+    differing = sum(int((np.abs(a.astype(np.int32) - b) > 1).sum()) for a, b in zip(first.T, second.T, strict=True))
+    return differing <= first.size / 1000
 
 
 def compare_noise(prior: Acquisition, current: Acquisition) -> list[QualityIssue]:

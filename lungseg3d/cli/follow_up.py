@@ -48,7 +48,7 @@ def follow_up(
     *,
     reading: ReadOptions,
 ) -> int:
-    """Compare two CTs of one person: nodules new, gone, grown, shrunk or stable. Research use only.
+    """Compare two CTs of one person: nodules new, gone, grown, shrunk, stable or not covered. Research use only.
 
     Writes follow_up.html, follow_up.csv and follow_up.json into DIR. CTs are segmented first, into DIR/segmented.
     """
@@ -60,6 +60,8 @@ def follow_up(
     options = FollowUpOptions(days, prior_ct, current_ct, segment, sr)
     with progress() as on_progress:
         result = run(prior, current, out, options, on_progress)
+    for line in result.headlines:
+        say(f"CAUTION: {line}")
     if result.changes:
         say_table(_table(result))
     else:

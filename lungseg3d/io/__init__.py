@@ -46,8 +46,10 @@ from lungseg3d.io.reading import APART, Inspection, Reading, ReadOptions, Series
 from lungseg3d.io.rtstruct import Structure, StructureSet, read_structures
 from lungseg3d.io.rtstruct_masks import StructureMask, check_reference, draw_structures
 from lungseg3d.io.same_file import file_key, find_twin
-from lungseg3d.io.study_dates import days_between
+from lungseg3d.io.same_person import PersonComparison, compare_persons
+from lungseg3d.io.study_dates import TimeBetween, time_between
 from lungseg3d.io.tars import unpack_tar
+from lungseg3d.io.time_point_headers import time_point_header
 from lungseg3d.io.weight_files import pin_weights, pinned_weights, read_pins, read_weights
 from lungseg3d.io.writers import MAP_STEPS, write_labels, write_map, write_volume
 
@@ -66,6 +68,7 @@ __all__ = [
     "Measured",
     "MemoryBudget",
     "PatientHeader",
+    "PersonComparison",
     "ReadOptions",
     "Reading",
     "SeriesFiles",
@@ -75,6 +78,7 @@ __all__ = [
     "Structure",
     "StructureMask",
     "StructureSet",
+    "TimeBetween",
     "TimePointSeg",
     "begin_decoding",
     "bundle_folder",
@@ -83,8 +87,8 @@ __all__ = [
     "check_override",
     "check_reference",
     "check_writable",
+    "compare_persons",
     "copy_file",
-    "days_between",
     "download",
     "draw_structures",
     "ending_of",
@@ -136,6 +140,8 @@ __all__ = [
     "shipped_bundle",
     "signature_of",
     "take_lock",
+    "time_between",
+    "time_point_header",
     "to_ras_mm",
     "trusting_bundles",
     "unpack_tar",

@@ -79,15 +79,16 @@ def make_follow_up_sr(found: FollowUp, prior: TimePointSeg, current: TimePointSe
         A `highdicom.sr.ComprehensiveSR`.
     """
     version = str(found.provenance.get("versions", {}).get("lungseg3d", "unknown"))
-    facts = json.dumps(to_json([found.changes, found.days]), sort_keys=True)
+    facts = json.dumps(to_json([found.changes, found.days, found.issues]), sort_keys=True)
     uids = [str(time.seg.SOPInstanceUID) for time in (prior, current)]
     days = "" if found.days is None else f" {found.days:g} days between the CTs."
+    about = f"{RESEARCH_USE}. Changes below 25 % are not told from measurement; classes are no diagnosis.{days}"
     head = ReportHead(
         uid_of("follow-up SR", *uids, facts),
         # The SEG has number 100 n + 1 for the source's n.
         int(current.seg.get("SeriesNumber") or series_number(current.seg, 0)) + 2,
         f"Lung nodules over time. {RESEARCH_USE}",
-        f"{RESEARCH_USE}. Changes below 25 % are not told from measurement; classes are no diagnosis.{days}",
+        "\n".join([*found.headlines, about, *(f"{issue.code}: {issue.message}" for issue in found.issues)]),
         version,
     )
     with warnings.catch_warnings():

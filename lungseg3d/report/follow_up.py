@@ -23,8 +23,9 @@ from lungseg3d.report.plot_parts import Mark
 from lungseg3d.report.plots import forest_plot
 
 _QUALITIES = (82, 60, 35)
-_WORDS = {Change.NOT_MEASURABLE: "not measurable"}
 _COLOURS = {Change.GROWN: 1, Change.SHRUNK: 2, Change.STABLE: 0, Change.NOT_MEASURABLE: 7}
+_ABSENT = {Change.NOT_COVERED: "not covered", Change.NOT_DETERMINED: "not compared"}
+"""What stands over the CT in which a nodule was not found, where that is not simply so."""
 _LEAST_PERCENT, _MOST_PERCENT = -90.0, 500.0
 
 
@@ -69,6 +70,7 @@ def _facts(follow_up: FollowUp) -> dict[str, Any]:
             ("Prior CT", list_facts(_scan(follow_up.prior))),
             ("Current CT", list_facts(_scan(follow_up.current))),
             ("Registration", list_facts(follow_up.registration)),
+            ("One person, by the DICOM headers", list_facts(follow_up.person)),
             ("Program and rules", list_facts(follow_up.provenance)),
         ],
     }
@@ -93,6 +95,7 @@ def _row(change: NoduleChange, lows: Sequence[LowConfidence]) -> dict[str, Any]:
     return {
         "id": change.id,
         "change": change.change.value,
+        "absent": _ABSENT.get(change.change, "not found"),
         "word": _word(change.change),
         "reason": change.reason,
         "side": nodule.side,
@@ -109,7 +112,7 @@ def _row(change: NoduleChange, lows: Sequence[LowConfidence]) -> dict[str, Any]:
 
 
 def _word(change: Change) -> str:
-    return _WORDS.get(change, change.value)
+    return change.value.replace("-", " ")
 
 
 def _percent(change: Estimate) -> dict[str, str]:

@@ -65,7 +65,7 @@ def _row(follow_up: FollowUp, change: NoduleChange | None) -> dict[str, Any]:
     row["days"] = cell(follow_up.days, ".0f")
     row["distance_mm"] = cell(getattr(change, "distance_mm", None), ".2f")
     for when in ("prior", "current"):
-        place = getattr(change, f"place_{when}_ras_mm", (None, None, None))
+        place = getattr(change, f"place_{when}_ras_mm", None) or (None, None, None)
         row |= {f"place_{when}_{axis}_mm": cell(x, ".2f") for axis, x in zip("xyz", place, strict=True)}
     for name in ("lung_rads_by_diameter", "lung_rads_by_volume"):
         row[f"current_{name}"] = cell(getattr(getattr(change, "current", None), name, None), "s")

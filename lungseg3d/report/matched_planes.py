@@ -1,7 +1,8 @@
 """One nodule at two times: the same planes of both CTs through the same place, hung in the same way.
 
 In: two `Time`s and a `NoduleChange`. Out: JPEG bytes. Lung window, the patient's right on the left.
-Where a nodule was not found, corners mark the place at which registration puts it.
+Where a nodule was not found, corners mark the place at which registration puts it; what a CT does not cover is not
+drawn.
 """
 
 from __future__ import annotations
@@ -79,14 +80,24 @@ def numbers_of(follow_up: FollowUp) -> tuple[dict[int, int], dict[int, int]]:
 
 
 def matched_panels(times: tuple[Time, Time], change: NoduleChange, quality: int = 82) -> list[list[MatchedPanel]]:
-    """Axial, coronal and sagittal of the prior and of the current CT, as wide as each other."""
+    """Axial, coronal and sagittal of the prior and of the current CT, as wide as each other.
+
+    A CT that does not show the nodule's place, or in which that is not known, has no panels.
+    """
     longest_mm = max(nodule.long_axis_mm for nodule in (change.prior, change.current) if nodule)
     field_mm = float(max(FIELD_MM, 10 * np.ceil(longest_mm * 1.5 / 10)))
     places = (change.place_prior_ras_mm, change.place_current_ras_mm)
     return [
         [_panel(time, change.id, np.array(place), plane, field_mm, quality) for plane in _SIDES]
+        if place is not None and _shows(time.grid, np.array(place))
+        else []
         for time, place in zip(times, places, strict=True)
     ]
+
+
+def _shows(grid: Grid, place_mm: np.ndarray) -> bool:
+    voxel = grid.to_voxel(place_mm)
+    return bool(np.all(voxel >= -0.5) and np.all(voxel <= np.array(grid.shape) - 0.5))
 
 
 def _panel(time: Time, number: int, place_mm: np.ndarray, plane: Plane, field_mm: float, quality: int) -> MatchedPanel:

@@ -6,6 +6,7 @@ In: two folders of results, or two CTs, which are segmented first. Out: `follow_
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -14,30 +15,29 @@ from pathlib import Path
 from lungseg3d.analysis import (
     LEAST_CHANGE,
     LEAST_DICE,
-    Chest,
+    LEAST_LIKENESS,
     LungRegistration,
     TimePoint,
     compare_nodules,
-    compare_noise,
-    compare_scans,
     register_lungs,
 )
-from lungseg3d.core import FollowUp, IntakeError, OutputError, QualityIssue, UsageError
+from lungseg3d.core import CaseResult, FollowUp, IntakeError, OutputError, UsageError, to_json
 from lungseg3d.io import (
     TimePointSeg,
     check_writable,
-    days_between,
+    compare_persons,
     make_follow_up_sr,
     placing_together,
     read_time_point_seg,
+    time_between,
     write_text,
 )
 from lungseg3d.report import Time, changes_csv, follow_up_json, numbers_of, render_follow_up
 from lungseg3d.workflows.dicom_objects import FORMATS, SEG_NAME, write_objects
 from lungseg3d.workflows.follow_up_inputs import Examination, examine, is_result
+from lungseg3d.workflows.follow_up_issues import issues_of, time_issues
 from lungseg3d.workflows.segment_options import SegmentOptions
 from lungseg3d.workflows.stopwatch import Stopwatch
-from lungseg3d.workflows.training_range import acquisition_of
 
 OnProgress = Callable[[str, str, float], None]
 FILES = ("follow_up.csv", "follow_up.html", "follow_up.json")
@@ -85,6 +85,8 @@ def follow_up(
         OutputError: E_OUTPUT_EXISTS, E_WRITE, E_NO_SPACE.
         UsageError: E_BAD_OPTION.
     """
+    if options.days is not None and not math.isfinite(options.days):
+        raise UsageError("E_BAD_OPTION", f"--days {options.days} is no number of days.", "Give a number, such as 180.")
     out = check_writable(out)
     if any((out / name).exists() for name in (*FILES, SR_FILE)) and not options.segment.overwrite:
         raise OutputError("E_OUTPUT_EXISTS", f"{out}: a follow-up is there.", "Pass --overwrite, or another --out.")
@@ -94,7 +96,7 @@ def follow_up(
         before, now = (examine(f, ct, options.segment.read) for f, ct in zip(folders, cts, strict=True))
         segs = _segs(folders, before, now) if options.sr else None
     with watch.step("register"):
-        registration = register_lungs(Chest(before.labels, before.ct), Chest(now.labels, now.ct))
+        registration = register_lungs(before.chest, now.chest)
     with watch.step("compare"):
         result = _compared(before, now, registration, options)
     with watch.step("report"):
@@ -129,9 +131,10 @@ def _segmented(
 ) -> tuple[list[Path], list[Path | None]]:
     """For each time point the folder of its results, and its CT."""
     given = [options.prior_ct, options.current_ct]
-    unsegmented = [path for path in inputs if not is_result(path)]
+    # One CT given twice is segmented once; that it was given twice is said of the comparison.
+    unsegmented = list({path.resolve(): path for path in inputs if not is_result(path)}.values())
     for path, ct in zip(inputs, given, strict=True):
-        if path in unsegmented and ct is not None:
+        if not is_result(path) and ct is not None:
             text = f"{path.name} is no folder of results, so that it takes no CT beside it."
             raise UsageError("E_BAD_OPTION", text, "Leave --prior-ct and --current-ct out.")
     if not unsegmented:
@@ -142,19 +145,31 @@ def _segmented(
     results = segment_cases(unsegmented, out / "segmented", how, on_progress)
     for path, result in zip(unsegmented, results, strict=True):
         if result.status != "done":
-            issue = next(issue for issue in result.issues if issue.code.startswith("E_"))
-            raise IntakeError(issue.code, f"{path.name}: {issue.message}", issue.remedy)
-    made = {path: out / "segmented" / result.case_id for path, result in zip(unsegmented, results, strict=True)}
-    cts = [path if path in made else ct for path, ct in zip(inputs, given, strict=True)]
-    return [made.get(path, path) for path in inputs], cts
+            raise _not_done(path.name, result)
+    made = {path.resolve(): out / "segmented" / r.case_id for path, r in zip(unsegmented, results, strict=True)}
+    cts = [path if path.resolve() in made else ct for path, ct in zip(inputs, given, strict=True)]
+    return [made.get(path.resolve(), path) for path in inputs], cts
+
+
+def _not_done(name: str, result: CaseResult) -> IntakeError:
+    """Why there is nothing to compare, by the first refusal of a CT, else by its first issue."""
+    issues = sorted(result.issues, key=lambda issue: not issue.code.startswith("E_"))
+    if not issues:
+        return IntakeError("E_NOT_A_RESULT", f"{name}: the case was {result.status}.", "Look at the CT.")
+    code = issues[0].code if issues[0].code.startswith("E_") else "E_NOT_A_RESULT"
+    return IntakeError(code, f"{name}: {issues[0].message}", issues[0].remedy)
 
 
 def _compared(
     before: Examination, now: Examination, registration: LungRegistration, options: FollowUpOptions
 ) -> FollowUp:
-    dicom_days = days_between(before.files, now.files)
-    days, days_from = (options.days, "given") if options.days is not None else (dicom_days, "DICOM")
-    first, second = (TimePoint(time.result.nodules, time.labels.grid) for time in (before, now))
+    between, persons = time_between(before.header, now.header), compare_persons(before.header, now.header)
+    days, days_from = (options.days, "given") if options.days is not None else (between.days, "DICOM")
+    first, second = (
+        TimePoint(time.result.nodules, time.labels.grid, time.chest.field_of_view) for time in (before, now)
+    )
+    fit = registration.fit
+    issues = [*issues_of(before, now, registration, persons), *time_issues(options.days, between)]
     return FollowUp(
         prior=before.result,
         current=now.result,
@@ -164,36 +179,21 @@ def _compared(
         registration={
             "driven_by": registration.driven_by,
             "lung_dice_before": round(registration.dice_before, 3),
-            "lung_dice": round(registration.dice, 3),
+            "lung_dice": round(fit.dice, 3),
+            "vessel_likeness": None if fit.likeness is None else round(fit.likeness, 3),
+            "common_share": {n: round(s, 3) for n, s in zip(("prior", "current"), fit.common_shares, strict=True)},
             "bend_mm": round(registration.bend_mm, 1),
+            "fits": fit.is_good,
         },
-        issues=tuple(_issues(before, now, registration, days)),
+        person=to_json(persons),
+        issues=tuple(issues),
         provenance={
             "versions": {name: version(name) for name in ("lungseg3d", "SimpleITK", "scipy")},
-            "rules": {"least_change": LEAST_CHANGE, "interval": "95 %"},
+            "rules": {
+                "least_change": LEAST_CHANGE,
+                "interval": "95 %",
+                "least_lung_dice": LEAST_DICE,
+                "least_vessel_likeness": LEAST_LIKENESS,
+            },
         },
     )
-
-
-def _issues(
-    before: Examination, now: Examination, registration: LungRegistration, days: float | None
-) -> list[QualityIssue]:
-    issues = compare_scans(before.result, now.result)
-    if before.ct is not None and now.ct is not None:
-        prior_like = acquisition_of(before.ct, before.labels, before.result.source)
-        issues += compare_noise(prior_like, acquisition_of(now.ct, now.labels, now.result.source))
-    else:
-        text = "the lungs were brought together by their masks alone: nodules count as one within 12 mm, not 6 mm."
-        issues.append(QualityIssue("W_MASKS_ALONE", text, "Give --prior-ct and --current-ct."))
-    if registration.dice < LEAST_DICE:
-        text = f"the lungs overlap by {registration.dice:.2f} only (Dice) after registration."
-        way_out = "Look whether both CTs show the same person, and whole lungs; trust no pairing before."
-        issues.append(QualityIssue("W_POOR_REGISTRATION", text, way_out))
-    if days is None:
-        text = "the time between the CTs is not known, so there are no doubling times."
-        issues.append(QualityIssue("W_NO_DAYS", text, "Pass --days."))
-    elif days <= 0:
-        text = f"the current CT was taken {-days:g} days before the prior one." if days else "both CTs are of one day."
-        issues.append(QualityIssue("W_CURRENT_FIRST", text, "Swap them if they are the wrong way round."))
-    return issues
-

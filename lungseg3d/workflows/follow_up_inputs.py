@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+from pydicom.dataset import Dataset
 from scipy import ndimage
 
-from lungseg3d.analysis import volume_interval_mm3
+from lungseg3d.analysis import Chest, volume_interval_mm3
 from lungseg3d.core import CaseResult, GeometryError, IntakeError, Nodule, Volume, case_result_of
-from lungseg3d.io import ReadOptions, open_ct, read_labels
+from lungseg3d.io import ReadOptions, open_ct, read_labels, time_point_header
+from lungseg3d.workflows.dicom_objects import SEG_NAME
 
 _MASKS = ("labels.nii.gz", "nodules.nii.gz")
 
@@ -26,14 +29,19 @@ class Examination:
         result: its record; every nodule with the interval of its volume.
         labels, nodules: masks on the CT's grid.
         ct: None where it was not given.
-        files: of the CT.
+        header: whose CT it is and of which day, by its DICOM files or the SEG beside its masks; in memory alone.
     """
 
     result: CaseResult
     labels: Volume
     nodules: Volume
     ct: Volume | None = None
-    files: tuple[Path, ...] = ()
+    header: Dataset | None = None
+
+    @cached_property
+    def chest(self) -> Chest:
+        """What registration takes of it."""
+        return Chest(self.labels, self.ct)
 
 
 def is_result(path: Path) -> bool:
@@ -57,8 +65,9 @@ def examine(folder: Path, ct: Path | None, options: ReadOptions) -> Examination:
     labels, nodules = (read_labels(folder / name) for name in _MASKS)
     found = tuple(_with_interval(nodule, nodules) for nodule in result.nodules)
     result = replace(result, nodules=found)
+    seg = folder / SEG_NAME
     if ct is None:
-        return Examination(result, labels, nodules)
+        return Examination(result, labels, nodules, header=time_point_header((), seg))
     reading = open_ct(ct, options)
     if not reading.volume.grid.matches(labels.grid):
         raise GeometryError(
@@ -67,7 +76,7 @@ def examine(folder: Path, ct: Path | None, options: ReadOptions) -> Examination:
             f"{reading.volume.shape}, or lies elsewhere.",
             "Give the CT that was segmented.",
         )
-    return Examination(result, labels, nodules, reading.volume, reading.files)
+    return Examination(result, labels, nodules, reading.volume, time_point_header(reading.files, seg))
 
 
 def _record(folder: Path) -> CaseResult:
