@@ -14,7 +14,10 @@ from lungseg3d.analysis import (
     FOLLOW_UP_CODES,
     Acquisition,
     Chest,
+    FieldOfView,
+    RegistrationFit,
     TimePoint,
+    are_one_ct,
     classed,
     compare_nodules,
     compare_noise,
@@ -25,7 +28,7 @@ from lungseg3d.analysis import (
     volume_change,
     word_for,
 )
-from lungseg3d.core import Change, Estimate, GeometryError, Grid, Volume
+from lungseg3d.core import Box, Change, Estimate, GeometryError, Grid, Volume
 from lungseg3d.data.phantom_breathing import Motion
 from tests.follow_up_cases import chest_with, nodule_at, record_of, shifted_by
 
@@ -49,6 +52,105 @@ def test_places_in_the_lungs_are_found_again_after_a_breath(two_breaths, with_ct
     assert np.linalg.norm(registration.to_current(places) - expected, axis=1).max() < within_mm
     assert registration.to_prior(registration.to_current(places)) == pytest.approx(places, abs=0.05)
     assert registration.dice > 0.96 > registration.dice_before
+    assert registration.fit.is_good
+    assert registration.fit.common_shares == pytest.approx((1, 1), abs=0.03)
+
+
+def cut_to(volume: Volume, x=slice(None), z=slice(None)) -> Volume:
+    nx, _, nz = volume.shape
+    (x0, x1, _), (z0, z1, _) = x.indices(nx), z.indices(nz)
+    return volume.crop(Box((x0, 0, z0), (x1, volume.shape[1], z1)))
+
+
+# Voxels of 4 mm; the lungs reach from 5 to 55 of 60 along z, and the middle of the body is at 37 of 75 along x.
+PARTS = {
+    "upper half": {"z": slice(30, None)},
+    "upper two thirds": {"z": slice(22, None)},
+    "without the apices": {"z": slice(None, 40)},
+    "right lung": {"x": slice(39, None)},
+}
+
+
+def assert_found_again(registration, true_current, places):
+    missed_mm = np.linalg.norm(registration.to_current(places) - true_current(places), axis=1)
+    assert missed_mm.max() < 5.0
+    assert registration.fit.is_good
+
+
+@pytest.mark.parametrize(
+    ("part", "is_prior_cut"),
+    [
+        ("upper half", True),
+        *(pytest.param(part, True, marks=pytest.mark.slow) for part in PARTS if part != "upper half"),
+        *(pytest.param(part, False, marks=pytest.mark.slow) for part in PARTS),
+    ],
+)
+def test_a_part_of_the_lungs_is_found_in_the_whole_after_a_breath_and_on_another_table(two_breaths, part, is_prior_cut):
+    """The field of view is not the organ: middles laid on one another would be off by 4 to 6 cm."""
+    prior, current = ([hu, labels] for hu, labels, _ in two_breaths)
+    table = np.eye(4)
+    table[:3, 3] = (30, -45, 210)
+    current = [Volume(volume.array, table @ volume.affine) for volume in current]
+    chosen = prior if is_prior_cut else current
+    chosen[:] = [cut_to(volume, **PARTS[part]) for volume in chosen]
+    registration = register_lungs(*(Chest(labels, hu) for hu, labels in (prior, current)))
+    places = np.array([(60, 0, 30), (75, 30, 15), (50, -30, 25)], float)
+    assert_found_again(registration, lambda points: MOTION.to_current(points) + table[:3, 3], places)
+    shares = registration.fit.common_shares
+    whole, cut = shares[::-1] if is_prior_cut else shares
+    assert whole < 0.9 < cut
+    assert registration.to_prior(registration.to_current(places)) == pytest.approx(places, abs=0.05)
+
+
+@pytest.mark.slow
+def test_parts_that_overlap_and_thicker_slices_are_registered_by_what_both_show(two_breaths):
+    prior = [cut_to(volume, z=slice(20, None)) for volume in two_breaths[0][:2]]
+    current = [cut_to(volume, z=slice(None, 44)) for volume in two_breaths[1][:2]]
+    thick = [Volume(v.array[:, :, ::2], v.affine @ np.diag([1, 1, 2, 1])) for v in current]
+    registration = register_lungs(Chest(*prior[::-1]), Chest(*thick[::-1]))
+    assert_found_again(registration, MOTION.to_current, np.array([(60, 0, 30), (-75, -20, 0), (50, -30, 10)], float))
+
+
+def test_halves_that_share_nothing_do_not_fit(two_breaths):
+    upper, lower = slice(31, None), slice(None, 29)
+    chests = [
+        Chest(cut_to(labels, z=part), cut_to(hu, z=part))
+        for (hu, labels, _), part in zip(two_breaths, (upper, lower), strict=True)
+    ]
+    assert not register_lungs(*chests).fit.is_good
+
+
+def test_lungs_of_another_person_do_not_fit_though_their_outlines_do(two_breaths):
+    """The same outlines, vessels elsewhere."""
+    hu, labels, _ = two_breaths[0]
+    other = hu.with_array(np.where(labels.array > 0, hu.array[:, ::-1, ::-1], hu.array))
+    fit = register_lungs(Chest(labels, hu), Chest(labels, other)).fit
+    assert fit.dice > 0.95
+    assert "vessels" in fit.misfit
+
+
+def test_padding_that_cuts_a_lung_off_is_no_field_of_view_and_air_around_the_patient_is():
+    hu, labels, _ = chest_with([])
+    padded = hu.array.copy()
+    padded[:, :, :30] = -1024  # a region of interest, all else set to air
+    inside = labels.with_array(np.where(padded == -1024, 0, labels.array).astype(np.uint8))
+    view = FieldOfView.of(inside, hu.with_array(padded))
+    edge_mm = float(hu.grid.to_world([0, 0, 29.5])[2])
+    depth_mm = view.depth_mm(np.array([(60.0, 0.0, edge_mm + 12), (60.0, 0.0, edge_mm - 12)]))
+    assert depth_mm == pytest.approx([12, -2], abs=4.1)
+    assert depth_mm[1] < 0
+    around = hu.array.copy()
+    around[:, :4], around[:, -4:] = -1024, -1024
+    assert FieldOfView.of(labels, hu.with_array(around)).from_padding_mm is None
+
+
+def test_one_ct_is_known_by_its_voxels_in_any_order_place_and_rounding(two_breaths):
+    first, other = two_breaths[0][0], two_breaths[1][0]
+    turned = Volume(first.array[::-1, :, ::-1].copy(), first.affine @ np.diag([-1, 1, -1, 1]))
+    assert are_one_ct(first, first.with_array(first.array + np.int16(1)))
+    assert are_one_ct(first, turned)
+    assert not are_one_ct(first, other)
+    assert not are_one_ct(first, first.crop(Box((0, 0, 0), (75, 60, 59))))
 
 
 @pytest.mark.parametrize("value", [0, 3])
@@ -67,7 +169,7 @@ def test_a_ct_must_lie_on_the_grid_of_its_labels(two_breaths):
 
 def test_every_code_that_a_follow_up_adds_is_in_the_table_and_the_reverse():
     folder = Path(lungseg3d.__file__).parent
-    sources = folder / "workflows" / "follow_up.py", folder / "analysis" / "scan_differences.py"
+    sources = folder / "workflows" / "follow_up_issues.py", folder / "analysis" / "scan_differences.py"
     said = [re.findall(r'"(W_[A-Z_]+)"(?!:)', source.read_text(encoding="utf-8")) for source in sources]
     assert {code for codes in said for code in codes} == set(FOLLOW_UP_CODES)
 
@@ -168,7 +270,7 @@ def test_the_word_for_a_change(change, word):
 
 def test_alone_is_new_or_gone_only_where_the_other_ct_shows_the_place_empty():
     far = {"centroid_voxel": (50.0, 50.0, 50.0)}
-    lost, outside = nodule_at(1, (150, 150, 150), **far), nodule_at(2, (150, 150, 299), **far)
+    lost, outside = nodule_at(1, (150, 150, 150), **far), nodule_at(2, (150, 150, 305), **far)
     part, whole = nodule_at(3, (200, 150, 150), 300.0, **far), nodule_at(1, (206, 150, 150), 3000.0, **far)
     twin = nodule_at(4, (212, 150, 150), 2900.0, **far)
     changes = compare_nodules(
@@ -176,10 +278,57 @@ def test_alone_is_new_or_gone_only_where_the_other_ct_shows_the_place_empty():
     )
     said = {(change.prior.id, change.change): change.reason for change in changes}
     assert said[1, Change.GONE] == ""
-    assert "does not show" in said[2, Change.NOT_MEASURABLE]
+    assert "does not show its place" in said[2, Change.NOT_COVERED]
     assert "nodule 1 of the current CT" in said[3, Change.NOT_MEASURABLE]
     assert (4, Change.STABLE) in said
     assert [change.id for change in changes] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("is_prior", [True, False])
+@pytest.mark.parametrize(
+    ("z_mm", "change", "words"),
+    [
+        (150, None, ""),
+        (284, None, ""),
+        (293, Change.NOT_COVERED, "cut off by the field of view of the"),
+        (305, Change.NOT_COVERED, "not covered: the"),
+    ],
+)
+def test_beyond_and_at_the_edge_of_the_other_ct_nothing_is_new_or_gone(z_mm, change, words, is_prior):
+    """The other CT ends at 301.5 mm; the nodule has a radius of 4.9 mm, and registration an error of 4 mm."""
+    lone, tall = nodule_at(1, (150, 150, z_mm)), Grid((101, 101, 201), WIDE.affine)
+    times = [TimePoint((lone,), tall), TimePoint((), WIDE)]
+    (found,) = compare_nodules(*(times if is_prior else times[::-1]), shifted_by(0, 0, 0), 90)
+    assert found.change is (change or (Change.GONE if is_prior else Change.NEW))
+    assert found.reason.startswith(words)
+    assert (f"the {'current' if is_prior else 'prior'} CT" in found.reason) == bool(words)
+
+
+def test_where_the_registration_does_not_fit_nothing_is_paired_and_nothing_is_called_anything():
+    nodules = (nodule_at(1, (150, 150, 150)),), (nodule_at(1, (150, 150, 150), 5000.0), nodule_at(2, (60, 60, 60)))
+    unlike = RegistrationFit(0.98, (1.0, 1.0), 4000.0, 0.3)
+    changes = compare_nodules(*(TimePoint(n, WIDE) for n in nodules), shifted_by(0, 0, 0, fit=unlike), 90)
+    assert [change.change for change in changes] == [Change.NOT_DETERMINED] * 3
+    assert [(c.prior is None, c.current is None) for c in changes].count((False, False)) == 0
+    assert all(None in (c.place_prior_ras_mm, c.place_current_ras_mm) for c in changes)
+    assert {(c.volume_change, c.doubling_time_days) for c in changes} == {(Estimate(None), Estimate(None))}
+
+
+@pytest.mark.parametrize(
+    ("fit", "words"),
+    [
+        (RegistrationFit(0.97, (1, 1), 4000, 0.85), ""),
+        (RegistrationFit(0.97, (1, 1), 4000, None), ""),
+        (RegistrationFit(0.85, (1, 1), 4000, 0.85), ""),  # the vessels match: a mask left out what is diseased
+        (RegistrationFit(0.85, (1, 1), 4000, None), "overlap by 0.85"),
+        (RegistrationFit(0.70, (1, 1), 4000, 0.85), "overlap by 0.70"),
+        (RegistrationFit(0.97, (1, 1), 4000, 0.45), "vessels in the lungs do not match"),
+        (RegistrationFit(0.97, (0.01, 0.01), 20, 0.85), "20 ml of lung in common"),
+    ],
+)
+def test_a_misfit_is_said_in_words(fit, words):
+    assert words in fit.misfit
+    assert fit.is_good == (not words)
 
 
 def test_a_new_nodule_of_5_mm_is_category_3_where_a_first_screening_says_2():
@@ -191,11 +340,12 @@ def test_a_new_nodule_of_5_mm_is_category_3_where_a_first_screening_says_2():
 
 
 def test_a_nodule_that_the_border_cuts_is_not_measured():
-    whole = nodule_at(1, (150, 150, 150), centroid_voxel=(50.0, 50.0, 50.0))
-    cut = replace(whole, centroid_voxel=(50.0, 50.0, 1.0))
-    (change,) = compare_nodules(TimePoint((whole,), WIDE), TimePoint((cut,), WIDE), shifted_by(0, 0, 0), 90)
+    whole = nodule_at(1, (150, 150, 150))
+    cut = nodule_at(1, (150, 150, 1), 300.0)
+    (change,) = compare_nodules(TimePoint((whole,), WIDE), TimePoint((cut,), WIDE), shifted_by(0, 0, -149), 90)
     assert change.change is Change.NOT_MEASURABLE
-    assert change.reason == "cut by the border of the current CT"
+    assert change.reason == "cut off by the field of view of the current CT"
+    assert change.volume_change == change.doubling_time_days == Estimate(None)
 
 
 def test_scans_that_differ_are_flagged_and_equal_ones_are_not(two_breaths):
