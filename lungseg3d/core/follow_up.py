@@ -93,10 +93,10 @@ class FollowUp:
         days: between both CTs; None = not known.
         days_from: `DICOM`, `given` or empty.
         registration: how the lungs were brought together and how well.
-        person: for PatientID, sex and birth date of both DICOM headers `same`, `different` or `not compared`; never a
-            value.
         issues: what a reader must know, differences of the scans among them.
         provenance: versions and rules.
+        person: for PatientID, sex and birth date of both DICOM headers `same`, `different` or `not compared`; never a
+            value.
     """
 
     prior: CaseResult
@@ -105,9 +105,9 @@ class FollowUp:
     days: float | None = None
     days_from: str = ""
     registration: dict[str, Any] = field(default_factory=dict)
-    person: dict[str, str] = field(default_factory=dict)
     issues: tuple[QualityIssue, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+    person: dict[str, str] = field(default_factory=dict)
 
     @property
     def headlines(self) -> tuple[str, ...]:

@@ -76,7 +76,8 @@ def examine(folder: Path, ct: Path | None, options: ReadOptions) -> Examination:
             f"{reading.volume.shape}, or lies elsewhere.",
             "Give the CT that was segmented.",
         )
-    return Examination(result, labels, nodules, reading.volume, time_point_header(reading.files, seg))
+    files = reading.files if reading.source.get("format") == "DICOM" else ()
+    return Examination(result, labels, nodules, reading.volume, time_point_header(files, seg))
 
 
 def _record(folder: Path) -> CaseResult:
