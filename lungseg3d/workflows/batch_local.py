@@ -36,7 +36,7 @@ class LocalPool:
         # NVML tells whether there is a GPU without touching it; a process that was forked after a touch cannot use it.
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
         # The process that workers are forked from would look for modules in the folder that the batch was started in.
-        os.environ.setdefault("PYTHONSAFEPATH", "1")
+        os.environ["PYTHONSAFEPATH"] = "1"
         self._context: Any = multiprocessing.get_context(segmenter.start_method)
         if segmenter.start_method == "forkserver":
             self._context.set_forkserver_preload(list(segmenter.preload))

@@ -45,7 +45,7 @@ def read_calibration(bundle: Path, weights_sha256: str) -> tuple[ConfidenceMap |
         content = json.loads(path.read_text(encoding="utf-8"))
         fitted = ConfidenceMap(tuple(content["confidence"]), tuple(content["probability"]))
         known = str(content["weights_sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         text = f"{path}: no calibration ({type(error).__name__}: {error})."
         raise BundleError("E_CALIBRATION", text, "Fit it again with lungseg3d calibrate, or remove it.") from error
     if known == weights_sha256:

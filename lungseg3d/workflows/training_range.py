@@ -65,7 +65,7 @@ def read_training_range(bundle: Path, name: str) -> RangeJudge:
         return RangeJudge(name, None)
     try:
         return RangeJudge(name, range_of_json(json.loads(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         text = f"{path}: no record of a training's range ({type(error).__name__}: {error})."
         raise BundleError("E_TRAINING_RANGE", text, "Measure it again, or remove it.") from error
 
