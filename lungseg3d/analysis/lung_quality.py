@@ -54,7 +54,8 @@ def check_lungs(labels: Volume) -> list[QualityIssue]:
         found = (
             f"{total_ml:.0f} ml of lung is labelled; less than {LEAST_LUNG_ML:.0f} ml counts as none. Is it a chest CT?"
         )
-        return [QualityIssue("W_NO_LUNG", found, "For a crop that shows no whole lung, use --roi full.")]
+        remedy = "For a crop that shows no whole lung, use [--roi=full|lungseg3d segment --roi full]."
+        return [QualityIssue("W_NO_LUNG", found, remedy)]
     return [*_side_issues(right_ml, left_ml), *_edge_issues(ras)]
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from enum import IntEnum
 from typing import Any
 
+import click
 import typer
 
 from lungseg3d.cli.console import complain
@@ -64,7 +66,8 @@ def reporting_errors(verb: Callable[..., int | None]) -> Callable[..., None]:
         if not DEBUG.get():
             quieten()
         try:
-            code = verb(*args, **kwargs) or Outcome.DONE
+            with _offering_own_options():
+                code = verb(*args, **kwargs) or Outcome.DONE
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except KeyboardInterrupt:
@@ -77,6 +80,15 @@ def reporting_errors(verb: Callable[..., int | None]) -> Callable[..., None]:
     # typer keeps the line breaks of a docstring behind its first paragraph.
     reported.__doc__ = "\n\n".join(" ".join(part.split()) for part in (verb.__doc__ or "").split("\n\n"))
     return reported
+
+
+def _offering_own_options() -> AbstractContextManager[None]:
+    """Remedies name options of the verb that runs, and no others."""
+    from lungseg3d.core.remedies import offering
+
+    context = click.get_current_context(silent=True)
+    parameters = context.command.params if context is not None else []
+    return offering(word for p in parameters for word in (*p.opts, *p.secondary_opts) if word.startswith("--"))
 
 
 def _report(error: Exception) -> Outcome:

@@ -9,11 +9,11 @@ import re
 import traceback
 from pathlib import Path
 
+from lungseg3d.core.remedies import remedy_text
+
 _MOST_CHARACTERS = 600
 _PROJECT = __name__.partition(".")[0]
-_PATH = re.compile(
-    r"""(?P<quote>['"])[^'"\n]*[/\\][^'"\n]*(?P=quote)|(?<![\w.<])(?:[A-Za-z]:)?[/\\][^\s'":;,()]+"""
-)
+_PATH = re.compile(r"""(?P<quote>['"])[^'"\n]*[/\\][^'"\n]*(?P=quote)|(?<![\w.<])(?:[A-Za-z]:)?[/\\][^\s'":;,()]+""")
 
 
 class LungSegError(Exception):
@@ -22,15 +22,24 @@ class LungSegError(Exception):
     Args:
         code: `E_...`, stable, for programs.
         message: what was found and what was expected, naming the file or slice.
-        remedy: what the user can do about it; may be empty.
+        remedy: what the user can do about it, as a template of `core.remedies`; may be empty.
 
     Message and remedy become one line each, whatever a header put into them: see `one_line`.
     """
 
     def __init__(self, code: str, message: str, remedy: str = "") -> None:
-        message, remedy = one_line(message), one_line(remedy)
-        super().__init__(code, message, remedy)
-        self.code, self.message, self.remedy = code, message, remedy
+        message, template = one_line(message), one_line(remedy)
+        super().__init__(code, message, template)
+        self.code, self.message, self.remedy = code, message, remedy_text(template)
+
+    @property
+    def remedy_template(self) -> str:
+        """The remedy as it was given, for whoever knows better which options exist."""
+        return str(self.args[2])
+
+    def __reduce__(self) -> tuple[type[LungSegError], tuple[str, str, str]]:
+        # Without the text of the remedy: the process that receives the error words it for its own verb.
+        return type(self), self.args
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}" + (f"\n{self.remedy}" if self.remedy else "")

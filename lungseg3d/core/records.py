@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from lungseg3d.core.remedies import remedy_text
+
 
 class Severity(str, Enum):
     """How much an issue matters: `warning` is recorded and the case goes on, `error` stops the case."""
@@ -29,12 +31,19 @@ class QualityIssue:
     Attributes:
         code: `W_...` for a warning, `E_...` for a refusal; stable, for programs.
         message: what was found, with slices, files or numbers.
-        remedy: the way out; empty where there is none.
+        remedy: the way out; empty where there is none. Given as a template of `core.remedies`, kept as its text.
     """
 
     code: str
     message: str
     remedy: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "remedy", remedy_text(self.remedy))
+
+    def __reduce__(self) -> tuple[type[QualityIssue], tuple[str, str, str]]:
+        # By its constructor: what a decoder kept as a template becomes text in the process that receives it.
+        return QualityIssue, (self.code, self.message, self.remedy)
 
     @property
     def severity(self) -> Severity:

@@ -63,7 +63,7 @@ MSD_LUNG = Dataset(
     "Medical Segmentation Decathlon, Task06_Lung (Antonelli et al. 2022, Nat Commun 13:4128; "
     "Simpson et al. 2019, arXiv:1902.09063)",
     "CC BY-SA 4.0",
-    "Pass --download, or download Task06_Lung.tar from http://medicaldecathlon.com/ and unpack it.",
+    "Run lungseg3d prepare msd-lung --download; or unpack Task06_Lung.tar of http://medicaldecathlon.com/.",
     "dataset.json, imagesTr, labelsTr",
     Archive(
         "https://msd-for-monai.s3-us-west-2.amazonaws.com/Task06_Lung.tar",

@@ -45,5 +45,5 @@ def check_split(cases: Sequence[Mapping[str, Any]], name: str, sides: Sequence[s
                     "E_SPLIT_LEAK",
                     f"{name}: patient {patient} is in {key} {first.get(key)} ({first['case_id']}) and in {key} "
                     f"{case.get(key)} ({case['case_id']}).",
-                    "Put all cases of a patient on one side, or let --folds assign folds by patient.",
+                    "Put all cases of a patient on one side[, or let --folds=N assign folds by patient].",
                 )

@@ -192,7 +192,9 @@ class _OpenVino:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise BundleError(
-                "E_BACKEND", f"OpenVINO cannot take {type(network).__name__} ({reason}).", "Use --backend torch."
+                "E_BACKEND",
+                f"OpenVINO cannot take {type(network).__name__} ({reason}).",
+                "[Use --backend=torch.|Install another version of OpenVINO, or none.]",
             ) from error
 
     def __call__(self, images: torch.Tensor, part: Box | None = None) -> torch.Tensor:
@@ -219,6 +221,12 @@ def _check_openvino(device: str, precision: str) -> None:
     if not has_openvino():
         raise BundleError("E_BACKEND", "OpenVINO is not installed.", "pip install 'lungseg3d[openvino]'")
     if device != "cpu":
-        raise BundleError("E_BACKEND", f"OpenVINO runs on the CPU here, not on {device}.", "Use --device cpu.")
+        raise BundleError(
+            "E_BACKEND", f"OpenVINO runs on the CPU here, not on {device}.", "[Use --device=cpu.|Choose the CPU.]"
+        )
     if precision not in _OPENVINO_PRECISIONS:
-        raise BundleError("E_BACKEND", f"OpenVINO has no {precision} on a CPU.", "Use --precision fp32 or bf16.")
+        raise BundleError(
+            "E_BACKEND",
+            f"OpenVINO has no {precision} on a CPU.",
+            "[Use --precision=fp32, or bf16.|Choose fp32 or bf16.]",
+        )

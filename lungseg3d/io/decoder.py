@@ -269,7 +269,7 @@ def _failed(path: Path, ending: Ending, limits: DecodingLimits, memory: int) -> 
         return LungSegError(ending.code, text, "Check where the file comes from; crop the CT, or free memory.")
     if ending.code == "E_TIMEOUT":
         text = f"{name}: reading it had no end after {limits.time_s:g} s ({ending.how})."
-        remedy = "Export the series again; from a slow disk, copy it first, or pass --decode in-process."
+        remedy = "Export the series again; from a slow disk, copy it first[, or pass --decode=in-process]."
         return IntakeError(ending.code, text, remedy)
     text = f"{name}: its decoder crashed ({ending.how}); nothing else did."
     return IntakeError("E_DECODER_CRASHED", text, "Export the series again, uncompressed; report the crash.")

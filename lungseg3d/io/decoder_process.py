@@ -18,6 +18,7 @@ from typing import Any
 
 from lungseg3d.core import LungSegError
 from lungseg3d.core.errors import fault_of
+from lungseg3d.core.remedies import keep_templates
 from lungseg3d.io import reader
 from lungseg3d.io.decoder import Answer, Job
 from lungseg3d.io.process_limits import limit_memory, limit_time, own_memory_bytes
@@ -37,6 +38,7 @@ def serve(pipe: int, parent: int) -> None:
         parent: process id; when it is gone, so are we.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: who started us decides what it means
+    keep_templates()  # it outlives the verb that started it
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold the patient
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     with Connection(pipe) as connection:

@@ -115,7 +115,7 @@ def _check_rescale(file: DicomFile, frame: Frame, scan: Scan, options: ReadOptio
         refuse(
             "E_MISSING_TAG",
             f"{name}: RescaleSlope and RescaleIntercept are absent, so the values are not known to be HU.",
-            "Export the series again, or pass --assume-hu when you know that the stored values are HU.",
+            "Export the series again[, or pass --assume-hu when you know that the stored values are HU].",
         )
     for value in (frame.slope, frame.intercept):
         if (value is not None and not math.isfinite(value)) or frame.slope == 0:

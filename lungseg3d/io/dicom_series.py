@@ -163,11 +163,11 @@ def _check_one_study(plans: Sequence[SeriesPlan], groups: dict[str, list[DicomFi
     studies = {file.study_uid for file in files}
     patients = {file.patient_hash for file in files}
     if len(studies) > 1 or len(patients) > 1:
+        known = ", ".join(plan.uid for plan in plans[:4])
         refuse(
             "E_MIXED_STUDIES",
             f"{shown(scan.root)}: {len(patients)} patient(s) and {len(studies)} studies in one folder.",
-            "Give one study per folder, or segment --recursive, or --series UID: "
-            + ", ".join(plan.uid for plan in plans[:4]),
+            f"Give one study per folder[, or pass --recursive][, or pass --series=UID, one of {known}].",
         )
 
 
@@ -224,7 +224,7 @@ def _warn_of_others(
         findings.warn(
             "W_MULTI_SERIES",
             f"read {chosen.uid} ({len(chosen.slices)} slices); also found {listed}{more}.",
-            "Pass --series UID to read another.",
+            "[Pass --series=UID to read another.|Give a folder with the series that you want.]",
         )
     count = chosen.localizers + sum(plan.localizers for plan in scouts)
     if count:

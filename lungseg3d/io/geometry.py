@@ -91,7 +91,7 @@ def stack_slices(
     if uneven > max(_POSITION_TOLERANCE_MM, _SPACING_TOLERANCE * usual):
         code, gaps = _gap_message(positions, steps)
         if not allow_gaps:
-            remedy = "Export the series again, or pass --allow-gaps to interpolate."
+            remedy = "Export the series again[, or pass --allow-gaps to interpolate]."
             refuse(code, f"{name}: {gaps}", remedy)
         even_step, index, uneven = _even_grid(positions, heights, name)
     affine = np.eye(4)

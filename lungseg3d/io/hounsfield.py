@@ -128,7 +128,7 @@ def finish_hounsfield(
         findings.warn("W_UNUSUAL_HU", f"{name}: {trouble[1]}", "Look at the images before trusting the result.")
     elif trouble:
         remedy = "Export the CT in Hounsfield units" + (
-            ", or pass --fix-offset to subtract 1024." if trouble[0] == "offset" else "."
+            "[, or pass --fix-offset to subtract 1024]." if trouble[0] == "offset" else "."
         )
         refuse("E_NOT_HOUNSFIELD", f"{name}: {trouble[1]}", remedy)
     for plane in np.moveaxis(hu, int(np.argmax(hu.strides)), 0):

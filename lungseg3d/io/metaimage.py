@@ -105,7 +105,7 @@ def _affine(fields: dict[str, str], count: int, options: ReadOptions, name: str,
             refuse(
                 "E_NO_GEOMETRY",
                 f"{name}: TransformMatrix or Offset is absent.",
-                "Write it with its orientation, or pass --assume-axes LPS when you know the directions of the axes.",
+                "Write it with its orientation[, or pass --assume-axes=LPS when you know the directions of the axes].",
             )
         findings.warn("W_ASSUMED_AXES", f"{name}: axes taken as {options.assume_axes}, as --assume-axes asks.")
         return affine_of_axes(options.assume_axes, spacing[:3], name)

@@ -157,7 +157,9 @@ def _affine(header: Any, options: ReadOptions, name: str, findings: Findings) ->
     mm = _MM_PER_UNIT[unit]
     if sform_code <= 0 and qform_code <= 0:
         if options.assume_axes is None:
-            remedy = "Convert it from DICOM again, or pass --assume-axes RAS when you know the directions of the axes."
+            remedy = (
+                "Write it with its orientation[, or pass --assume-axes=RAS when you know the directions of the axes]."
+            )
             refuse("E_NO_GEOMETRY", f"{name}: sform_code and qform_code are 0, so the orientation is unknown.", remedy)
         findings.warn("W_ASSUMED_AXES", f"{name}: axes taken as {options.assume_axes}, as --assume-axes asks.")
         return affine_of_axes(options.assume_axes, _pixdim(header) * mm, name)

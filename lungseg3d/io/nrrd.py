@@ -120,7 +120,7 @@ def _affine(
             refuse(
                 "E_NO_GEOMETRY",
                 f"{name}: space, space directions or space origin is absent or has no patient axes.",
-                "Write it with its orientation, or pass --assume-axes RAS when you know the directions of the axes.",
+                "Write it with its orientation[, or pass --assume-axes=RAS when you know the directions of the axes].",
             )
         findings.warn("W_ASSUMED_AXES", f"{name}: axes taken as {options.assume_axes}, as --assume-axes asks.")
         return affine_of_axes(options.assume_axes, _spacings(fields, directions, name), name), [0, 1, 2]

@@ -38,7 +38,8 @@ def pick_3d(array: np.ndarray, options: ReadOptions, name: str) -> np.ndarray:
             refuse("E_BAD_OPTION", f"{name}: no volume {options.volume_index}.", f"Pass 0 to {array.shape[3] - 1}.")
         array = array[..., options.volume_index]
     if array.ndim != 3:
-        remedy = "Pass --volume-index to choose one volume." if array.ndim == 4 else "Give one 3D volume."
+        remedy = "Give one 3D volume[, or pass --volume-index=N to choose one]."
+        remedy = remedy if array.ndim == 4 else "Give one 3D volume."
         refuse("E_NOT_3D", f"{name}: {extent} voxels; expected 3 dimensions.", remedy)
     if min(array.shape) < 2:
         refuse("E_TOO_FEW_SLICES", f"{name}: {extent} voxels; a volume needs at least 2 slices.", "Give the whole CT.")

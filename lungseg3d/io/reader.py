@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lungseg3d.core import Grid, IntakeError, LungSegError, QualityIssue, Volume
+from lungseg3d.core.remedies import remedy_text
 from lungseg3d.io.checksums import check_listed, check_sums
 from lungseg3d.io.decoder import is_apart, read_apart
 from lungseg3d.io.dicom import read_dicom
@@ -81,7 +82,11 @@ def read_labels(path: Path | str, options: ReadOptions = ReadOptions()) -> Volum
     _check_there(path)
     if path.is_dir():
         refuse("E_NOT_AN_IMAGE", f"{shown(path)}: a folder; a label map is one file.", "Give .nii.gz, .nrrd or .mha.")
-    raster = _read_raster(path, kind_of(path, findings), ReadOptions(), findings)
+    try:
+        raster = _read_raster(path, kind_of(path, findings), ReadOptions(), findings)
+    except IntakeError as error:
+        # Label maps are read without options, whatever the verb has for its CT.
+        raise IntakeError(error.code, error.message, remedy_text(error.remedy_template, options=())) from error
     array = raster.array
     if (raster.slope, raster.intercept) != (1.0, 0.0):
         array = array * raster.slope + raster.intercept

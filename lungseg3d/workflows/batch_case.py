@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lungseg3d.core import CaseResult, QualityIssue
+from lungseg3d.core.remedies import offer, offered_options
 from lungseg3d.io import APART, CaseSource, begin_decoding, remove_folder, sha256_of, signature_of
 from lungseg3d.workflows.segment_options import SegmentOptions
 from lungseg3d.workflows.stopped_case import write_stopped
@@ -92,10 +93,12 @@ class CaseSegmenter:
     Args:
         options: of `segment`.
         threads: of PyTorch in each worker; the same number gives the same bytes, whatever the number of workers.
+        offered: options that remedies may name, in workers on other machines, too.
     """
 
     options: SegmentOptions
     threads: int = 1
+    offered: frozenset[str] | None = field(default_factory=offered_options)
     preload: tuple[str, ...] = ("lungseg3d.workflows.segment_case",)
 
     @property
@@ -108,6 +111,7 @@ class CaseSegmenter:
 
     def open(self) -> Segment:
         """Load PyTorch, open the bundles."""
+        offer(self.offered)
         if self.options.read.decode == APART:
             begin_decoding()
         import torch

@@ -51,7 +51,9 @@ def open_case(job: CaseJob) -> OpenedCase:
     remove_unfinished(job.folder)
     if job.folder.exists() and any(job.folder.iterdir()) and not job.options.overwrite:
         text = f"{job.case_id}: results are there already."
-        raise OutputError("E_OUTPUT_EXISTS", text, "Pass --overwrite, or another --out.")
+        raise OutputError(
+            "E_OUTPUT_EXISTS", text, "[Pass --overwrite, or another --out=DIR.|Give another folder for the results.]"
+        )
     reading = open_ct(job.source, reading_options(job.options))
     # Before the networks: what cannot be written as asked is refused at once.
     is_needed = needs_dicom(job.options.formats)

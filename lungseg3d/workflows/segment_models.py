@@ -61,7 +61,9 @@ def resolve_device(name: str) -> torch.device:
         BundleError: E_DEVICE when CUDA is asked for and not there.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise BundleError("E_DEVICE", "no CUDA device is available to PyTorch", "Use --device cpu or auto.")
+        raise BundleError(
+            "E_DEVICE", "no CUDA device is available to PyTorch", "[Use --device=cpu, or auto.|Choose the CPU.]"
+        )
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(automatic if name == "auto" else name)
 
