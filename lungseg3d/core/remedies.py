@@ -77,7 +77,7 @@ def remedy_text(template: str, options: Iterable[str] | None = None) -> str:
 
 
 def _argument(option: re.Match[str]) -> str:
-    """`--assume-axes=RAS` as `assume_axes="RAS"`, `--volume-index=N` as `volume_index=N`, `--strict` as `strict=True`."""
+    """`--assume-axes=RAS` as `assume_axes="RAS"`, `--volume-index=N` as `volume_index=N`, `--strict` as a true one."""
     name, value = option[1].replace("-", "_"), option[2]
     if not value:
         return f"{name}=True"

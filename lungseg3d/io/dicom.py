@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 
 from lungseg3d.core import Volume
 from lungseg3d.io.dicom_decoders import ALWAYS_LOSSY
@@ -21,6 +22,8 @@ from lungseg3d.io.dicom_files import Scan, scan_dicom
 from lungseg3d.io.dicom_pixels import Plane, read_planes
 from lungseg3d.io.dicom_records import DicomFile
 from lungseg3d.io.dicom_series import SeriesPlan, Slice, choose_series
+from lungseg3d.io.dicom_series_identity import find_oddities
+from lungseg3d.io.dicom_texts import IDENTIFIERS, mend_texts
 from lungseg3d.io.geometry import Stack
 from lungseg3d.io.hounsfield import finish_hounsfield
 from lungseg3d.io.kernels import is_lung_kernel
@@ -150,9 +153,20 @@ def _warn_of_headers(plan: SeriesPlan, scan: Scan, findings: Findings) -> None:
     bare = sum(not file.has_preamble for file in files)
     if bare:
         findings.warn("W_NO_PREAMBLE", f"{bare} files lack the DICOM preamble.")
+    _warn_of_identity(files, findings)
     position = files[0].about["patient_position"]
     if position and not position.endswith("S"):
         findings.warn("W_PATIENT_POSITION", f"patient position {position}; the networks learned from supine patients.")
+
+
+def _warn_of_identity(files: Sequence[DicomFile], findings: Findings) -> None:
+    """What DICOM objects of the series would come to grief on, said now and not after hours of work."""
+    ordered = list({id(file): file for file in files}.values())
+    with ordered[0].place.open() as stream:
+        tags = ["SpecificCharacterSet", *IDENTIFIERS]
+        header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
+    for oddity in find_oddities(ordered, mend_texts(header)):
+        findings.warn(oddity.issue.code, oddity.issue.message, oddity.issue.remedy)
 
 
 def _source(plan: SeriesPlan, scan: Scan) -> dict[str, Any]:

@@ -34,7 +34,7 @@ _KEYWORDS = (
     "PhotometricInterpretation NumberOfFrames Rows Columns PixelSpacing BitsAllocated BitsStored HighBit "
     "PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit RescaleIntercept RescaleSlope RescaleType "
     "LossyImageCompression LossyImageCompressionRatio ImagesInAcquisition SharedFunctionalGroupsSequence "
-    "PerFrameFunctionalGroupsSequence"
+    "PerFrameFunctionalGroupsSequence FrameOfReferenceUID SeriesNumber InstanceNumber"
 ).split()
 # pydicom applies these to the top level only; what lies inside the functional groups comes whole.
 _TAGS: list[Any] = [tag_of(keyword) for keyword in _KEYWORDS]
@@ -92,6 +92,9 @@ def _parse(place: Place, stream: BinaryIO) -> DicomFile:
         pixels=pixels,
         frames=_frames(dataset),
         about=_about(dataset),
+        frame_uid=_odd_text(dataset, "FrameOfReferenceUID"),
+        series_number=_odd_text(dataset, "SeriesNumber"),
+        instance_number=_odd_text(dataset, "InstanceNumber"),
     )
 
 
@@ -237,6 +240,14 @@ def _frame(index: int, groups: list[Dataset], image_type: tuple[str, ...]) -> Fr
         thickness_mm=_number(where("SliceThickness"), "SliceThickness"),
         image_type=tuple(word.upper() for word in image_type),
     )
+
+
+def _odd_text(dataset: Dataset, keyword: str) -> str:
+    """The value as text even where it is none of its kind: no pixel depends on it, so it makes no slice unreadable."""
+    try:
+        return text_of(dataset, keyword)
+    except Exception:  # pydicom may raise anything for a value that it cannot convert
+        return "?"
 
 
 def _about(dataset: Dataset) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Who and when of the DICOM objects we write: UIDs by hash, dates from the source, what is odd in its header left out.
+"""Who and when of the DICOM objects we write: UIDs by hash, dates, what is impossible in the source's header left out.
 
-In: a header of the source series. Out: UIDs, dates, a header that objects can be derived from; never a clock's time.
+In: a header of the source series. Out: UIDs, dates, a header that objects can be derived from.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydicom.config import RAISE
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag
 from pydicom.uid import generate_uid
 from pydicom.valuerep import validate_value
 
-from lungseg3d.io.reading import refuse
+from lungseg3d.io.dicom_texts import is_copied
 
 _DATES = ("Content", "Acquisition", "Series", "Study")
 _TYPE_2 = (
     "PatientID PatientName PatientBirthDate PatientSex StudyID StudyDate StudyTime AccessionNumber "
     "ReferringPhysicianName PositionReferenceIndicator"
 ).split()
-_COPIED_GROUPS = {0x0008, 0x0010, 0x0012, 0x0032, 0x0040}  # patient and study; geometry (0020) is the reader's matter
 _FREE_TEXT = ("PatientComments", "AdditionalPatientHistory")  # optional, and nobody knows whom they speak of
 _DATE, _TIME = re.compile(r"\d{8}"), re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
 
@@ -52,38 +53,31 @@ def stamp_of(header: Dataset) -> tuple[str, str]:
     return "19700101", "000000"
 
 
-def usable_header(header: Dataset, name: str) -> Dataset:
-    """The header with every attribute that a derived object must carry: absent ones empty, impossible ones empty.
+def usable_header(header: Dataset) -> tuple[str, ...]:
+    """Complete a header so that objects can be derived from it: what they must carry and it lacks becomes empty.
 
-    Without a frame of reference, as anonymised series often are, it gets one of its own, a hash of the series' UID: a
-    new one claims no more than that these slices lie together.
+    Values that are none of their kind (a date of `20AB`) are emptied, because nobody knows what they mean; texts are
+    mended before, by `dicom_texts.mend_texts`.
 
     Args:
-        header: of one instance, without pixels; it is changed.
-        name: of the file, for messages.
+        header: of the first instance, without pixels; it is changed.
 
-    Raises:
-        IntakeError: E_MISSING_TAG without study, series or instance: an object that names none of them belongs to
-            nothing, and they are not made up here.
+    Returns:
+        Keywords of the attributes that were emptied.
     """
-    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"):
-        if not header.get(keyword):
-            refuse(
-                "E_MISSING_TAG",
-                f"{name}: no {keyword}, so no DICOM object can refer to this series.",
-                "Export the series again, or do without seg and sr.",
-            )
-    if not header.get("FrameOfReferenceUID"):
-        header.FrameOfReferenceUID = uid_of("frame of reference", str(header.SeriesInstanceUID))
     for keyword in _TYPE_2:
         if keyword not in header:
             setattr(header, keyword, None)
     for keyword in _FREE_TEXT:
         if keyword in header:
             delattr(header, keyword)
-    for element in [e for e in header if e.tag.group in _COPIED_GROUPS and not _is_valid(e)]:
-        header[element.tag].value = None
+    emptied = []
+    tags = list(header.keys())
+    for tag in [tag for tag in tags if is_copied(tag) and not _is_valid(header, tag)]:
+        header[tag] = DataElement(tag, header.get_item(tag).VR or "UN", None)
+        emptied.append(keyword_for_tag(tag) or str(tag))
     if header.PatientSex not in ("M", "F", "O"):
+        emptied += ["PatientSex"] if header.PatientSex else []
         header.PatientSex = None
     for keyword in ("ReferencedStudySequence", "ReferencedPatientSequence"):
         # Anonymisers leave items of these empty; a copy of them would make our objects invalid, too.
@@ -91,11 +85,15 @@ def usable_header(header: Dataset, name: str) -> Dataset:
             not i.get("ReferencedSOPClassUID") or not i.get("ReferencedSOPInstanceUID") for i in header.get(keyword, ())
         ):
             delattr(header, keyword)
-    return header
+    return tuple(dict.fromkeys(emptied))
 
 
-def _is_valid(element: DataElement) -> bool:
+def _is_valid(header: Dataset, tag: BaseTag) -> bool:
     """Whether each value is one that its kind may have: an age of `0Y` and a date of `20AB` are none."""
+    try:
+        element = header[tag]
+    except Exception:  # pydicom may raise anything for a value that it cannot convert
+        return False
     values = element.value if isinstance(element.value, (list, MultiValue)) else [element.value]
     if element.VR == "SQ":
         return True

@@ -88,7 +88,11 @@ class Pixels:
 
 @dataclass(frozen=True)
 class DicomFile:
-    """One instance: identity, pixels, slices, and what the record of the source says about it."""
+    """One instance: identity, pixels, slices, and what the record of the source says about it.
+
+    `frame_uid` (of the frame of reference), `series_number` and `instance_number` are as the file has them, right or
+    wrong; empty where it has none.
+    """
 
     place: Place
     sop_class: str
@@ -102,6 +106,9 @@ class DicomFile:
     pixels: Pixels
     frames: tuple[Frame, ...]
     about: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
+    frame_uid: str = ""
+    series_number: str = ""
+    instance_number: str = ""
 
     @property
     def path(self) -> Path:

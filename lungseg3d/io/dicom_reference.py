@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,12 +17,15 @@ from pydicom.dataset import Dataset
 
 from lungseg3d.core import Grid, QualityIssue
 from lungseg3d.io.dicom_files import scan_dicom
-from lungseg3d.io.dicom_identity import usable_header
+from lungseg3d.io.dicom_identity import uid_of, usable_header
 from lungseg3d.io.dicom_records import DicomFile
 from lungseg3d.io.dicom_series import SeriesPlan, choose_series
+from lungseg3d.io.dicom_series_identity import find_oddities, frame_of_reference
+from lungseg3d.io.dicom_texts import CUT_MARK, IDENTIFIERS, mend_texts
 from lungseg3d.io.reading import Findings, ReadOptions, refuse, shown
 
 _NOT_DICOM = "A NIfTI, NRRD or MetaImage file names no patient, study or frame of reference that DICOM objects need."
+_MOST_NAMED = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +64,8 @@ def find_source_series(
 
     Raises:
         IntakeError: E_NO_DICOM_SOURCE where there is no DICOM, E_SERIES_NOT_FOUND where no series has this hash,
-            E_MISSING_TAG where the headers lack the UIDs that every object must name, else as `open_ct`.
+            E_MISSING_TAG where the headers lack the UIDs that every object must name, E_NO_DICOM_OBJECTS where they
+            are such that no object can refer to the series, else as `open_ct`.
     """
     path = Path(path)
     with warnings.catch_warnings():
@@ -106,12 +111,12 @@ def _source_of(plan: SeriesPlan, path: Path) -> SourceSeries:
     multi_frame = len(ordered[0].frames) > 1
     if multi_frame and len(ordered) > 1:
         refuse(
-            "E_NO_DICOM_SOURCE",
+            "E_NO_DICOM_OBJECTS",
             f"{shown(path)}: the series is spread over {len(ordered)} multi-frame files.",
             "Export it as one multi-frame file or as single slices, or do without seg and sr.",
         )
-    findings = Findings()
-    headers = tuple(_header(file, findings) for file in ordered)
+    headers = tuple(_header(file) for file in ordered)
+    issues = _prepare_identity(ordered, headers)
     first = plan.slices[0][1]
     # Equal within the reader's tolerance; objects need them equal to the digit.
     for header in headers if not multi_frame else ():
@@ -126,21 +131,48 @@ def _source_of(plan: SeriesPlan, path: Path) -> SourceSeries:
         if float(index).is_integer():
             places[int(index)] = frame.index if multi_frame else int(np.flatnonzero(stack.slice_index == index)[0])
     frames = len(ordered[0].frames) if multi_frame else 0
-    return SourceSeries(
-        headers, grid, tuple(int(p) for p in places), frames, series_hash(plan.uid), tuple(findings.issues)
-    )
+    return SourceSeries(headers, grid, tuple(int(p) for p in places), frames, series_hash(plan.uid), issues)
 
 
-def _header(file: DicomFile, findings: Findings) -> Dataset:
+def _header(file: DicomFile) -> Dataset:
     """Everything that a file says before its pixels."""
     with file.place.open() as stream:
-        header = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
-    if not header.get("FrameOfReferenceUID"):
-        findings.warn(
-            "W_NO_FRAME_OF_REFERENCE",
-            "the series has no frame of reference; SEG and SR bear one made for it, and refer to its images.",
-        )
-    return usable_header(header, shown(file.path))
+        return pydicom.dcmread(stream, stop_before_pixels=True, force=True)
+
+
+def _prepare_identity(files: Sequence[DicomFile], headers: Sequence[Dataset]) -> tuple[QualityIssue, ...]:
+    """Make the headers ones that objects can be derived from; what was odd about them, as the reader says it.
+
+    Raises:
+        IntakeError: E_MISSING_TAG without study, series or instance: an object that names none of them belongs to
+            nothing, and they are not made up here; E_NO_DICOM_OBJECTS where what is there cannot be referred to.
+    """
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"):
+        lacking = next((file for file, header in zip(files, headers, strict=True) if not header.get(keyword)), None)
+        if lacking is not None:
+            refuse(
+                "E_MISSING_TAG",
+                f"{shown(lacking.path)}: no {keyword}, so no DICOM object can refer to this series.",
+                "Export the series again, or do without seg and sr.",
+            )
+    first = headers[0]
+    oddities = find_oddities(files, texts := mend_texts(first))
+    for oddity in oddities:
+        if oddity.forbids:
+            refuse("E_NO_DICOM_OBJECTS", oddity.issue.message, oddity.issue.remedy)
+    emptied = usable_header(first)
+    frame_uid = frame_of_reference(files) or uid_of("frame of reference", str(first.SeriesInstanceUID))
+    for header in headers:
+        header.FrameOfReferenceUID = frame_uid
+    issues = [oddity.issue for oddity in oddities]
+    more = [text.keyword for text in texts if text.keyword not in IDENTIFIERS]
+    if more:
+        text = f"{', '.join(more[:_MOST_NAMED])} of the header are longer than DICOM allows, or hold what it does not."
+        issues.append(QualityIssue("W_INVALID_TEXT", f"{text} SEG and SR bear them cut, marked by {CUT_MARK}."))
+    if emptied:
+        text = f"{', '.join(emptied[:_MOST_NAMED])} of the header cannot be what they say; SEG and SR bear them empty."
+        issues.append(QualityIssue("W_INVALID_VALUE", text))
+    return tuple(issues)
 
 
 def _share_geometry(header: Dataset, plan: SeriesPlan) -> None:

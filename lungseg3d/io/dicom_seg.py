@@ -20,6 +20,7 @@ from lungseg3d.core.labels import LUNGS, NODULE, Label
 from lungseg3d.core.labels import Code as CodeRow
 from lungseg3d.io.dicom_identity import set_everywhere, stamp, uid_of
 from lungseg3d.io.dicom_reference import SourceSeries
+from lungseg3d.io.dicom_series_identity import is_integer
 from lungseg3d.io.geometry import LPS_TO_RAS
 
 RESEARCH_USE = "Research use only; not for diagnosis"
@@ -146,7 +147,8 @@ def make_dicom_seg(masks: Masks, source: SourceSeries) -> Any:
 
 def series_number(header: Any, offset: int) -> int:
     """The number of a derived series: right behind its source's, 301 for the series 3."""
-    number = int(header.get("SeriesNumber") or 0)
+    text = str(header.get("SeriesNumber") or 0)
+    number = int(text) if is_integer(text) else 0  # letters in it do not spoil the results
     return 100 * number + offset if 0 <= number < 10**7 else offset
 
 

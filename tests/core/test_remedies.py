@@ -107,6 +107,7 @@ OF_ONE_VERB = {
     "workflows/check_manifest": ("prepare check",),
     "workflows/doctor": (),
     "io/memory_budget": ("segment", "batch"),
+    "io/bundle_scan": ("segment", "batch", "explain", "train", "compare"),
     "inference/explanation": ("explain",),
 }
 _OPTION = re.compile(r"--[a-z][a-z0-9-]*")

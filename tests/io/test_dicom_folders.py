@@ -67,7 +67,7 @@ def test_two_studies_in_a_folder_are_refused_unless_one_series_is_asked_for(make
     second.write(tmp_path / "s" / "b")
     error = refusal(tmp_path / "s")
     assert error.code == "E_MIXED_STUDIES"
-    assert "--series" in error.remedy
+    assert "series=" in error.remedy
     wanted = ReadOptions(series=first.slices[0].SeriesInstanceUID)
     assert np.array_equal(read_volume(tmp_path / "s", wanted).array, first.lps_array)
 

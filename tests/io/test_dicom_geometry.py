@@ -40,7 +40,7 @@ def test_a_missing_slice_is_refused_with_its_place(make_series, tmp_path, refusa
     error = refusal(series.write(tmp_path / "s"))
     assert error.code == "E_MISSING_SLICES"
     assert "1 slice missing near z = -2.5 mm" in error.message
-    assert "--allow-gaps" in error.remedy
+    assert "allow_gaps=True" in error.remedy
 
 
 def test_five_missing_slices_are_counted_and_can_be_filled(make_series, tmp_path, codes_of, refusal):

@@ -174,7 +174,7 @@ def test_absent_rescale_needs_a_word_of_the_user(make_series, tmp_path, codes_of
         dataset.PixelData = (np.frombuffer(dataset.PixelData, "<i2") - 1024).astype("<i2").tobytes()
         del dataset.RescaleSlope, dataset.RescaleIntercept
     folder = series.write(tmp_path / "s")
-    assert "--assume-hu" in refusal(folder).remedy
+    assert "assume_hu=True" in refusal(folder).remedy
     reading = open_ct(folder, ReadOptions(assume_hu=True))
     assert codes_of(reading) == {"W_ASSUMED_HU"}
     assert np.array_equal(reading.volume.array, series.lps_array)
