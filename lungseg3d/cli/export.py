@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lungseg3d.cli.console import say
-from lungseg3d.cli.options import Overwrite, with_reading_options_of
+from lungseg3d.cli.console import complain, say
+from lungseg3d.cli.options import Dates, ObjectDates, Overwrite, with_reading_options_of
 from lungseg3d.cli.outcome import Outcome, reporting_errors
 
 if TYPE_CHECKING:
+    from lungseg3d.core import QualityIssue
     from lungseg3d.io import ReadOptions
 
 
@@ -35,6 +36,7 @@ def export(
         ),
     ] = None,
     format: Annotated[str, typer.Option("--format", metavar="LIST", help="seg, sr or both; sr brings seg.")] = "seg,sr",
+    dates: ObjectDates = Dates.source,
     overwrite: Overwrite = False,
     *,
     reading: ReadOptions,
@@ -46,6 +48,10 @@ def export(
     """
     from lungseg3d.workflows.export import export as export_result
 
-    for path in export_result(result, source, format, reading, overwrite=overwrite):
+    def warn(issue: QualityIssue) -> None:
+        complain(f"{issue.code}: {issue.message} {issue.remedy}".strip())
+
+    written = export_result(result, source, format, reading, overwrite=overwrite, dates=dates.value, on_issue=warn)
+    for path in written:
         say(str(path))
     return Outcome.DONE

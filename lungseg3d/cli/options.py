@@ -91,6 +91,22 @@ Formats = Annotated[
     str,
     typer.Option("--format", metavar="LIST", help="nifti, seg (DICOM SEG), sr (DICOM SR, with seg); several: seg,sr."),
 ]
+
+
+class Dates(str, Enum):
+    """Which dates DICOM objects bear."""
+
+    source = "source"
+    now = "now"
+
+
+ObjectDates = Annotated[
+    Dates,
+    typer.Option(
+        "--dates",
+        help="Of SEG and SR. source: the CT's, so that two runs write the same bytes. now: when they are made.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")]
 
 

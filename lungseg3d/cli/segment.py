@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lungseg3d.cli.console import progress, say_table
+from lungseg3d.cli.console import complain, progress, say_table
 from lungseg3d.cli.options import InputPaths
 from lungseg3d.cli.outcome import outcome_of, reporting_errors
 from lungseg3d.cli.profile import profiling, say_profile
@@ -44,18 +44,24 @@ def segment(
     and sr also segmentation.dcm and measurements.dcm, which bear the patient of the DICOM series.
     """
     from lungseg3d.io import APART, begin_decoding
+    from lungseg3d.workflows.dicom_objects import cannot_be_made
     from lungseg3d.workflows.memory_plan import reading_options
 
-    if asked.read.decode == APART:
+    is_refused = cannot_be_made(inputs, asked.formats)
+    if asked.read.decode == APART and not is_refused:
         # The first CT is read while PyTorch loads; which studies a folder of several holds is not known yet.
         begin_decoding(None if recursive else inputs[0], reading_options(asked))
-    if asked.lung_bundle is None and asked.nodule_bundle is None:
+    if asked.lung_bundle is None and asked.nodule_bundle is None and not is_refused:
         import_monai_to_segment()
     from lungseg3d.workflows.segment import segment_cases
 
     with progress() as on_progress, profiling(profile) as costs:
         results = segment_cases(inputs, out, replace(asked, recursive=recursive), on_progress)
     say_table(results_table(results, out))
+    for result in results:
+        for issue in result.issues:
+            if issue.code == "W_NO_DICOM_OBJECTS":  # asked for and not there: not only in the record
+                complain(f"{result.case_id}: {issue.code}: {issue.message}\n{issue.remedy}")
     done = [result.provenance["options"] for result in results if result.status == "done"] if costs else []
     if costs and done:
         say_profile(costs, done[0]["device"], done[0]["precision"])

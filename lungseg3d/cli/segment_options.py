@@ -13,7 +13,16 @@ from typing import Annotated, Any
 
 import typer
 
-from lungseg3d.cli.options import READING, Formats, Overwrite, TrustBundle, existing_bundle, with_options
+from lungseg3d.cli.options import (
+    READING,
+    Dates,
+    Formats,
+    ObjectDates,
+    Overwrite,
+    TrustBundle,
+    existing_bundle,
+    with_options,
+)
 
 
 class Roi(str, Enum):
@@ -99,6 +108,7 @@ _SEGMENT: dict[str, tuple[Any, Any]] = {
     ),
     "trust_bundle": (TrustBundle, False),
     "format": (Formats, "nifti"),
+    "dates": (ObjectDates, Dates.source),
     "overwrite": (Overwrite, False),
 }
 

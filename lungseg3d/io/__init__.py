@@ -13,7 +13,7 @@ from lungseg3d.io.cases import list_cases, list_studies
 from lungseg3d.io.codes import CODES
 from lungseg3d.io.decoder import begin_decoding
 from lungseg3d.io.dicom_follow_up import TimePointSeg, make_follow_up_sr, read_time_point_seg
-from lungseg3d.io.dicom_reference import SourceSeries, find_source_series
+from lungseg3d.io.dicom_reference import SourceSeries, find_source_series, has_no_series, missing_objects
 from lungseg3d.io.dicom_seg import Algorithm, Masks, list_segments, make_dicom_seg
 from lungseg3d.io.dicom_sr import Measured, make_dicom_sr
 from lungseg3d.io.dicom_writer import SeriesSpec, write_dicom_series
@@ -32,7 +32,7 @@ from lungseg3d.io.geometry import to_ras_mm
 from lungseg3d.io.growing import growing, open_to_append, scratch_file
 from lungseg3d.io.instances import SeriesFiles, find_series, instance_uids
 from lungseg3d.io.memory_budget import MemoryBudget
-from lungseg3d.io.names import CaseNames, case_id_of, is_case_name
+from lungseg3d.io.names import CaseNames, as_paths, case_id_of, is_case_name
 from lungseg3d.io.patients import PatientHeader, read_patient
 from lungseg3d.io.process_limits import (
     ending_of,
@@ -80,6 +80,7 @@ __all__ = [
     "StructureSet",
     "TimeBetween",
     "TimePointSeg",
+    "as_paths",
     "begin_decoding",
     "bundle_folder",
     "case_id_of",
@@ -99,6 +100,7 @@ __all__ = [
     "find_twin",
     "free_memory_bytes",
     "growing",
+    "has_no_series",
     "inspect",
     "instance_uids",
     "is_case_name",
@@ -115,6 +117,7 @@ __all__ = [
     "make_dicom_sr",
     "make_folder",
     "make_follow_up_sr",
+    "missing_objects",
     "open_ct",
     "open_to_append",
     "pin_weights",

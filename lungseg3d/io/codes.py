@@ -90,6 +90,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "W_MIXED_FRAMES_OF_REFERENCE": "The slices name several frames of reference, or some of them none.",
         "W_MULTI_SERIES": "Several CT series; one was chosen by the rule.",
         "W_NONFINITE_REPLACED": "NaN around the patient became -1000 HU.",
+        "W_NO_DICOM_OBJECTS": "SEG and SR were asked for and are not made; the masks are there as NIfTI.",
         "W_NO_FRAME_OF_REFERENCE": "The series has no frame of reference; SEG and SR bear one made for it.",
         "W_NO_PREAMBLE": "DICOM files without the 128-byte preamble.",
         "W_OFFSET_FIXED": "1024 was subtracted, as --fix-offset asks.",

@@ -8,7 +8,6 @@ for each time at which it was found, under the tracking UID of its segment in th
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import pydicom
 
 from lungseg3d.core import Change, Estimate, FollowUp, IntakeError, Nodule, NoduleChange, to_json
 from lungseg3d.core.labels import NODULE, Code
-from lungseg3d.io.dicom_identity import uid_of
+from lungseg3d.io.dicom_identity import quiet_libraries, stamp_of, uid_of
 from lungseg3d.io.dicom_seg import RESEARCH_USE, coded, laterality_of, series_number
 from lungseg3d.io.dicom_sr_report import ReportHead, comment_item, make_report
 from lungseg3d.io.dicom_sr_terms import SCHEME, nodule_content
@@ -91,11 +90,10 @@ def make_follow_up_sr(found: FollowUp, prior: TimePointSeg, current: TimePointSe
         "\n".join([*found.headlines, about, *(f"{issue.code}: {issue.message}" for issue in found.issues)]),
         version,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd values in the source's header
+    with quiet_libraries():
         groups = [group for change in found.changes for group in _groups(change, found.days, prior, current)]
         evidence = [current.seg] if uids[0] == uids[1] else [current.seg, prior.seg]
-        return make_report(head, groups, evidence, current.seg)
+        return make_report(head, groups, evidence, stamp_of(current.seg))
 
 
 def _groups(change: NoduleChange, days: float | None, prior: TimePointSeg, current: TimePointSeg) -> list[Any]:

@@ -5,10 +5,13 @@ In: a header of the source series. Out: UIDs, dates, a header that objects can b
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import logging
 import os
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydicom.config import RAISE
@@ -22,6 +25,8 @@ from pydicom.valuerep import validate_value
 
 from lungseg3d.io.dicom_texts import is_copied
 
+SOURCE_DATES, TRUE_DATES = "source", "now"
+"""Which dates objects bear: those of the source, so that the same input gives the same bytes; or of their creation."""
 _DATES = ("Content", "Acquisition", "Series", "Study")
 _TYPE_2 = (
     "PatientID PatientName PatientBirthDate PatientSex StudyID StudyDate StudyTime AccessionNumber "
@@ -36,16 +41,20 @@ def uid_of(*parts: str) -> str:
     return str(generate_uid(entropy_srcs=["lungseg3d", *parts]))
 
 
-def stamp_of(header: Dataset) -> tuple[str, str]:
-    """(date, time) that our objects bear, as DICOM writes them: never the clock's, so that two runs write the same.
+def stamp_of(header: Dataset, dates: str = SOURCE_DATES) -> tuple[str, str]:
+    """(date, time) that our objects bear, as DICOM writes them.
 
-    `SOURCE_DATE_EPOCH` (seconds since 1970, UTC) where it is set; else the first date that the source has of content,
-    acquisition, series and study; else 1 January 1970.
+    `SOURCE_DATE_EPOCH` (seconds since 1970, UTC) where it is set. Else, with `dates` = `source`, the first date that
+    the source has of content, acquisition, series and study, or 1 January 1970: so two runs write the same bytes. With
+    `now` the clock's, in local time, as archives that sort by creation expect it.
     """
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     if epoch.isdigit():
         moment = datetime.datetime.fromtimestamp(int(epoch), datetime.timezone.utc)
         return moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
+    if dates == TRUE_DATES:
+        now = datetime.datetime.now()  # DICOM's times are local ones
+        return now.strftime("%Y%m%d"), now.strftime("%H%M%S.%f")
     for kind in _DATES:
         date, time = str(header.get(f"{kind}Date") or ""), str(header.get(f"{kind}Time") or "")
         if _is_date(date):
@@ -107,13 +116,30 @@ def _is_valid(header: Dataset, tag: BaseTag) -> bool:
     return True
 
 
-def stamp(dataset: Dataset, header: Dataset) -> None:
-    """Put our dates where the writing library put the clock's, and say what the object is for."""
-    date, time = stamp_of(header)
+def stamp(dataset: Dataset, moment: tuple[str, str]) -> None:
+    """Put our date and time where the writing library put the clock's."""
+    date, time = moment
     for kind in ("Content", "InstanceCreation", "Series"):
         setattr(dataset, f"{kind}Date", date)
         setattr(dataset, f"{kind}Time", time)
     set_everywhere(dataset.get("ContributingEquipmentSequence", ()), "ContributionDateTime", date + time)
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Nothing of what pydicom and highdicom remark inside the block reaches the screen: they name paths and UIDs, and
+    what matters of it is an issue with a code."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def set_everywhere(items: Sequence[Dataset], keyword: str, value: Any) -> None:

@@ -6,8 +6,7 @@ In: a path, and the series by its UID or the hash of it. Out: `SourceSeries`. De
 from __future__ import annotations
 
 import hashlib
-import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,16 +14,19 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
-from lungseg3d.core import Grid, QualityIssue
+from lungseg3d.core import Grid, IntakeError, LungSegError, QualityIssue
+from lungseg3d.core.errors import fault_of
 from lungseg3d.io.dicom_files import scan_dicom
-from lungseg3d.io.dicom_identity import uid_of, usable_header
+from lungseg3d.io.dicom_identity import quiet_libraries, uid_of, usable_header
 from lungseg3d.io.dicom_records import DicomFile
 from lungseg3d.io.dicom_series import SeriesPlan, choose_series
 from lungseg3d.io.dicom_series_identity import find_oddities, frame_of_reference
 from lungseg3d.io.dicom_texts import CUT_MARK, IDENTIFIERS, mend_texts
 from lungseg3d.io.reading import Findings, ReadOptions, refuse, shown
+from lungseg3d.io.sniff import kind_of
 
 _NOT_DICOM = "A NIfTI, NRRD or MetaImage file names no patient, study or frame of reference that DICOM objects need."
+_IMAGE_KINDS = ("nifti", "nifti.gz", "nrrd", "metaimage")
 _MOST_NAMED = 6
 
 
@@ -68,10 +70,36 @@ def find_source_series(
             are such that no object can refer to the series, else as `open_ct`.
     """
     path = Path(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns with full paths
+    with quiet_libraries():
         plan = _plan(path, options, series_sha256)
-        return _source_of(plan, path)
+        try:
+            return _source_of(plan, path)
+        except LungSegError:
+            raise
+        except Exception as error:  # of pydicom, at a header that it cannot take
+            found = f"{shown(path)}: no SEG or SR can refer to the headers of this series ({fault_of(error)})."
+            refuse("E_NO_DICOM_OBJECTS", found, "Do without seg and sr, and report this.")
+
+
+def has_no_series(path: Path | str) -> bool:
+    """Whether a path is an image file (NIfTI, NRRD, MetaImage) by its first bytes, so that no object can refer to it."""
+    path = Path(path)
+    try:
+        return path.is_file() and kind_of(path, Findings()) in _IMAGE_KINDS
+    except (IntakeError, OSError):  # the reader says better what it is
+        return False
+
+
+def missing_objects(reason: str, made: Collection[str] = ()) -> QualityIssue:
+    """The issue of a case whose objects are left out while its other results are written.
+
+    Args:
+        reason: a sentence; it names no value of a header.
+        made: files of those that could be made all the same.
+    """
+    lacking = f"beside {', '.join(made)}, no other DICOM object" if made else "no SEG and no SR"
+    remedy = "The masks are there as NIfTI; lungseg3d export makes SEG and SR of them when this is mended."
+    return QualityIssue("W_NO_DICOM_OBJECTS", f"{lacking}: {reason}", remedy)
 
 
 def _plan(path: Path, options: ReadOptions, series_sha256: str | None) -> SeriesPlan:

@@ -8,7 +8,6 @@ gantry or an uneven step stays as it was. Source: DICOM PS3.3 A.51 (Segmentation
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,15 @@ import numpy as np
 from lungseg3d.core import GeometryError, OutputError, Volume
 from lungseg3d.core.labels import LUNGS, NODULE, Label
 from lungseg3d.core.labels import Code as CodeRow
-from lungseg3d.io.dicom_identity import set_everywhere, stamp, uid_of
+from lungseg3d.io.dicom_identity import (
+    SOURCE_DATES,
+    TRUE_DATES,
+    quiet_libraries,
+    set_everywhere,
+    stamp,
+    stamp_of,
+    uid_of,
+)
 from lungseg3d.io.dicom_reference import SourceSeries
 from lungseg3d.io.dicom_series_identity import is_integer
 from lungseg3d.io.geometry import LPS_TO_RAS
@@ -71,6 +78,7 @@ class Masks:
         lung_algorithm, nodule_algorithm: what made them.
         software_version: of this program.
         sides: `right` or `left` of each nodule by id; others are unknown.
+        dates: which dates the objects bear, see `dicom_identity.stamp_of`.
     """
 
     labels: Volume
@@ -79,6 +87,7 @@ class Masks:
     nodule_algorithm: Algorithm
     software_version: str
     sides: Mapping[int, str]
+    dates: str = SOURCE_DATES
 
 
 def list_segments(masks: Masks, source: SourceSeries) -> tuple[Segment, ...]:
@@ -117,9 +126,12 @@ def make_dicom_seg(masks: Masks, source: SourceSeries) -> Any:
     numbers = _segment_numbers(masks, segments)
     planes = np.ascontiguousarray(_on_source(masks.labels.with_array(numbers), source).array.transpose(2, 1, 0))
     first = source.headers[0]
-    uid = uid_of("SEG", str(first.SeriesInstanceUID), *(s.tracking_uid for s in segments), masks.software_version)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd values in the source's header
+    moment = stamp_of(first, masks.dates)
+    # One UID is one object: with the clock's time in it, an object made a second later is another one.
+    clock = moment if masks.dates == TRUE_DATES else ()
+    words = (*(s.tracking_uid for s in segments), masks.software_version, *clock)
+    uid = uid_of("SEG", str(first.SeriesInstanceUID), *words)
+    with quiet_libraries():
         seg = highdicom.seg.Segmentation(
             source_images=list(source.headers),
             **_frames(planes, source),
@@ -138,7 +150,7 @@ def make_dicom_seg(masks: Masks, source: SourceSeries) -> Any:
             series_description=f"Lungs and nodules. {RESEARCH_USE}",
             specific_character_set=CHARACTER_SET,
         )
-    stamp(seg, first)
+    stamp(seg, moment)
     organisation = uid_of("dimensions", uid)
     set_everywhere(seg.DimensionOrganizationSequence, "DimensionOrganizationUID", organisation)
     set_everywhere(seg.DimensionIndexSequence, "DimensionOrganizationUID", organisation)

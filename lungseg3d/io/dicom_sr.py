@@ -7,13 +7,12 @@ Source: DICOM PS3.16, TID 1500 (Measurement Report) and TID 1411 (Volumetric ROI
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lungseg3d.core import Lung, Nodule, to_json
-from lungseg3d.io.dicom_identity import uid_of
+from lungseg3d.io.dicom_identity import quiet_libraries, uid_of
 from lungseg3d.io.dicom_reference import SourceSeries
 from lungseg3d.io.dicom_seg import RESEARCH_USE, Algorithm, Masks, Segment, coded, laterality_of, series_number
 from lungseg3d.io.dicom_sr_report import ReportHead, make_report
@@ -54,10 +53,10 @@ def make_dicom_sr(measured: Measured, source: SourceSeries) -> Any:
         f"{RESEARCH_USE}. Lung volumes include the nodules; size classes are no diagnosis.",
         masks.software_version,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd values in the source's header
+    with quiet_libraries():
         groups = _groups(measured, str(first.SeriesInstanceUID))
-        return make_report(head, groups, [measured.seg, *source.headers], first)
+        moment = str(measured.seg.ContentDate), str(measured.seg.ContentTime)
+        return make_report(head, groups, [measured.seg, *source.headers], moment)
 
 
 def _groups(measured: Measured, series_uid: str) -> list[Any]:

@@ -1,6 +1,6 @@
 """A DICOM SR after TID 1500 around groups of measurements, by highdicom.
 
-In: groups, what the report says of itself, the header of the series it belongs to. Out: a dataset.
+In: groups, what the report says of itself, what it refers to. Out: a dataset.
 Source: DICOM PS3.16, TID 1500 (Measurement Report).
 """
 
@@ -37,14 +37,14 @@ class ReportHead:
     software_version: str
 
 
-def make_report(head: ReportHead, groups: list[Any], evidence: Sequence[Any], header: Any) -> Any:
-    """A `highdicom.sr.ComprehensiveSR` of TID 1500 with these groups; patient, study and dates are those of `header`.
+def make_report(head: ReportHead, groups: list[Any], evidence: Sequence[Any], moment: tuple[str, str]) -> Any:
+    """A `highdicom.sr.ComprehensiveSR` of TID 1500 with these groups.
 
     Args:
         head: what it says of itself.
         groups: of measurements.
         evidence: datasets that it refers to; the first one's study is the report's.
-        header: of the series it belongs to.
+        moment: date and time that it bears, see `dicom_identity.stamp_of`.
     """
     import highdicom
 
@@ -75,7 +75,7 @@ def make_report(head: ReportHead, groups: list[Any], evidence: Sequence[Any], he
             )
         ],
     )
-    stamp(sr, header)
+    stamp(sr, moment)
     return sr
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from lungseg3d import __version__
 from lungseg3d.core import BundleError, to_json
 from lungseg3d.io import bundle_folder, sha256_of, shipped_bundle
+from lungseg3d.workflows.dicom_objects import needs_dicom
 from lungseg3d.workflows.segment_options import SegmentOptions
 
 _BUNDLES = {"lung_bundle": "lung_ct_segmentation", "nodule_bundle": "lung_nodule_ct_segmentation"}
@@ -51,7 +52,8 @@ def identity_of(options: SegmentOptions, threads: int) -> Identity:
     Raises:
         BundleError: E_NO_BUNDLE when a bundle has no weights or no configuration.
     """
-    counted = [f.name for f in dataclasses.fields(options) if f.name not in (*_NOT_OF_THE_RESULT, *_BUNDLES)]
+    left_out = (*_NOT_OF_THE_RESULT, *_BUNDLES, *(() if needs_dicom(options.formats) else ("dates",)))
+    counted = [f.name for f in dataclasses.fields(options) if f.name not in left_out and _is_counted(f, options)]
     asked = {name: _plain(getattr(options, name)) for name in counted}
     roots = {role: bundle_folder(getattr(options, role) or shipped_bundle(name)) for role, name in _BUNDLES.items()}
     bundles = {role: dict(_files(root)) for role, root in roots.items()}
@@ -63,8 +65,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return sha256_of(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value) if _is_counted(f, value)}
     return to_json(value)
+
+
+def _is_counted(option: dataclasses.Field, options: Any) -> bool:
+    """Whether results depend on an option: not where it came later than the first batches and has its default."""
+    is_later = option.metadata.get("since") is not None
+    return option.compare and not (is_later and getattr(options, option.name) == option.default)
 
 
 def _files(root: Path) -> Iterator[tuple[str, str]]:

@@ -1,22 +1,56 @@
-"""A case's masks and measurements as DICOM objects: which are asked for, and what they are called.
+"""A case's masks and measurements as DICOM objects: which are asked for, what they are called, and why one is missing.
 
-In: the words of `--format`; a record, its masks, its series. Out: datasets by file name. Writes nothing itself.
+In: the words of `--format`; a record, its masks, its series. Out: encoded objects by file name. Writes nothing itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+import io
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core import CaseResult, OutputError, QualityIssue, UsageError, Volume
-from lungseg3d.io import Algorithm, Masks, Measured, SourceSeries, list_segments, make_dicom_seg, make_dicom_sr, writing
+from lungseg3d.core import CaseResult, GeometryError, OutputError, QualityIssue, UsageError, Volume
+from lungseg3d.core.errors import fault_of
+from lungseg3d.io import (
+    Algorithm,
+    Masks,
+    Measured,
+    SourceSeries,
+    has_no_series,
+    list_segments,
+    make_dicom_seg,
+    make_dicom_sr,
+    missing_objects,
+    write_bytes,
+)
+
+logger = logging.getLogger(__name__)
 
 FORMATS = ("nifti", "seg", "sr")
 SEG_NAME, SR_NAME = "segmentation.dcm", "measurements.dcm"
 NIFTI_NAMES = ("labels.nii.gz", "nodules.nii.gz")
 MASK_NAMES = (*NIFTI_NAMES, SEG_NAME, SR_NAME)
+
+
+def cannot_be_made(inputs: Sequence[Path | str], formats: Collection[str]) -> bool:
+    """Whether DICOM objects are asked for and every input is an image file, so that all of them will be refused."""
+    return needs_dicom(formats) and bool(inputs) and all(map(has_no_series, inputs))
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The objects of a case.
+
+    Attributes:
+        files: each as its bytes, by the name of its file.
+        issues: why one that was asked for is not among them, and what a reader of those that are must know.
+    """
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    issues: tuple[QualityIssue, ...] = ()
 
 
 def formats_of(text: str, known: Collection[str] = FORMATS) -> tuple[str, ...]:
@@ -40,9 +74,24 @@ def needs_dicom(formats: Collection[str]) -> bool:
 
 
 def make_objects(
-    result: CaseResult, labels: Volume, nodules: Volume, source: SourceSeries, formats: Collection[str]
-) -> dict[str, Any]:
-    """The datasets that are asked for, by the name of their file.
+    result: CaseResult,
+    labels: Volume,
+    nodules: Volume,
+    source: SourceSeries,
+    formats: Collection[str],
+    dates: str = "source",
+) -> Objects:
+    """The objects that are asked for.
+
+    What the library that makes them cannot make is an issue and no error: by then the networks have done their work,
+    and a fault in one file must not cost the others.
+
+    Args:
+        result: of the case, with its provenance.
+        labels, nodules: masks of it.
+        source: the series that they are of.
+        formats: words of `FORMATS`.
+        dates: `source` or `now`, see `io.dicom_identity.stamp_of`.
 
     Raises:
         OutputError: E_EMPTY_RESULT when there is neither a lung nor a nodule.
@@ -55,36 +104,56 @@ def make_objects(
         nodule_algorithm=_algorithm(result.provenance, "nodules"),
         software_version=str(result.provenance.get("versions", {}).get("lungseg3d", "unknown")),
         sides={nodule.id: nodule.side for nodule in result.nodules},
+        dates=dates,
     )
-    seg = make_dicom_seg(masks, source)
-    objects = {SEG_NAME: seg} if "seg" in formats else {}
-    if "sr" in formats:
-        measured = Measured(result.lungs, result.nodules, list_segments(masks, source), masks, seg)
-        objects[SR_NAME] = make_dicom_sr(measured, source)
-    return objects
+    files: dict[str, bytes] = {}
+    try:
+        seg = make_dicom_seg(masks, source)
+        if "seg" in formats:
+            files[SEG_NAME] = encode(seg)
+        if "sr" in formats:
+            measured = Measured(result.lungs, result.nodules, list_segments(masks, source), masks, seg)
+            files[SR_NAME] = encode(make_dicom_sr(measured, source))
+    except (OutputError, GeometryError):
+        raise
+    except Exception as error:
+        logger.debug("no DICOM objects", exc_info=True)
+        return Objects(files, (*source.issues, missing_objects(f"{fault_of(error)}, which please report.", files)))
+    return Objects(files, source.issues)
+
+
+def encode(dataset: Any) -> bytes:
+    """A dataset as the bytes of its file."""
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
 
 
 def with_objects(
-    result: CaseResult, labels: Volume, nodules: Volume, source: SourceSeries, formats: Collection[str]
-) -> tuple[CaseResult, dict[str, Any]]:
-    """The record with its DICOM objects among the files, and the objects; a warning where nothing was found."""
+    result: CaseResult,
+    labels: Volume,
+    nodules: Volume,
+    source: SourceSeries,
+    formats: Collection[str],
+    dates: str = "source",
+) -> tuple[CaseResult, Mapping[str, bytes]]:
+    """The record with its DICOM objects among the files, and the objects; a warning where there are none."""
     try:
-        objects = make_objects(result, labels, nodules, source, formats)
-        issues = source.issues
+        objects = make_objects(result, labels, nodules, source, formats, dates)
     except OutputError as error:
-        objects, issues = {}, (QualityIssue("W_EMPTY_RESULT", error.message),)
-    return replace(result, files=(*result.files, *objects), issues=(*result.issues, *issues)), objects
+        objects = Objects(issues=(QualityIssue("W_EMPTY_RESULT", error.message),))
+    new = [issue for issue in objects.issues if issue not in result.issues]
+    return replace(result, files=(*result.files, *objects.files), issues=(*result.issues, *new)), objects.files
 
 
-def write_objects(folder: Path, objects: Mapping[str, Any]) -> None:
-    """Write each dataset under its name.
+def write_objects(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write each object under its name.
 
     Raises:
         OutputError: E_NO_SPACE, E_WRITE.
     """
-    for name, dataset in objects.items():
-        with writing(folder / name) as file:
-            dataset.save_as(file, enforce_file_format=True)
+    for name, content in files.items():
+        write_bytes(folder / name, content)
 
 
 def _algorithm(provenance: Mapping[str, Any], role: str) -> Algorithm:

@@ -6,10 +6,11 @@ In: a folder of `segment` or `batch`, and the series. Out: `segmentation.dcm` an
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core import CaseResult, IntakeError, OutputError, case_result_of
+from lungseg3d.core import CaseResult, IntakeError, OutputError, QualityIssue, case_result_of, to_json
 from lungseg3d.io import ReadOptions, find_source_series, read_labels, write_text
 from lungseg3d.io.folders import placing_together
 from lungseg3d.workflows.dicom_objects import NIFTI_NAMES, formats_of, make_objects, write_objects
@@ -24,6 +25,8 @@ def export(
     options: ReadOptions = ReadOptions(),  # noqa: B008 - frozen
     *,
     overwrite: bool = False,
+    dates: str = "source",
+    on_issue: Callable[[QualityIssue], object] | None = None,
 ) -> tuple[Path, ...]:
     """Write a finished case as DICOM SEG and SR.
 
@@ -33,13 +36,15 @@ def export(
         formats: `seg`, `sr` or both; `sr` refers to `seg`, which is written with it.
         options: which series of `source`; only where the result does not say it itself.
         overwrite: replace objects that are there.
+        dates: which dates the objects bear: `source`, those of the CT; or `now`, those of their creation.
+        on_issue: called with what a reader of the objects must know; the record has it, too.
 
     Returns:
         The files.
 
     Raises:
-        IntakeError: E_NO_DICOM_SOURCE, E_SERIES_NOT_FOUND, E_NOT_A_RESULT, or as `open_ct`.
-        OutputError: E_OUTPUT_EXISTS, E_EMPTY_RESULT, E_WRITE, E_NO_SPACE.
+        IntakeError: E_NO_DICOM_SOURCE, E_NO_DICOM_OBJECTS, E_SERIES_NOT_FOUND, E_NOT_A_RESULT, or as `open_ct`.
+        OutputError: E_OUTPUT_EXISTS, E_EMPTY_RESULT, E_NO_DICOM_OBJECTS, E_WRITE, E_NO_SPACE.
         GeometryError: E_GRID_MISMATCH when the series is not the one.
         UsageError: E_BAD_OPTION.
     """
@@ -54,20 +59,25 @@ def export(
         )
     found = find_source_series(source, options, result.source.get("series_sha256"))
     labels, nodules = (read_labels(folder / name) for name in NIFTI_NAMES)
-    objects = make_objects(result, labels, nodules, found, wanted)
+    made = make_objects(result, labels, nodules, found, wanted, dates)
+    if not made.files:
+        fault = made.issues[-1]
+        raise OutputError("E_NO_DICOM_OBJECTS", f"{folder.name}: {fault.message}", fault.remedy)
+    objects = made.files
     there = [name for name in objects if (folder / name).exists()]
     if there and not overwrite:
         raise OutputError("E_OUTPUT_EXISTS", f"{folder.name}: {there[0]} is there already.", "Pass --overwrite.")
     record["files"] = list(dict.fromkeys([*result.files, *objects]))
-    known = {issue["code"] for issue in record.get("issues", [])}
-    record.setdefault("issues", []).extend(
-        {"code": i.code, "message": i.message, "remedy": i.remedy, "severity": i.severity.value}
-        for i in found.issues
-        if i.code not in known
-    )
+    # Objects that are made now are no longer missing.
+    issues = [issue for issue in record.get("issues", []) if issue["code"] != "W_NO_DICOM_OBJECTS"]
+    known = {(issue["code"], issue["message"]) for issue in issues}
+    record["issues"] = issues + [to_json(i) for i in made.issues if (i.code, i.message) not in known]
     with placing_together(folder, last="result.json") as stage:
         write_objects(stage, objects)
         write_text(stage / "result.json", json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    if on_issue is not None:
+        for issue in made.issues:
+            on_issue(issue)
     return tuple(folder / name for name in objects)
 
 

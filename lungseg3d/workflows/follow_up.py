@@ -33,7 +33,7 @@ from lungseg3d.io import (
     write_text,
 )
 from lungseg3d.report import Time, changes_csv, follow_up_json, numbers_of, render_follow_up
-from lungseg3d.workflows.dicom_objects import FORMATS, SEG_NAME, write_objects
+from lungseg3d.workflows.dicom_objects import FORMATS, SEG_NAME, encode, write_objects
 from lungseg3d.workflows.follow_up_inputs import Examination, examine, is_result
 from lungseg3d.workflows.follow_up_issues import issues_of, time_issues
 from lungseg3d.workflows.segment_options import SegmentOptions
@@ -106,7 +106,7 @@ def follow_up(
             Time.of("Current", now.ct, now.labels, now.nodules, numbers[1]),
         )
         page = render_follow_up(result, times)
-        objects = {SR_FILE: make_follow_up_sr(result, *segs)} if segs else {}
+        objects = {SR_FILE: encode(make_follow_up_sr(result, *segs))} if segs else {}
     stale = [] if segs else [SR_FILE]
     with watch.step("write"), placing_together(out, last="follow_up.json", stale=stale) as stage:
         write_objects(stage, objects)

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from lungseg3d.core import CaseResult, LungSegError
-from lungseg3d.io import case_id_of, check_writable, find_twin, list_studies
-from lungseg3d.workflows.segment_case import Progress
+from lungseg3d.io import as_paths, case_id_of, check_writable, find_twin, list_studies
+from lungseg3d.workflows.dicom_objects import cannot_be_made
+from lungseg3d.workflows.segment_case import Progress, refuse_case
 from lungseg3d.workflows.segment_input import CaseJob
 from lungseg3d.workflows.segment_line import segment_line
 from lungseg3d.workflows.segment_models import open_models
@@ -21,7 +22,7 @@ __all__ = ["Progress", "SegmentOptions", "segment_cases"]
 
 
 def segment_cases(
-    inputs: Sequence[Path | str],
+    inputs: Path | str | Sequence[Path | str],
     out: Path | str,
     options: SegmentOptions = SegmentOptions(),  # noqa: B008 - frozen
     on_progress: Progress | None = None,
@@ -29,7 +30,7 @@ def segment_cases(
     """Segment each input and write `<out>/<case_id>/`; the models are loaded once, and several inputs overlap.
 
     Args:
-        inputs: DICOM folders, NIfTI, NRRD or MetaImage files.
+        inputs: DICOM folders, NIfTI, NRRD or MetaImage files; a single path is one input.
         out: folder of the results; made when it does not exist.
         options: see `SegmentOptions`.
         on_progress: called with case id, step and the done fraction of the case, 0 to 1; of several cases in turn.
@@ -43,29 +44,32 @@ def segment_cases(
         BundleError: the models cannot be opened; nothing was written.
         OutputError: E_WRITE, E_NO_SPACE when no file can be made in `out`.
     """
-    out = Path(out)
-    _check_each_once(inputs)
+    out, paths = Path(out), as_paths(inputs)
+    _check_each_once(paths)
     check_writable(out)
+    jobs = _jobs(paths, out, options)
+    if cannot_be_made(paths, options.formats):
+        # No model is opened to say that nothing can be segmented as asked.
+        return [refuse_case(job, on_progress) for job in jobs]
     models = open_models(options)
     if on_progress:
         plan = models.plan
         on_progress("", f"networks by {plan.backend} in {plan.precision} on {models.device.type}: {plan.reason}", 0.0)
-    jobs = _jobs(inputs, out, options)
-    is_line = (len(inputs) > 1 or options.recursive) and options.max_memory_gib is None
+    is_line = (len(paths) > 1 or options.recursive) and options.max_memory_gib is None
     return segment_line(jobs, models, on_progress, ahead=is_line)
 
 
-def _check_each_once(inputs: Sequence[Path | str]) -> None:
+def _check_each_once(inputs: Sequence[Path]) -> None:
     if twin := find_twin(inputs):
         first, second = (number + 1 for number in twin)
-        text = f"{Path(inputs[twin[1]]).name or inputs[twin[1]]}: inputs {first} and {second} are one file or folder."
+        text = f"{inputs[twin[1]].name or inputs[twin[1]]}: inputs {first} and {second} are one file or folder."
         raise LungSegError("E_DUPLICATE_CASE", text, "Name each CT once.")
 
 
-def _jobs(inputs: Sequence[Path | str], out: Path, options: SegmentOptions) -> Iterator[CaseJob]:
+def _jobs(inputs: Sequence[Path], out: Path, options: SegmentOptions) -> Iterator[CaseJob]:
     """The cases, each with a name and a folder of its own."""
     taken: list[str] = []
-    for source in map(Path, inputs):
+    for source in inputs:
         for own_options in _by_study(source, options):
             taken.append(case_id_of(source, taken=taken))
             yield CaseJob(source, taken[-1], out / taken[-1], own_options)

@@ -56,16 +56,27 @@ def segment_case(
     return run.finish()
 
 
+def refuse_case(job: CaseJob, on_progress: Progress | None = None) -> CaseResult:
+    """The record of a case whose input does not fit what is asked, as reading it says; no model is needed.
+
+    Returns:
+        `refused` or `failed`.
+    """
+    run = CaseRun(job, None, on_progress)
+    run.read()
+    return run.finish()
+
+
 class CaseRun:
     """One case in three parts, one after the other; each may be another thread's, and none raises.
 
     Args:
         job: the case.
-        models: opened for its options.
+        models: opened for its options; None for a case that is refused anyway.
         on_progress: as in `segment_case`.
     """
 
-    def __init__(self, job: CaseJob, models: Models, on_progress: Progress | None) -> None:
+    def __init__(self, job: CaseJob, models: Models | None, on_progress: Progress | None) -> None:
         self._job, self._models, self._on_progress = job, models, on_progress
         self._watch = Stopwatch(lambda step: on_progress and on_progress(job.case_id, step, _STEPS[step]))
         self._opened: OpenedCase | None = None
@@ -80,14 +91,14 @@ class CaseRun:
     def compute(self) -> None:
         """Lungs and nodules, by the networks."""
         with self._recording_errors():
-            if self._opened is not None:
+            if self._opened is not None and self._models is not None:
                 ct = self._opened.reading.volume
                 self._found = run_networks(ct, self._models, self._watch, self._job.options)
 
     def finish(self) -> CaseResult:
         """Measured, checked, reported and written; the record of the case, however it ended."""
         with self._recording_errors():
-            if self._opened is not None and self._found is not None:
+            if self._opened is not None and self._found is not None and self._models is not None:
                 self._result = finished(self._opened, self._found, self._job, self._models, self._watch)
         self._opened = self._found = None
         assert self._result is not None

@@ -7,10 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from lungseg3d.core import OutputError
-from lungseg3d.io import Reading, find_source_series, open_ct, remove_unfinished
+from lungseg3d.core import IntakeError, OutputError, QualityIssue
+from lungseg3d.io import (
+    Reading,
+    SourceSeries,
+    find_source_series,
+    has_no_series,
+    missing_objects,
+    open_ct,
+    remove_unfinished,
+)
 from lungseg3d.workflows.dicom_objects import needs_dicom
 from lungseg3d.workflows.memory_plan import reading_options
 from lungseg3d.workflows.segment_options import SegmentOptions
@@ -35,10 +42,17 @@ class CaseJob:
 
 @dataclass(frozen=True)
 class OpenedCase:
-    """One CT as read, and the DICOM series that objects are to belong to; None where none are asked for."""
+    """One CT as read.
+
+    Attributes:
+        reading: the CT.
+        series: the DICOM series that objects are to belong to; None where none are asked for, or none can be made.
+        issues: why none can be made.
+    """
 
     reading: Reading
-    series: Any
+    series: SourceSeries | None
+    issues: tuple[QualityIssue, ...] = ()
 
 
 def open_case(job: CaseJob) -> OpenedCase:
@@ -54,7 +68,15 @@ def open_case(job: CaseJob) -> OpenedCase:
         raise OutputError(
             "E_OUTPUT_EXISTS", text, "[Pass --overwrite, or another --out=DIR.|Give another folder for the results.]"
         )
+    if needs_dicom(job.options.formats) and has_no_series(job.source):
+        find_source_series(job.source)  # which says why it is refused, before anything is read
     reading = open_ct(job.source, reading_options(job.options))
-    # Before the networks: what cannot be written as asked is refused at once.
-    is_needed = needs_dicom(job.options.formats)
-    return OpenedCase(reading, find_source_series(job.source, job.options.read) if is_needed else None)
+    if not needs_dicom(job.options.formats):
+        return OpenedCase(reading, None)
+    # Before the networks: what cannot be written as asked is refused at once, or left out where NIfTI is asked for too.
+    try:
+        return OpenedCase(reading, find_source_series(job.source, job.options.read))
+    except IntakeError as error:
+        if "nifti" not in job.options.formats or reading.source.get("format") != "DICOM":
+            raise
+        return OpenedCase(reading, None, (missing_objects(error.message),))

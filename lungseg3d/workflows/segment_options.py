@@ -11,6 +11,9 @@ from pathlib import Path
 from lungseg3d.io import ReadOptions
 from lungseg3d.workflows.settings import Settings
 
+LATER_OPTION = {"since": "counted only where it is not the default"}
+"""Metadata of a field that was added when there were batches already, see `batch_identity`."""
+
 
 @dataclass(frozen=True)
 class SegmentOptions:
@@ -30,6 +33,8 @@ class SegmentOptions:
         read: how CTs are read.
         trust_bundle: bundles may run code, and their weights need no checksum.
         formats: `nifti`, `seg`, `sr`: how masks are written, and measurements beside CSV and JSON (`dicom_objects`).
+        dates: which dates DICOM objects bear: `source`, those of the CT, so that two runs write the same bytes; or
+            `now`, those of their creation.
         max_memory_gib: a CT that by its header takes more is not read; cases come one by one. None sets no limit.
         write_timings: write seconds and memory into record and report; without, two runs write the same bytes.
     """
@@ -50,3 +55,5 @@ class SegmentOptions:
     write_timings: bool = True
     trust_bundle: bool = False
     formats: tuple[str, ...] = ("nifti",)
+    # In the identity of a batch only where it is not the default: batches of versions without it go on.
+    dates: str = field(default="source", metadata=LATER_OPTION)

@@ -5,9 +5,9 @@ In: the CT, what the networks made of it. Out: the files of one case and its `Ca
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
 
 from lungseg3d.analysis import check_lungs, compare_lungs, measure_lungs, measure_nodules, segment_lungs_by_rules
 from lungseg3d.core import CaseResult, QualityIssue, Volume
@@ -36,10 +36,15 @@ def finished(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models,
     """
     options = job.options
     result = _measured(opened, found, job, models, watch)
-    objects: dict[str, Any] = {}
+    objects: Mapping[str, bytes] = {}
+    nifti = _nifti_names(options)
     if opened.series is not None:
         with watch.step("objects"):
-            result, objects = with_objects(result, found.labels, found.nodules, opened.series, options.formats)
+            masks = found.labels, found.nodules
+            result, objects = with_objects(result, *masks, opened.series, options.formats, options.dates)
+        if not nifti and any(issue.code == "W_NO_DICOM_OBJECTS" for issue in result.issues):
+            # Hours of work are not lost to a fault of the writer: `export` can make objects of these later.
+            nifti, result = NIFTI_NAMES, replace(result, files=(*NIFTI_NAMES, *result.files))
     shown = result if options.write_timings else replace(result, timings_s={}, peak_memory_mib=None)
     ct = opened.reading.volume
     with watch.step("report"):
@@ -48,7 +53,7 @@ def finished(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models,
     # The record last, so that a folder with a record is a complete one.
     stale = [name for name in (*MASK_NAMES, *EXTRA_FILES) if name not in result.files]
     with watch.step("write"), placing_together(job.folder, last="result.json", stale=stale) as stage:
-        for name, volume in zip(_nifti_names(options), (found.labels, found.nodules), strict=False):
+        for name, volume in zip(nifti, (found.labels, found.nodules), strict=False):
             write_labels(stage / name, volume)
         write_objects(stage, objects)
         write_extras(stage, found.extras, ct, extra_files(options))
@@ -82,7 +87,7 @@ def _measured(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models
         grid={"shape": ct.shape, "spacing_mm": ct.spacing_mm, "affine_ras": ct.affine},
         lungs=tuple(lungs),
         nodules=tuple(nodules),
-        issues=(*reading.issues, *lung_issues, *ood_issues, *models.confidences.issues),
+        issues=(*reading.issues, *opened.issues, *lung_issues, *ood_issues, *models.confidences.issues),
         provenance=provenance_of(models, options),
         timings_s=watch.seconds,
         peak_memory_mib=peak_memory_mib(),

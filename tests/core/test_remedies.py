@@ -111,7 +111,9 @@ OF_ONE_VERB = {
     "inference/explanation": ("explain",),
 }
 _OPTION = re.compile(r"--[a-z][a-z0-9-]*")
-_COMMAND = re.compile(r"(?:lungseg3d )?\b(" + "|".join(sorted(VERBS, key=len, reverse=True)) + r") (?:[A-Z]+ )*--[a-z].*")
+_COMMAND = re.compile(
+    r"(?:lungseg3d )?\b(" + "|".join(sorted(VERBS, key=len, reverse=True)) + r") (?:[A-Z]+ )*--[a-z].*"
+)
 _OF_LIBRARIES = {"--raw", "--head"}  # gdcmconv --raw, ray start --head
 
 

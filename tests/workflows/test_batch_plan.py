@@ -156,6 +156,19 @@ def test_results_depend_on_weights_configuration_options_and_threads_and_not_on_
     assert str(tmp_path) not in json.dumps(listed.facts)
 
 
+def test_dates_of_objects_count_where_there_are_objects_and_a_batch_of_before_them_goes_on(bundles):
+    asked = SegmentOptions(**bundles, formats=("nifti", "seg"))
+    before, now = identity_of(asked, 1), identity_of(replace(asked, dates="now"), 1)
+    assert "dates" not in before.facts["options"]
+    assert before.sha256 != now.sha256
+    assert differences(before.facts, now.facts) == "options: dates nothing there, now here"
+    nifti = SegmentOptions(**bundles)
+    assert identity_of(replace(nifti, dates="now"), 1).sha256 == identity_of(nifti, 1).sha256
+    # What a journal of the version before has: every option but this one.
+    known = {"roi", "device", "precision", "backend", "uncertainty", "explain", "settings", "read", "formats"}
+    assert known <= set(before.facts["options"])
+
+
 def test_who_waits_for_a_large_tree_is_told_how_many_files_were_looked_at(tmp_path):
     for number in range(250):
         (tmp_path / "in" / str(number % 7)).mkdir(parents=True, exist_ok=True)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
 from lungseg3d.core import IntakeError, OutputError, UsageError
 from lungseg3d.io import read_labels, write_dicom_series, write_volume
-from lungseg3d.workflows.dicom_objects import formats_of
+from lungseg3d.workflows import dicom_objects, segment, segment_case
+from lungseg3d.workflows.dicom_objects import NIFTI_NAMES, formats_of
 from lungseg3d.workflows.export import export
 from lungseg3d.workflows.segment import SegmentOptions, segment_cases
 from tests.seg_reading import read_masks, read_measurements
@@ -129,3 +132,110 @@ def test_the_command_line_exports_and_refuses_by_exit_code(run, results):
     assert (done.exit_code, (results / SEG).is_file()) == (0, True)
     assert runner.invoke(app, ["export", str(results)]).exit_code == 3
     assert runner.invoke(app, ["export", str(results), "--format", "pdf"]).exit_code == 2
+
+
+@pytest.fixture
+def one_uid(run, tmp_path) -> Path:
+    """The chest with one SOPInstanceUID for all slices, as anonymisers have written it."""
+    folder = tmp_path / "anonymised"
+    shutil.copytree(run[0] / "chest-dicom", folder)
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+        dataset.save_as(path)
+    return folder
+
+
+@pytest.fixture
+def options(bundles) -> SegmentOptions:
+    return SegmentOptions(device="cpu", precision="fp32", lung_bundle=bundles.lungs, nodule_bundle=bundles.nodules)
+
+
+def test_of_a_series_that_no_seg_can_refer_to_the_nifti_results_are_made_and_say_why_there_is_no_more(
+    one_uid, options, tmp_path
+):
+    (result,) = segment_cases([one_uid], tmp_path / "out", replace(options, formats=("nifti", "seg", "sr")))
+    assert result.status == "done"
+    out = tmp_path / "out" / "anonymised"
+    assert {path.name for path in out.iterdir()} == set(result.files) >= {"labels.nii.gz", "nodules.nii.gz"}
+    assert not {SEG, SR} & set(result.files)
+    codes = {issue.code: issue for issue in result.issues}
+    assert "W_REPEATED_INSTANCE_UID" in codes
+    assert "share 1 SOPInstanceUID" in codes["W_NO_DICOM_OBJECTS"].message
+    assert "lungseg3d export" in codes["W_NO_DICOM_OBJECTS"].remedy
+    with pytest.raises(IntakeError, match=r"E_NO_DICOM_OBJECTS: .*share 1 SOPInstanceUID"):
+        export(out, one_uid)
+    assert CliRunner().invoke(app, ["export", str(out), "--source", str(one_uid)]).exit_code == 3
+
+
+def test_asked_for_seg_alone_such_a_series_is_refused_before_the_networks(one_uid, options, tmp_path, monkeypatch):
+    monkeypatch.setattr(segment_case, "run_networks", lambda *_: pytest.fail("the networks ran"))
+    (result,) = segment_cases(one_uid, tmp_path / "out", replace(options, formats=("seg",)))
+    assert (result.status, [issue.code for issue in result.issues]) == ("refused", ["E_NO_DICOM_OBJECTS"])
+    assert "without seg and sr" in result.issues[0].remedy
+
+
+def raising(error: Exception):
+    def make(*_):
+        raise error
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("formats", "broken", "kept"),
+    [
+        (("nifti", "seg", "sr"), "make_dicom_seg", {*NIFTI_NAMES}),
+        (("nifti", "seg", "sr"), "make_dicom_sr", {*NIFTI_NAMES, SEG}),
+        (("seg",), "make_dicom_seg", {*NIFTI_NAMES}),
+        (("seg", "sr"), "encode", {*NIFTI_NAMES}),
+    ],
+)
+def test_a_fault_in_making_an_object_costs_no_other_file(run, options, tmp_path, monkeypatch, formats, broken, kept):
+    monkeypatch.setattr(dicom_objects, broken, raising(ValueError("of a library, with PatientName in it")))
+    (result,) = segment_cases(run[0] / "chest-dicom", tmp_path, replace(options, formats=formats))
+    assert result.status == "done"
+    (issue,) = [issue for issue in result.issues if issue.code == "W_NO_DICOM_OBJECTS"]
+    assert "ValueError" in issue.message
+    assert "PatientName" not in issue.message
+    there = {path.name for path in (tmp_path / "chest-dicom").iterdir()}
+    assert there == set(result.files) == kept | {"nodules.csv", "report.html", "result.json"}
+
+
+def test_export_says_by_a_code_that_an_object_could_not_be_made_and_writes_nothing(run, results, monkeypatch):
+    before = {path.name for path in results.iterdir()}
+    monkeypatch.setattr(dicom_objects, "make_dicom_seg", raising(ValueError("of a library")))
+    with pytest.raises(OutputError, match=r"E_NO_DICOM_OBJECTS: .*ValueError"):
+        export(results, run[0] / "chest-dicom")
+    assert {path.name for path in results.iterdir()} == before
+
+
+@pytest.mark.parametrize("formats", ["seg", "sr", "nifti,seg"])
+def test_dicom_objects_of_a_nifti_are_refused_before_any_model_is_opened(run, tmp_path, monkeypatch, formats):
+    monkeypatch.setattr(segment, "open_models", lambda _: pytest.fail("models were opened"))
+    source = str(run[0] / "chest-nifti.nii.gz")
+    done = CliRunner().invoke(app, ["segment", source, "--out", str(tmp_path / "out"), "--format", formats])
+    assert done.exit_code == 3, done.output
+    record = json.loads((tmp_path / "out" / "chest-nifti" / "result.json").read_text(encoding="utf-8"))
+    assert (record["status"], [issue["code"] for issue in record["issues"]]) == ("refused", ["E_NO_DICOM_SOURCE"])
+    again = CliRunner().invoke(app, ["segment", source, "--out", str(tmp_path / "out"), "--format", formats])
+    assert "E_OUTPUT_EXISTS" in again.output
+
+
+def test_one_path_is_one_input(run, options, tmp_path):
+    for number, source in enumerate((run[0] / "chest-nifti.nii.gz", str(run[0] / "chest-nifti.nii.gz"))):
+        results = segment_cases(source, tmp_path / str(number), options)
+        assert [(result.case_id, result.status) for result in results] == [("chest-nifti", "done")]
+
+
+def test_export_gives_the_dates_of_its_own_time_where_asked(run, results):
+    before = datetime.datetime.now().replace(microsecond=0)
+    asked = ["export", str(results), "--source", str(run[0] / "chest-dicom"), "--dates"]
+    assert CliRunner().invoke(app, [*asked, "now"]).exit_code == 0
+    for name in (SEG, SR):
+        made = pydicom.dcmread(results / name)
+        moment = datetime.datetime.strptime(made.ContentDate + made.ContentTime, "%Y%m%d%H%M%S.%f")
+        assert before <= moment <= datetime.datetime.now()
+    assert CliRunner().invoke(app, [*asked, "source", "--overwrite"]).exit_code == 0
+    assert (results / SEG).read_bytes() == (run[0] / "out" / "chest-dicom" / SEG).read_bytes()
+    assert CliRunner().invoke(app, [*asked, "tomorrow"]).exit_code == 2
