@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lungseg3d.core import QualityIssue
     from lungseg3d.io import Inspection, ReadOptions, SeriesInfo
 
+_MOST_SHOWN = 8
 _JSON_KEYS = ("series", "chosen", "status", "issues")
 
 
@@ -49,11 +50,15 @@ def _as_json(inspection: Inspection) -> str:
 
 def _say_in_words(inspection: Inspection) -> None:
     say(f"Status: {inspection.status}")
-    for series in inspection.series:
+    # The one that is used first: forty others would push it off the screen.
+    ordered = sorted(inspection.series, key=lambda series: series.uid != inspection.chosen)
+    for series in ordered[:_MOST_SHOWN]:
         used = "used" if series.uid == inspection.chosen else "not used"
         # The UID on a line of its own: it is there to be copied after --series.
         below = "".join(f"\n    {text}" for text in (series.uid, series.problem) if text)
         say(f"\n{used}: {_geometry(series)}{below}")
+    if len(ordered) > _MOST_SHOWN:
+        say(f"\n... and {len(ordered) - _MOST_SHOWN} more series, which check --json lists")
     if inspection.reason:
         say(f"\nReason of the choice: {inspection.reason}")
     for issue in inspection.issues:

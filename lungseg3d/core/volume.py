@@ -161,6 +161,23 @@ class Grid:
         affine[:3, 3] = self.to_world(np.array(box.start))
         return Grid(box.shape, affine)
 
+    def __str__(self) -> str:
+        """Voxels, their size and where the first one lies, for messages."""
+        size, place = (" x ".join(f"{v:.4g}" for v in self.spacing_mm), ", ".join(f"{v:g}" for v in self.origin_mm))
+        return f"{' x '.join(map(str, self.shape))} voxels of {size} mm from ({place}) mm RAS"
+
+    @property
+    def origin_mm(self) -> tuple[float, float, float]:
+        """Where the centre of the first voxel lies, RAS, to a hundredth."""
+        return tuple(float(round(v, 2)) + 0.0 for v in self.affine[:3, 3])  # type: ignore[return-value]
+
+    def apart_mm(self, other: Grid) -> float | None:
+        """The largest distance of two corners with the same index, in mm; None for grids of other shapes."""
+        if self.shape != other.shape:
+            return None
+        corners = np.stack(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij"), axis=-1).reshape(-1, 3)
+        return float(np.linalg.norm(self.to_world(corners) - other.to_world(corners), axis=1).max())
+
     def matches(self, other: Grid, tolerance_mm: float = 0.01) -> bool:
         """True when both have the same shape and every corner lies within `tolerance_mm`."""
         if self.shape != other.shape:

@@ -2,6 +2,7 @@
 
 from lungseg3d.data.box_xml import SliceBox, read_box_xml
 from lungseg3d.data.codes import DATA_CODES
+from lungseg3d.data.csv_files import read_csv
 from lungseg3d.data.datasets import (
     DATASETS,
     FOLDER,
@@ -112,6 +113,7 @@ __all__ = [
     "nodule_occupancy",
     "phantom_datalist",
     "read_box_xml",
+    "read_csv",
     "read_lidc_xml",
     "read_luna_findings",
     "read_manifest",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lungseg3d.core import LungSegError
+from lungseg3d.data.csv_files import read_csv
 from lungseg3d.data.datasets import FOLDER
 
 _ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
@@ -95,11 +96,10 @@ def _by_stem(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _read_table(table: Path) -> list[tuple[str, dict[str, str | None]]]:
+def _read_table(table: Path) -> list[tuple[str, dict[str, str]]]:
     """(place for messages, row) of a CSV; empty for a table of other things."""
     try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream, skipinitialspace=True))
+        _, rows = read_csv(table, strict=False)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         found = f"{table.name}: cannot be read ({error})."
         raise LungSegError("E_TABLE", found, "Write it as CSV in UTF-8.") from error
@@ -108,7 +108,7 @@ def _read_table(table: Path) -> list[tuple[str, dict[str, str | None]]]:
     return [(f"{table.name} line {number}", row) for number, row in enumerate(rows, 2)]
 
 
-def _row_pair(row: dict[str, str | None], place: str) -> Pair:
+def _row_pair(row: dict[str, str], place: str) -> Pair:
     image, label, patient, fold = ((row.get(column) or "").strip() for column in _COLUMNS)
     if not image:
         raise LungSegError("E_TABLE", f"{place}: no image.", "Give its path, relative to the folder of the table.")

@@ -82,7 +82,7 @@ def find_source_series(
 
 
 def has_no_series(path: Path | str) -> bool:
-    """Whether a path is an image file (NIfTI, NRRD, MetaImage) by its first bytes, so that no object can refer to it."""
+    """Whether a path is an image file (NIfTI, NRRD, MetaImage) by its first bytes: no object can refer to one."""
     path = Path(path)
     try:
         return path.is_file() and kind_of(path, Findings()) in _IMAGE_KINDS

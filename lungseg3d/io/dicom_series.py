@@ -8,7 +8,6 @@ longest; thinnest (the larger of slice distance and thickness); most slices; axi
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -16,6 +15,7 @@ from typing import NoReturn
 import numpy as np
 
 from lungseg3d.core import IntakeError
+from lungseg3d.io.dicom_absent import refuse_no_ct, refuse_split
 from lungseg3d.io.dicom_checks import check_files, check_geometry_tags
 from lungseg3d.io.dicom_files import Scan
 from lungseg3d.io.dicom_records import DicomFile, Frame
@@ -73,6 +73,7 @@ def choose_series(scan: Scan, options: ReadOptions, findings: Findings) -> Serie
             refuse("E_SERIES_NOT_FOUND", f"{shown(scan.root)}: no CT series {options.series}.", f"Found: {known}")
         findings.reason = "asked for by its UID"
     else:
+        refuse_split({plan.uid: groups[plan.uid] for plan in candidates}, scan)
         _check_one_study([plan for plan in candidates], groups, scan)
         chosen = _best(candidates)
         findings.reason = "the only CT series" if len(candidates) == 1 else _reason(chosen)
@@ -90,19 +91,7 @@ def _ct_series(scan: Scan) -> dict[str, list[DicomFile]]:
             groups.setdefault(file.series_uid, []).append(file)
     if groups:
         return groups
-    images = [file for file in scan.files if file.pixels.rows]
-    if images:
-        kinds = Counter(file.modality or file.sop_class for file in images)
-        found = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common())
-        refuse("E_NOT_CT", f"{shown(scan.root)}: no CT image, but {found}.", "Give a CT series.")
-    if scan.unreadable:
-        raise scan.unreadable[0][1]
-    others = f" ({len(scan.files)} DICOM files without CT images)" if scan.files else ""
-    refuse(
-        "E_NO_DICOM",
-        f"{shown(scan.root)}: no DICOM images{others}.",
-        "Give the CT folder, or an image file.",
-    )
+    refuse_no_ct(scan)
 
 
 def _plan(uid: str, files: list[DicomFile], scan: Scan, options: ReadOptions) -> SeriesPlan:

@@ -160,6 +160,8 @@ def _affine(header: Any, options: ReadOptions, name: str, findings: Findings) ->
             remedy = (
                 "Write it with its orientation[, or pass --assume-axes=RAS when you know the directions of the axes]."
             )
+            if not (np.isfinite(_pixdim(header)).all() and (_pixdim(header) > 0).all()):
+                remedy = "Write it with its orientation and its voxel size, which pixdim does not say either."
             refuse("E_NO_GEOMETRY", f"{name}: sform_code and qform_code are 0, so the orientation is unknown.", remedy)
         findings.warn("W_ASSUMED_AXES", f"{name}: axes taken as {options.assume_axes}, as --assume-axes asks.")
         return affine_of_axes(options.assume_axes, _pixdim(header) * mm, name)

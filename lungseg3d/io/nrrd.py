@@ -116,6 +116,7 @@ def _affine(
     signs = _SPACES.get(fields.get("space", "").lower())
     directions = re.findall(r"none|\([^)]*\)", fields.get("space directions", ""))
     if signs is None or not directions or "space origin" not in fields:
+        spacings = _spacings(fields, directions, name)
         if options.assume_axes is None:
             refuse(
                 "E_NO_GEOMETRY",
@@ -123,7 +124,7 @@ def _affine(
                 "Write it with its orientation[, or pass --assume-axes=RAS when you know the directions of the axes].",
             )
         findings.warn("W_ASSUMED_AXES", f"{name}: axes taken as {options.assume_axes}, as --assume-axes asks.")
-        return affine_of_axes(options.assume_axes, _spacings(fields, directions, name), name), [0, 1, 2]
+        return affine_of_axes(options.assume_axes, spacings, name), [0, 1, 2]
     spatial = [axis for axis, text in enumerate(directions) if text != "none"]
     origin = re.findall(r"\([^)]*\)", fields["space origin"])
     if len(directions) != len(sizes) or len(spatial) != 3 or len(origin) != 1:

@@ -23,7 +23,9 @@ _LOOKS = (
     (b"7z\xbc\xaf", "a 7z archive"),
     (b"BZh", "a bzip2 file"),
     (b"\x28\xb5\x2f\xfd", "a zstd file"),
+    (b"\xfd7zXZ", "an xz file"),
 )
+_TITLES = {"zip": "a zip archive", "nifti": "NIfTI", "nifti.gz": "NIfTI", "nrrd": "NRRD", "metaimage": "MetaImage"}
 _ENDINGS = {
     "nifti": (".nii",),
     "nifti.gz": (".nii.gz",),
@@ -45,12 +47,16 @@ def kind_of(path: Path, findings: Findings) -> str:
         refuse(
             "E_NOT_AN_IMAGE",
             f"{shown(path)}: {path.stat().st_size} bytes, {_look(start)}; no CT format.",
-            "Give a DICOM series folder, .nii, .nii.gz, .nrrd or .mha.",
+            "Unpack it first." if _is_packed(start) else "Give a DICOM series folder, .nii, .nii.gz, .nrrd or .mha.",
         )
     endings = _ENDINGS.get(kind)
     if endings and not path.name.lower().endswith(endings):
         findings.warn("W_EXTENSION", f"{shown(path)} is {kind} by its content, not by its name.")
     return kind
+
+
+def _is_packed(start: bytes) -> bool:
+    return any(word in look_of(start) for word in ("archive", "gzip-compressed DICOM", "bzip2", "zstd", "xz file"))
 
 
 def _kind(start: bytes) -> str:
@@ -85,14 +91,29 @@ def _is_nifti(start: bytes) -> bool:
     return any(struct.unpack(order + "i", start[:4])[0] in (348, 540) for order in "<>")
 
 
+def look_of(start: bytes) -> str:
+    """What the first 4096 bytes of a file that may hold a CT look like; empty for text and for what is not known."""
+    kind = _kind(start)
+    if kind in _TITLES:
+        return _TITLES[kind]
+    for magic, name in _LOOKS:
+        if start.startswith(magic):
+            return name
+    if start[257:262] == b"ustar":
+        return "a tar archive"
+    if start[:2] == b"\x1f\x8b":
+        inside = _first_inflated(start)
+        if inside[128:132] == b"DICM":
+            return "gzip-compressed DICOM"
+        return "a gzip-compressed tar archive" if inside[257:262] == b"ustar" else "gzip-compressed data"
+    return ""
+
+
 def _look(start: bytes) -> str:
     if not start:
         return "empty"
-    for magic, name in _LOOKS:
-        if start.startswith(magic):
-            return f"looks like {name}"
-    if start[:2] == b"\x1f\x8b":
-        return "gzip-compressed data that are not NIfTI"
+    if name := look_of(start):
+        return "gzip-compressed data that are not NIfTI" if name == "gzip-compressed data" else f"looks like {name}"
     text = start[:512].lstrip().lower()
     if text.startswith((b"<!doctype html", b"<html")):
         return "looks like a web page, perhaps of a failed download"

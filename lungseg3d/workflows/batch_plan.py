@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lungseg3d.core import LungSegError, UsageError
-from lungseg3d.data import read_manifest
+from lungseg3d.data import read_csv, read_manifest
 from lungseg3d.io import CaseNames, CaseSource, file_key, find_cases, is_case_name
 
 RESERVED_NAMES = ("index.html", "summary.csv", "summary.json", "journal.db", "set-aside", "mlruns", "mlruns.db")
@@ -124,12 +123,13 @@ def _of_manifest(name: str, data: Path) -> Iterator[PlannedCase]:
 def _of_csv(path: Path, data: Path) -> Iterator[PlannedCase]:
     """Columns: image (a path), and where there are such case_id, study and series (UIDs in the image's folder)."""
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True))
+        columns, rows = read_csv(path)
     except (csv.Error, UnicodeDecodeError) as error:
         raise LungSegError("E_BAD_CSV", f"{path.name}: {error}.", "Save it as CSV in UTF-8.") from error
     column = next((name for name in _IMAGE_COLUMNS if rows and name in rows[0]), None)
     if column is None:
-        text = f"{path.name}: {'no row' if not rows else 'no column named image'}."
+        named = f"no column named image, but {', '.join(columns)[:200]}"
+        text = f"{path.name}: {named if rows else 'no row below the first line'}."
         raise LungSegError("E_BAD_CSV", text, "Its first line names the columns: image, and perhaps case_id.")
     _check_names(row["case_id"] for row in rows if row.get("case_id"))
     for number, row in enumerate(rows, start=2):

@@ -131,19 +131,14 @@ def _prediction_issues(ours: Volume, structures: Mapping[int, Label], known: Col
 def _on_grid_of(label: Volume, path: Path, case_id: str, what: str) -> Volume:
     other = read_labels(path).as_ras()
     if not label.grid.matches(other.grid):
-        found = (
-            f"{case_id}: the {what} has {other.shape} voxels of {_spacing(other)} mm, the reference {label.shape} of"
-        )
+        apart_mm = label.grid.apart_mm(other.grid)
+        found = f"{case_id}: the {what} has {other.grid}, the reference {label.grid}"
         raise GeometryError(
             "E_GRID_MISMATCH",
-            f"{found} {_spacing(label)} mm, or they lie elsewhere",
+            f"{found}{'' if apart_mm is None else f': up to {apart_mm:.4g} mm apart'}.",
             "Write both on the CT's own grid.",
         )
     return other
-
-
-def _spacing(volume: Volume) -> str:
-    return " x ".join(f"{mm:.3g}" for mm in volume.spacing_mm)
 
 
 def _masks(

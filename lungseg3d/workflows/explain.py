@@ -161,7 +161,7 @@ def _record_of(results: Path) -> Mapping[str, Any]:
 def _check_ct(source: Path, record: Mapping[str, Any], ct: Volume, nodules: Volume, number: int) -> None:
     """The CT of the results, not another: the same grid, and the same HU inside the nodule."""
     if not ct.grid.matches(nodules.grid):
-        text = f"{source.name}: the CT has {ct.shape} voxels, the results {nodules.shape}, or they lie elsewhere."
+        text = f"{source.name}: the CT has {ct.grid}, the results {nodules.grid}."
         raise IntakeError("E_OTHER_CT", text, "Give the CT that was segmented.")
     known = next((nodule["mean_hu"] for nodule in record["nodules"] if nodule["id"] == number), None)
     mask = nodules.array == number

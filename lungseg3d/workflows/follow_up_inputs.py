@@ -72,8 +72,8 @@ def examine(folder: Path, ct: Path | None, options: ReadOptions) -> Examination:
     if not reading.volume.grid.matches(labels.grid):
         raise GeometryError(
             "E_GRID_MISMATCH",
-            f"{folder.name} was not made from {Path(ct).name}: its grid {labels.shape} is not the CT's "
-            f"{reading.volume.shape}, or lies elsewhere.",
+            f"{folder.name} was not made from {Path(ct).name}: its grid has {labels.grid}, the CT's "
+            f"{reading.volume.grid}.",
             "Give the CT that was segmented.",
         )
     files = reading.files if reading.source.get("format") == "DICOM" else ()
