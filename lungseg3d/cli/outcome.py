@@ -13,7 +13,6 @@ from contextvars import ContextVar
 from enum import IntEnum
 from typing import Any
 
-import click
 import typer
 
 from lungseg3d.cli.console import complain
@@ -21,6 +20,9 @@ from lungseg3d.cli.quiet import quieten
 
 DEBUG: ContextVar[bool] = ContextVar("debug", default=False)
 """True after `--debug`: tracebacks are shown and nothing is quieted."""
+
+
+_OPTIONS: ContextVar[frozenset[str]] = ContextVar("options", default=frozenset())
 
 
 class Outcome(IntEnum):
@@ -66,7 +68,7 @@ def reporting_errors(verb: Callable[..., int | None]) -> Callable[..., None]:
         if not DEBUG.get():
             quieten()
         try:
-            with _offering_own_options():
+            with _offering_its_options():
                 code = verb(*args, **kwargs) or Outcome.DONE
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
@@ -82,13 +84,19 @@ def reporting_errors(verb: Callable[..., int | None]) -> Callable[..., None]:
     return reported
 
 
-def _offering_own_options() -> AbstractContextManager[None]:
+def note_options(context: typer.Context) -> None:
+    """Remember which options the verb has that is about to run: `context` is that of the group which it belongs to."""
+    group: Any = context.command
+    verb = group.get_command(context, context.invoked_subcommand) if context.invoked_subcommand else None
+    words = (word for p in getattr(verb, "params", ()) for word in (*p.opts, *p.secondary_opts))
+    _OPTIONS.set(frozenset(word for word in words if word.startswith("--")))
+
+
+def _offering_its_options() -> AbstractContextManager[None]:
     """Remedies name options of the verb that runs, and no others."""
     from lungseg3d.core.remedies import offering
 
-    context = click.get_current_context(silent=True)
-    parameters = context.command.params if context is not None else []
-    return offering(word for p in parameters for word in (*p.opts, *p.secondary_opts) if word.startswith("--"))
+    return offering(_OPTIONS.get())
 
 
 def _report(error: Exception) -> Outcome:

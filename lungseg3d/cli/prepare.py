@@ -13,7 +13,7 @@ import typer
 
 from lungseg3d.cli.console import complain, progress, say
 from lungseg3d.cli.options import with_reading_options_of
-from lungseg3d.cli.outcome import EXIT_CODES, Outcome, outcome_of, reporting_errors
+from lungseg3d.cli.outcome import EXIT_CODES, Outcome, note_options, outcome_of, reporting_errors
 
 if TYPE_CHECKING:
     from lungseg3d.io import ReadOptions
@@ -40,11 +40,12 @@ _READING = ("allow_gaps", "assume_hu", "fix_offset", "decode")
 
 
 @app.callback()
-def prepare() -> None:
+def prepare(context: typer.Context) -> None:
     """Turn a public dataset as it was downloaded into a manifest, with label files where they must be made.
 
     OUT is the folder that the manifest's paths start from. A bad case is listed with its reason, the others go on.
     """
+    note_options(context)
 
 
 def _ready(name: str, source: Path, download: bool = False) -> None:

@@ -22,7 +22,7 @@ from lungseg3d.cli.explain import explain
 from lungseg3d.cli.export import export
 from lungseg3d.cli.follow_up import follow_up
 from lungseg3d.cli.froc import froc
-from lungseg3d.cli.outcome import DEBUG, EXIT_CODES, with_debug_first
+from lungseg3d.cli.outcome import DEBUG, EXIT_CODES, note_options, with_debug_first
 from lungseg3d.cli.prepare import app as prepare_app
 from lungseg3d.cli.quick_start import OWN_PROCESS
 from lungseg3d.cli.replay import replay
@@ -49,6 +49,7 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def program(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
@@ -56,6 +57,7 @@ def program(
 ) -> None:
     """A CT in, lungs and lung nodules out: segmented, measured, checked. Research use only."""
     DEBUG.set(debug)
+    note_options(context)
 
 
 app.command(epilog=EXIT_CODES)(segment)

@@ -90,10 +90,12 @@ def stack_slices(
     gaps = ""
     if uneven > max(_POSITION_TOLERANCE_MM, _SPACING_TOLERANCE * usual):
         code, gaps = _gap_message(positions, steps)
+        # What interpolation cannot mend is refused at once as what it is; the option is offered where it helps.
+        filled = _even_grid(positions, heights, name)
         if not allow_gaps:
             remedy = "Export the series again[, or pass --allow-gaps to interpolate]."
             refuse(code, f"{name}: {gaps}", remedy)
-        even_step, index, uneven = _even_grid(positions, heights, name)
+        even_step, index, uneven = filled
     affine = np.eye(4)
     affine[:3, 0] = orientation[:3] * spacing_mm[1]
     affine[:3, 1] = orientation[3:] * spacing_mm[0]
@@ -118,11 +120,24 @@ def _even_grid(positions: np.ndarray, heights: np.ndarray, name: str) -> tuple[n
     if residual > _POSITION_TOLERANCE_MM:
         refuse(
             "E_NONUNIFORM_SPACING",
-            f"{name}: slices are shifted sideways by up to {residual:.2f} mm, so they form no grid.",
+            f"{name}: slices are shifted sideways by up to {residual:.2f} mm off one line{_jump(positions)}, so they "
+            "form no grid.",
             "Export the series again.",
         )
     near = np.abs(index - np.rint(index)) < 0.02
     return step, np.where(near, np.rint(index), index), 0.0
+
+
+def _jump(positions: np.ndarray) -> str:
+    """Where slices leave their line most, between which two; empty where they drift."""
+    steps = np.diff(positions, axis=0)
+    usual = np.median(steps, axis=0)
+    along = usual / np.linalg.norm(usual)
+    aside = np.abs(steps - usual - np.outer((steps - usual) @ along, along))
+    k, axis = np.unravel_index(int(np.argmax(aside)), aside.shape)
+    if aside[k, axis] < _POSITION_TOLERANCE_MM:
+        return ""
+    return f", by {aside[k, axis]:.2f} mm along {'xyz'[axis]} between slices {k + 1} and {k + 2}"
 
 
 def _gap_message(positions: np.ndarray, steps: np.ndarray) -> tuple[str, str]:

@@ -30,7 +30,7 @@ from lungseg3d.workflows.prepare_patients import patients_of
 from lungseg3d.workflows.prepare_reading import grid_facts
 
 _SHOWN_VALUES = 10
-_NAME_IT = "Mend the label, or say what the value means: --label VALUE=NAME, with background to leave it out."
+_NAME_IT = "Mend the label[, or say what the value means: --label=VALUE=NAME, with background to leave it out]."
 _GRIDS_APART = "Resample the label onto its image, or export both again."
 
 
@@ -94,7 +94,7 @@ def refuse_unnamed_values(values: Sequence[int]) -> NoReturn:
     listed = ", ".join(map(str, values[:_SHOWN_VALUES])) + (", ..." if len(values) > _SHOWN_VALUES else "")
     names = ", ".join([*(label.name for label in LABELS), BACKGROUND_NAME])
     text = f"the labels hold {listed}, and nobody has said what these values mean."
-    raise UsageError("E_LABEL_NAMES", text, f"Say it for each: --label {values[0]}=NAME; names: {names}.")
+    raise UsageError("E_LABEL_NAMES", text, f"Say it for each[: --label={values[0]}=NAME]; names: {names}.")
 
 
 def find_msd_lung(source: Path, read: ReadOptions = ReadOptions()) -> FoundDataset:  # noqa: B008 - frozen
