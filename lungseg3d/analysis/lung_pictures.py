@@ -102,7 +102,7 @@ def draw_lungs(chest: Chest, with_ct: bool) -> LungPicture:
     grid = coarse_grid_around(labels)
     if grid is None or not any((labels.array == lung.value).any() for lung in LUNGS):
         text = "the label map holds no lung, so that there is nothing to register."
-        raise GeometryError("E_NO_LUNG", text, "Look at the CT; segment it with --roi lungs.")
+        raise GeometryError("E_NO_LUNG", text, "Look at the CT; segment it with lungseg3d segment --roi lungs.")
     share = mean_on(grid, labels.with_array((labels.array > 0).view(np.uint8)))
     lung = np.zeros_like(share)
     if with_ct and chest.ct is not None:

@@ -70,7 +70,8 @@ def time_between(prior: Dataset | None, current: Dataset | None) -> TimeBetween:
 
 def _dates(header: Dataset) -> tuple[dict[str, datetime.date], bool]:
     """Days by kind, and whether something stands there that is no day on which a CT was taken."""
-    found, is_odd = {}, False
+    found: dict[str, datetime.date] = {}
+    is_odd = False
     for kind, keywords in _KINDS.items():
         for keyword in keywords:
             text = text_in(header, keyword)

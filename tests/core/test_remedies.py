@@ -106,6 +106,7 @@ OF_ONE_VERB = {
     "workflows/follow_up": ("follow-up",),
     "workflows/check_manifest": ("prepare check",),
     "workflows/doctor": (),
+    "analysis/scan_differences": ("follow-up",),
     "io/memory_budget": ("segment", "batch"),
     "io/bundle_scan": ("segment", "batch", "explain", "train", "compare"),
     "inference/explanation": ("explain",),
