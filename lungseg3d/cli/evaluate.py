@@ -97,7 +97,9 @@ def _false_positives(asked: str | None) -> float | None:
 
 def _point_text(point: OperatingPoint, path: Path) -> str:
     def shown(interval: Any, digits: int) -> str:
-        return interval_text({"mean": interval.mean, "low": interval.low, "high": interval.high}, digits)
+        has_bounds = interval.low == interval.low
+        low, high = (interval.low, interval.high) if has_bounds else (None, None)
+        return interval_text({"mean": interval.mean, "low": low, "high": high}, digits)
 
     false, found = shown(point.false_positives_a_scan, 2), shown(point.sensitivity, 3)
     cut = f"Cut at a confidence of {point.least_confidence:.4f}: {false} false positives a scan, sensitivity {found}"
@@ -109,11 +111,16 @@ def _tables(content: Mapping[str, Any]) -> list[Any]:
     from rich.table import Table
 
     voxels = Table(box=None, pad_edge=False)
-    for title in ("structure", "n", "Dice (95 %)", "IoU", "HD95 mm", "NSD 1 mm", "volume error"):
+    titles = ("structure", "n", "Dice (95 %)", "missed", "Dice of found", "IoU", "HD95 mm", "HD100 mm", "NSD 1 mm")
+    for title in (*titles, "volume error"):
         voxels.add_column(title, justify="left" if title == "structure" else "right")
     for name, values in content["structures"].items():
         cells = (number_text(values[key]["mean"], digits) for key, digits in _SHOWN)
-        voxels.add_row(name, str(values["dice"]["n"]), interval_text(values["dice"]), *cells)
+        found = content["of_found"][name]
+        missed = f"{found['missed']} of {found['wanted']}"
+        dice = found["dice"]
+        of_found = f"{number_text(dice['mean'], 3)}, n={dice['n']}"
+        voxels.add_row(name, str(values["dice"]["n"]), interval_text(values["dice"]), missed, of_found, *cells)
     tables = [voxels] if content["structures"] else []
     if content["nodules"]:
         nodules = Table(box=None, pad_edge=False)
@@ -128,4 +135,4 @@ def _tables(content: Mapping[str, Any]) -> list[Any]:
     return tables
 
 
-_SHOWN = (("iou", 3), ("hd95_mm", 2), ("nsd_1mm", 3), ("volume_error", 3))
+_SHOWN = (("iou", 3), ("hd95_mm", 2), ("hd100_mm", 2), ("nsd_1mm", 3), ("volume_error", 3))

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lungseg3d.metrics.patient_means import LEAST_PATIENTS
+
 
 @dataclass(frozen=True)
 class Reliability:
@@ -23,7 +25,7 @@ class Reliability:
         counts: findings in each bin, (B,).
         ece: expected calibration error, 0 to 1: the mean distance of the two, weighted by `counts`.
         low, high: 95 % percentile bootstrap interval of `ece` over findings or their groups; with few it is biased
-            upwards.
+            upwards. nan for fewer than `LEAST_PATIENTS` groups.
     """
 
     edges: np.ndarray
@@ -73,6 +75,9 @@ def reliability(
     _, of_group = np.unique(np.arange(sure.size) if groups is None else np.asarray(groups), return_inverse=True)
     if of_group.shape != sure.shape:
         raise ValueError(f"{sure.size} findings cannot be of {of_group.size} groups")
+    ece = float(np.abs(sums - hits).sum() / sure.size)
+    if groups is not None and of_group.max() + 1 < LEAST_PATIENTS:
+        return Reliability(edges, means, shares, counts, ece, math.nan, math.nan)
     gaps = np.zeros((of_group.max() + 1, bins))
     np.add.at(gaps, (of_group, places), sure - true)
     sizes = np.bincount(of_group)
@@ -82,6 +87,4 @@ def reliability(
         drawn = random.integers(0, len(sizes), len(sizes))
         errors.append(np.abs(gaps[drawn].sum(axis=0)).sum() / sizes[drawn].sum())
     low, high = np.percentile(errors, [2.5, 97.5])
-    return Reliability(
-        edges, means, shares, counts, float(np.abs(sums - hits).sum() / sure.size), float(low), float(high)
-    )
+    return Reliability(edges, means, shares, counts, ece, float(low), float(high))

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lungseg3d.metrics.agreement import Interval, bootstrap_mean
+from lungseg3d.metrics.agreement import Interval, bootstrap_mean, bootstrap_ratio
+from lungseg3d.metrics.patient_means import LEAST_PATIENTS
 
 
 @dataclass(frozen=True)
@@ -22,21 +23,30 @@ class PairedTest:
         difference: mean of method - reference, with its bootstrap interval, in the unit of the values; its `n` are
             the pairs.
         p: of the two-sided Wilcoxon signed-rank test; 1 where no pair differs, nan without a pair.
+        patients: independent units behind both.
     """
 
     difference: Interval
     p: float
+    patients: int = 0
 
 
-def paired_test(values: Sequence[float] | np.ndarray, reference: Sequence[float] | np.ndarray) -> PairedTest:
+def paired_test(
+    values: Sequence[float] | np.ndarray,
+    reference: Sequence[float] | np.ndarray,
+    patients: Sequence[str] | None = None,
+) -> PairedTest:
     """Compare two methods case by case.
 
     Args:
-        values, reference: one number per independent case, shape (N,), in the same order. A case where one of both is
+        values, reference: one number per case or nodule, shape (N,), in the same order. A case where one of both is
             not finite is left out.
+        patients: whose each is, shape (N,): what belongs to one patient is resampled together, and the ranks are those
+            of the patients' mean differences. None: each is independent.
 
     Returns:
-        Mean difference and p; a pair without a difference counts for the mean and not for the ranks.
+        Mean difference and p; a pair without a difference counts for the mean and not for the ranks. With `patients`,
+        fewer than `LEAST_PATIENTS` have no interval and no p (nan), as their pairs hang together or are too few.
 
     Raises:
         ValueError: different numbers of cases.
@@ -51,12 +61,25 @@ def paired_test(values: Sequence[float] | np.ndarray, reference: Sequence[float]
     difference = ours[known] - theirs[known]
     if difference.size == 0:
         return PairedTest(bootstrap_mean([]), math.nan)
+    if patients is None:
+        return PairedTest(bootstrap_mean(difference), _signed_rank_p(difference), int(difference.size))
+    whose = np.asarray(patients)
+    if whose.shape != ours.shape:
+        raise ValueError(f"{ours.size} cases cannot be of {whose.size} patients")
+    names, place = np.unique(whose[known], return_inverse=True)
+    sums, counts = np.bincount(place, weights=difference), np.bincount(place)
+    interval = bootstrap_ratio(sums, counts)
+    if len(names) < LEAST_PATIENTS:
+        return PairedTest(replace(interval, low=math.nan, high=math.nan), math.nan, len(names))
+    return PairedTest(interval, _signed_rank_p(sums / counts), len(names))
+
+
+def _signed_rank_p(difference: np.ndarray) -> float:
     # Rounded, so that what differs by the last bits of a float is a tie.
     rounded = np.round(difference, 12)
     from scipy import stats  # half a second, for a program that starts at every CT
 
-    p = float(stats.wilcoxon(rounded).pvalue) if rounded.any() else 1.0
-    return PairedTest(bootstrap_mean(difference), p)
+    return float(stats.wilcoxon(rounded).pvalue) if rounded.any() else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

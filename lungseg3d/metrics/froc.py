@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lungseg3d.metrics.patient_means import LEAST_PATIENTS, proportion_interval
+
 LUNA16_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """False positives a scan at which the challenge reads the sensitivity; their mean is the CPM."""
 MOST_MARKS = 100
@@ -117,14 +119,23 @@ def froc_interval(
     matches: Sequence[ScanMatches],
     rates: Sequence[float] = LUNA16_RATES,
     *,
+    patients: Sequence[str] | None = None,
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile bootstrap over scans of the sensitivities at `rates` and of their mean.
+    """Percentile bootstrap over scans, or patients, of the sensitivities at `rates` and of their mean.
+
+    Args:
+        matches: of each scan.
+        rates: false positives a scan.
+        patients: whose each scan is: all scans of a patient are resampled together. None: each is another's.
+        confidence, resamples, seed: of the bootstrap.
 
     Returns:
-        (low, high), each (R + 1,): one for each rate, then the mean of all rates (with `LUNA16_RATES` the CPM).
+        (low, high), each (R + 1,): one for each rate, then the mean of all rates (with `LUNA16_RATES` the CPM). With
+        `patients`, nan for fewer than `LEAST_PATIENTS`. Where all resamples agree (all found, none found), the exact
+        bounds of as many patients with nodules: no interval has width zero.
 
     Raises:
         ValueError: as `froc_curve`.
@@ -134,18 +145,26 @@ def froc_interval(
     scores, is_nodule, scan_of = _events(matches)
     per_scan = np.array([len(match.found) for match in matches])
     _nodules(matches)
+    names, whose = np.unique(range(len(matches)) if patients is None else list(patients), return_inverse=True)
+    if patients is not None and len(names) < LEAST_PATIENTS:
+        return np.full(len(rates) + 1, np.nan), np.full(len(rates) + 1, np.nan)
     random = np.random.default_rng(seed)
     drawn: list[list[float]] = []
     while len(drawn) < resamples:
-        times = np.bincount(random.integers(0, len(matches), len(matches)), minlength=len(matches))
+        times = np.bincount(random.integers(0, len(names), len(names)), minlength=len(names))[whose]
         nodules = int((times * per_scan).sum())
         if nodules == 0:
             continue  # a draw without a nodule has no sensitivity
-        rate, share, _ = _curve(scores, is_nodule, times[scan_of], len(matches), nodules)
+        rate, share, _ = _curve(scores, is_nodule, times[scan_of], int(times.sum()), nodules)
         values = np.interp(rates, rate, share)
         drawn.append([*values, values.mean()])
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(drawn, [tail, 100 - tail], axis=0)
+    with_nodules = len(np.unique(whose[per_scan > 0]))
+    for place in np.flatnonzero(high - low < 1e-9):
+        found = float(np.clip(low[place], 0, 1))
+        exact = proportion_interval(found * with_nodules, with_nodules, confidence=confidence)
+        low[place], high[place] = exact.low, exact.high
     return low, high
 
 

@@ -43,6 +43,13 @@ class SurfaceDistances:
         return float(max(ends, default=0.0))
 
     @property
+    def hd100_mm(self) -> float:
+        """Hausdorff distance: the largest distance of either surface from the other; 0 and inf as `hd95_mm`."""
+        if self._is_odd:
+            return math.inf
+        return float(max((mm.max() for mm in (self.ours_mm, self.theirs_mm) if mm.size), default=0.0))
+
+    @property
     def mean_mm(self) -> float:
         """See `mean_surface_distance_mm`."""
         if self._is_odd:

@@ -24,6 +24,7 @@ from lungseg3d.report.plots import forest_plot
 
 METRICS = (
     *COMPARED_METRICS,
+    ("hd100_mm", "HD100 mm", 2),
     ("mean_surface_distance_mm", "Mean surface distance mm", 2),
     ("nsd_1mm", "NSD 1 mm", 3),
     ("nsd_2mm", "NSD 2 mm", 3),
@@ -32,6 +33,10 @@ METRICS = (
     ("accuracy", "Accuracy", 4),
 )
 """Key, title and digits."""
+TESTED_METRICS = METRICS[:-2]
+"""Specificity and accuracy say little, so nothing is tested on them."""
+FOUND_METRICS = tuple(row for row in METRICS if row[0] in ("dice", "iou", "nsd_1mm", "hd95_mm", "hd100_mm"))
+_METRIC_NAMES = {key: title for key, title, _ in METRICS} | {"detection": "share of nodules found"}
 _TITLES = {label.name: label.title for label in LABELS}
 _AGREEMENT = {"nodule_mm3": ("Nodules that were found", "mm³"), "right_lung_ml": ("Right lung", "ml")}
 _AGREEMENT["left_lung_ml"] = ("Left lung", "ml")
@@ -78,6 +83,9 @@ def render_evaluation(content: Mapping[str, Any], worst: Sequence[WorstCase]) ->
             content=content,
             titles=_TITLES,
             metrics=METRICS,
+            tested_metrics=TESTED_METRICS,
+            found_metrics=FOUND_METRICS,
+            metric_names=_METRIC_NAMES,
             pictures=pictures,
             plots={name: Markup(svg) for name, svg in _plots(content).items()},
             agreement=[(_AGREEMENT[key], values, _agreement_plot(key, values)) for key, values in _agreed(content)],
@@ -112,7 +120,9 @@ def _plots(content: Mapping[str, Any]) -> dict[str, str]:
             )
     if curve:
         keys = ("false_positives_a_scan", "sensitivity", "sensitivity_low", "sensitivity_high")
-        points = list(zip(*(curve[key] for key in keys), strict=True))
+        rates, means, *ends = (curve[key] for key in keys)
+        lows, highs = ([value_or(v, mean) for v, mean in zip(end, means, strict=True)] for end in ends)
+        points = list(zip(rates, means, lows, highs, strict=True))
         whole = curve["curve"]
         plots["froc"] = froc_plot([Curve("sensitivity", 0, whole["rate"], whole["sensitivity"], points)], "FROC curve")
     if sure:

@@ -106,14 +106,15 @@ def evaluate(
     content = read_manifest(manifest)
     structures = label_structures(content)
     entries = _chosen(manifest, content, options)
+    data = options.data or Path(manifest).parent
     sides = () if options.fold is None else ("fold",)
-    faults = manifest_faults(content, options.data or Path(manifest).parent, sides)
+    faults = manifest_faults(content, data, sides)
     refuse_faults([fault for fault in faults if not fault.case_id], str(content.get("name", manifest)))
     rules = Rules(structures, content.get("ignore_margin_voxels", 0), known_values(content))
     told = on_progress or (lambda *_: None)
     check_writable(out)
     ours, theirs = (
-        Predictions(folder, content["cases"], reading_of(content)) if folder else None
+        Predictions(folder, content["cases"], data, reading_of(content)) if folder else None
         for folder in (predictions, options.against)
     )
     assert ours is not None
@@ -185,11 +186,12 @@ def _warnings(
 def _operating_point(scores: Sequence[CaseScore], options: EvaluateOptions) -> OperatingPoint | None:
     if options.operating_point is None:
         return None
-    matches = scan_matches([score for score in scores if score.issue is None])
+    done = [score for score in scores if score.issue is None]
+    matches = scan_matches(done)
     try:
         if not matches:
             raise ValueError("the predictions have no confidences")
-        return pick_operating_point(matches, options.operating_point)
+        return pick_operating_point(matches, options.operating_point, [score.patient for score in done])
     except ValueError as error:
         way_out = "Allow more false positives, or give more cases with references and results of segment."
         raise UsageError("E_OPERATING_POINT", f"{error}.", way_out) from error

@@ -39,7 +39,7 @@ class NoduleScore:
         reference_id, prediction_id: values in the two maps, or None.
         reference_mm3, predicted_mm3: volumes, or None.
         dice, iou: of the pair; 0 for a missed one, None for a false one.
-        hd95_mm: of the pair, or None.
+        hd95_mm, hd100_mm: of the pair, or None.
         confidence, calibrated_confidence: of the prediction, or None.
         texture: LIDC texture of the reference, 1 ground glass to 5 solid, or None.
     """
@@ -54,6 +54,7 @@ class NoduleScore:
     dice: float | None = None
     iou: float | None = None
     hd95_mm: float | None = None
+    hd100_mm: float | None = None
     confidence: float | None = None
     calibrated_confidence: float | None = None
     texture: int | None = None
@@ -99,7 +100,7 @@ def measure_mask(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequ
     plain = (dice, iou, sensitivity, ppv, specificity, accuracy, volume_error)
     values = {metric.__name__: metric(prediction, reference) for metric in plain}
     surfaces = SurfaceDistances.between(prediction, reference, spacing_mm)
-    values |= {"hd95_mm": surfaces.hd95_mm, "mean_surface_distance_mm": surfaces.mean_mm}
+    values |= {"hd95_mm": surfaces.hd95_mm, "hd100_mm": surfaces.hd100_mm, "mean_surface_distance_mm": surfaces.mean_mm}
     values |= {f"nsd_{mm}mm": surfaces.share_within(mm) for mm in (1, 2)}
     voxel_mm3 = float(np.prod(spacing_mm))
     values |= {"reference_mm3": reference.sum() * voxel_mm3, "predicted_mm3": prediction.sum() * voxel_mm3}
@@ -135,7 +136,8 @@ def _score_nodules(
         masks = ours[both] == match.prediction, theirs[both] == value
         found: dict[str, Any] = {"dice": match.dice, "iou": match.iou, "prediction_id": match.prediction}
         found |= {"predicted_mm3": float(masks[0].sum() * pair.grid.voxel_volume_mm3)}
-        found |= {"hd95_mm": SurfaceDistances.between(*masks, pair.grid.spacing_mm).hd95_mm}
+        surfaces = SurfaceDistances.between(*masks, pair.grid.spacing_mm)
+        found |= {"hd95_mm": surfaces.hd95_mm, "hd100_mm": surfaces.hd100_mm}
         found |= _confidences(pair, match.prediction)
         scores.append(replace(missed, outcome="found", **found))
     for value in matches.false:

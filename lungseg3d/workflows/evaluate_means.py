@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from lungseg3d.metrics import Interval, bootstrap_ratio
+from lungseg3d.metrics import Interval, mean_of_patients
 
 
-def mean_over_patients(values: Iterable[tuple[str, float]]) -> dict[str, float]:
-    """Mean of (patient, value), with its interval over patients; one patient alone has none, so its bounds are nan."""
-    by_patient: dict[str, list[float]] = {}
-    for patient, value in values:
-        by_patient.setdefault(patient, []).append(value)
-    groups = list(by_patient.values())
-    interval = bootstrap_ratio([sum(group) for group in groups], [len(group) for group in groups])
-    return interval_of(interval if len(groups) > 1 else replace(interval, low=math.nan, high=math.nan))
+def mean_over_patients(
+    values: Iterable[tuple[str, float]], *, is_share: bool = False, within: tuple[float, float] | None = None
+) -> dict[str, float]:
+    """Mean of (patient, value), with its interval over patients; see `lungseg3d.metrics.mean_of_patients`."""
+    listed = list(values)
+    patients, numbers = [patient for patient, _ in listed], [value for _, value in listed]
+    return interval_of(mean_of_patients(numbers, patients, is_share=is_share, within=within))
 
 
 def interval_of(interval: Interval) -> dict[str, float]:

@@ -12,7 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from lungseg3d.metrics import LUNA16_RATES, ScanMatches, froc_curve, froc_interval, reliability
+from lungseg3d.metrics import (
+    BAND_BOUNDS,
+    BAND_NAMES,
+    LUNA16_RATES,
+    ScanMatches,
+    band_of,
+    froc_curve,
+    froc_interval,
+    reliability,
+)
 from lungseg3d.workflows.compare_sizes import NODULE_EDGES_MM
 from lungseg3d.workflows.evaluate_cases import CaseScore, NoduleScore
 from lungseg3d.workflows.evaluate_means import mean_over_patients
@@ -52,19 +61,20 @@ def _stratum(rows: Rows, with_false: bool = True) -> dict[str, Any]:
     found = [(patient, nodule) for patient, nodule in wanted if nodule.outcome == "found"]
     marks = [(patient, nodule) for patient, nodule in rows if nodule.outcome != "missed"] if with_false else []
 
-    def mean(some: Rows, value: Callable[[NoduleScore], Any]) -> dict[str, float]:
-        return mean_over_patients((patient, float(value(nodule))) for patient, nodule in some)
+    def mean(some: Rows, value: Callable[[NoduleScore], Any], **kind: Any) -> dict[str, float]:
+        return mean_over_patients(((patient, float(value(nodule))) for patient, nodule in some), **kind)
 
     return {
         "nodules": len(wanted),
         "found": len(found),
         "marks": len(marks),
-        "detection": mean(wanted, lambda nodule: nodule.outcome == "found"),
-        "precision": mean(marks, lambda nodule: nodule.outcome == "found"),
-        "dice": mean(wanted, lambda nodule: nodule.dice),
-        "iou": mean(wanted, lambda nodule: nodule.iou),
-        "dice_of_found": mean(found, lambda nodule: nodule.dice),
+        "detection": mean(wanted, lambda nodule: nodule.outcome == "found", is_share=True),
+        "precision": mean(marks, lambda nodule: nodule.outcome == "found", is_share=True),
+        "dice": mean(wanted, lambda nodule: nodule.dice, within=(0, 1)),
+        "iou": mean(wanted, lambda nodule: nodule.iou, within=(0, 1)),
+        "dice_of_found": mean(found, lambda nodule: nodule.dice, within=(0, 1)),
         "hd95_mm": mean(found, lambda nodule: nodule.hd95_mm),
+        "hd100_mm": mean(found, lambda nodule: nodule.hd100_mm),
     }
 
 
@@ -74,7 +84,7 @@ def froc_of(scores: Sequence[CaseScore]) -> dict[str, Any] | None:
     if not any(match.marks for match in matches) or not any(len(match.found) for match in matches):
         return None
     curve = froc_curve(matches)
-    low, high = froc_interval(matches)
+    low, high = froc_interval(matches, patients=[score.patient for score in scores])
     return {
         "false_positives_a_scan": list(LUNA16_RATES),
         "sensitivity": curve.sensitivity_at(),
@@ -118,7 +128,10 @@ def calibration_of(rows: Rows) -> dict[str, Any] | None:
 
 
 def grades_of(nodules: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Whether the intervals of the nodules' means lie beyond the bounds of a use: a grade, not a claim."""
+    """Whether the intervals of the nodules' means lie beyond the bounds of a use: a grade, not a claim.
+
+    A bound is reached only when the worse end of the interval reaches it; without an interval nothing is decided.
+    """
     grades = []
     for use, bounds in GRADES:
         parts, verdicts = [], []
@@ -127,8 +140,22 @@ def grades_of(nodules: Mapping[str, Any]) -> list[dict[str, Any]]:
             low, high = (value["low"], value["high"]) if more_is_better else (-value["high"], -value["low"])
             limit = bound if more_is_better else -bound
             # Without an interval both are nan, and nothing is decided.
-            verdicts.append("reached" if low > limit else "not reached" if high <= limit else "open")
+            verdicts.append("reached" if low >= limit else "not reached" if high < limit else "open")
             parts.append({"metric": name, "bound": bound, "more_is_better": more_is_better, **value})
         worst = next(verdict for verdict in ("not reached", "open", "reached") if verdict in verdicts)
         grades.append({"use": use, "verdict": worst, "parts": parts})
     return grades
+
+
+def bands_of(nodules: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Which of the five bands of `lungseg3d.metrics.bands` each metric of all nodules reaches, by its interval.
+
+    Distances are those of found nodules: missed ones have none.
+    """
+    rows = []
+    for metric, bounds in BAND_BOUNDS.items():
+        value = nodules["all"][metric]
+        verdict = band_of(metric, value["low"], value["high"])
+        about = {"reached": verdict.reached, "possible": verdict.possible}
+        rows.append({"metric": metric, "names": list(BAND_NAMES), "bounds": list(bounds), **value, **about})
+    return rows

@@ -31,15 +31,22 @@ class Predictions:
     Args:
         folder: of the predictions.
         cases: all of the manifest, with `case_id` and `files`; more than are evaluated.
+        root: folder that their paths start from.
         read: how the manifest's CTs are read.
     """
 
-    def __init__(self, folder: Path, cases: Sequence[Mapping[str, Any]], read: ReadOptions = ReadOptions()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        folder: Path,
+        cases: Sequence[Mapping[str, Any]],
+        root: Path = Path(),
+        read: ReadOptions = ReadOptions(),  # noqa: B008 - frozen
+    ) -> None:
         self.folder = folder
         self._read = read
         self._ids = Counter(case["case_id"].casefold() for case in cases)
-        images = [case["files"]["image"] for case in cases if "image" in case["files"]]
-        self._image_names = Counter(case_id_of(Path(image)).casefold() for image in images)
+        images = [root / case["files"]["image"] for case in cases if "image" in case["files"]]
+        self._image_names = Counter(case_id_of(image).casefold() for image in images)
         self._claims: dict[str, set[str]] = {}
         for name in self._image_names:
             for claimed in self._numbered(name):

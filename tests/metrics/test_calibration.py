@@ -50,3 +50,11 @@ def test_findings_of_one_patient_are_resampled_together():
     alone, together = reliability(sure, true), reliability(sure, true, groups=np.repeat(np.arange(10), 20).astype(str))
     assert alone.ece == together.ece == 0
     assert together.high > 2 * alone.high
+
+
+def test_findings_of_fewer_than_six_patients_have_an_error_and_no_interval():
+    sure, true = [0.9, 0.2, 0.7, 0.4, 0.6, 0.8], [True, False, True, False, False, True]
+    few = reliability(sure, true, groups=["a", "b", "c", "d", "e", "e"])
+    assert few.ece > 0
+    assert math.isnan(few.low)
+    assert reliability(sure, true, groups=list("abcdef")).low < few.ece

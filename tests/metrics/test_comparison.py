@@ -59,3 +59,28 @@ def test_holm_stays_at_one_at_most_and_leaves_out_what_is_not_known():
     assert corrected[0] == corrected[2] == 1.0
     assert math.isnan(corrected[1])
     assert holm([]) == []
+
+
+def test_twelve_nodules_of_one_patient_are_one_unit_and_prove_nothing():
+    values, others = [0.8 + 0.01 * i for i in range(12)], [0.5] * 12
+    test = paired_test(values, others, ["p"] * 12)
+    assert (test.patients, test.difference.n) == (1, 12)
+    assert test.difference.mean == pytest.approx(0.355)
+    assert math.isnan(test.p)
+    assert math.isnan(test.difference.low)
+
+
+@pytest.mark.parametrize(("patients", "is_known"), [(5, False), (6, True)])
+def test_six_patients_are_the_least_that_have_an_interval_and_a_p(patients, is_known):
+    values = [0.6 + 0.01 * i for i in range(3 * patients)]
+    test = paired_test(values, [0.5] * len(values), [f"p{i // 3}" for i in range(len(values))])
+    assert test.patients == patients
+    assert math.isnan(test.p) is not is_known
+    if is_known:
+        assert test.p == pytest.approx(2 / 2**6)  # of patients, not of their 18 nodules
+        assert test.difference.low < test.difference.mean < test.difference.high
+
+
+def test_patients_of_other_cases_cannot_be_paired():
+    with pytest.raises(ValueError, match="2 cases cannot be of 1 patients"):
+        paired_test([1.0, 2.0], [1.0, 1.0], ["p"])

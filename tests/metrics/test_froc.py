@@ -139,3 +139,20 @@ def test_the_published_system_scores_what_the_challenge_published(real_data):
     assert curve.sensitivity_at().round(3).tolist() == [0.692, 0.769, 0.824, 0.865, 0.893, 0.917, 0.933]
     assert round(curve.cpm, 3) == 0.842
     assert (curve.scans, curve.nodules) == (888, 1186)
+
+
+def test_a_curve_over_patients_needs_six_of_them_and_is_never_certain():
+    perfect = [ScanMatches(np.array([0.9]), np.zeros(0), 1) for _ in range(12)]
+    low, high = froc_interval(perfect, patients=[f"p{i // 2}" for i in range(12)])
+    assert low == pytest.approx([0.025 ** (1 / 6)] * 8)
+    assert high == pytest.approx([1.0] * 8)
+    low, high = froc_interval(perfect, patients=[f"p{i % 5}" for i in range(12)])
+    assert np.isnan([low, high]).all()
+
+
+def test_scans_of_one_patient_are_drawn_together():
+    scans = [ScanMatches(np.array([0.9 if i % 3 else np.nan]), np.zeros(0), int(i % 3 > 0)) for i in range(9)]
+    apart = froc_interval(scans, patients=[f"p{i}" for i in range(9)])
+    doubled = froc_interval(scans * 4, patients=[f"p{i % 9}" for i in range(36)])
+    assert doubled[0] == pytest.approx(apart[0])
+    assert doubled[1] == pytest.approx(apart[1])

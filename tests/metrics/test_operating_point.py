@@ -24,7 +24,7 @@ def test_the_cut_lies_below_the_last_mark_that_the_rate_allows(rate, cut, false,
     assert point.least_confidence == pytest.approx(cut)
     assert point.false_positives_a_scan.mean == pytest.approx(false)
     assert point.sensitivity.mean == pytest.approx(found)
-    assert point.sensitivity.low <= found <= point.sensitivity.high
+    assert np.isnan(point.sensitivity.low)  # of two scans nothing is known
     assert (point.scans, point.nodules, point.asked) == (2, 4, rate)
 
 
@@ -37,3 +37,10 @@ def test_a_rate_below_what_the_surest_mark_costs_is_refused_with_that_cost():
 
 def test_scans_without_marks_or_nodules_count_as_scans():
     assert pick_operating_point([*SCANS, scan([], [])], 0.5).least_confidence == pytest.approx(0.65)
+
+
+def test_six_patients_have_an_interval_and_their_scans_are_taken_together():
+    point = pick_operating_point(SCANS * 6, 1.0, [f"p{i // 2}" for i in range(12)])
+    assert (point.sensitivity.mean, point.scans) == (0.5, 12)
+    assert point.sensitivity.low < 0.5 < point.sensitivity.high  # six alike are six, not twelve and not certain
+    assert np.isnan(pick_operating_point(SCANS * 6, 1.0, ["p"] * 12).sensitivity.low)

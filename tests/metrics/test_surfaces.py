@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from lungseg3d.metrics import hd95_mm, mean_surface_distance_mm, normalised_surface_dice, surface_distances_mm
+from lungseg3d.metrics import (
+    SurfaceDistances,
+    hd95_mm,
+    mean_surface_distance_mm,
+    normalised_surface_dice,
+    surface_distances_mm,
+)
 
 SPACING_MM = (0.7, 0.8, 2.5)
 
@@ -92,3 +98,15 @@ def test_surface_metrics_equal_monais_on_random_blobs(seed):
     assert mean_surface_distance_mm(prediction, reference, SPACING_MM) == pytest.approx(float(mean), abs=1e-4)
     nsd = normalised_surface_dice(prediction, reference, SPACING_MM, tolerance_mm=1.5)
     assert nsd == pytest.approx(float(share), abs=1e-5)
+
+
+def test_hd100_is_the_largest_distance_where_hd95_leaves_one_spike_out():
+    ours, theirs = np.zeros((2, 40, 20, 20), bool)
+    ours[5:15, 5:15, 5:15] = theirs[5:15, 5:15, 5:15] = True
+    ours[15:25, 10, 10] = True
+    found = SurfaceDistances.between(ours, theirs, (2.0, 1.0, 1.0))
+    assert found.hd100_mm == 20.0
+    assert found.hd95_mm < 3
+    empty = np.zeros_like(ours)
+    assert SurfaceDistances.between(empty, empty, (1, 1, 1)).hd100_mm == 0.0
+    assert SurfaceDistances.between(ours, empty, (1, 1, 1)).hd100_mm == float("inf")

@@ -375,3 +375,65 @@ def test_the_calibrated_confidence_is_judged_where_there_is_one(data):
         (data / "results" / name / "result.json").write_text(json.dumps({"nodules": nodules}))
     found = run(data)["calibration"]
     assert (found["of"], found["ece"]) == ("calibrated_confidence", 0)
+
+
+def patients_with_nodules(data: Path, patients: int, nodules: int, missed: int = 0) -> None:
+    """A manifest of one case a patient, each with nodules of 4 x 4 x 4 voxels; the predictions miss some patients'."""
+    cases = []
+    for n in range(patients):
+        label = boxes(*((1, (2 + 8 * (i % 2), 2 + 8 * (i // 2), 4), (4, 4, 4)) for i in range(nodules)))
+        write_volume(data / "data" / f"n{n}.nii.gz", Volume(np.where(label, 30, -850).astype(np.int16), AFFINE))
+        write_labels(data / "data" / f"n{n}-label.nii.gz", Volume(label, AFFINE))
+        (data / "flat").mkdir(exist_ok=True)
+        write_labels(data / "flat" / f"n{n}.nii.gz", Volume(label * np.uint8(n >= missed), AFFINE))
+        files = {"image": f"n{n}.nii.gz", "label": f"n{n}-label.nii.gz"}
+        cases.append({"case_id": f"n{n}", "patient": f"p{n}", "files": files})
+    content = {"name": "nodules", "source": "the test", "structures": {"1": "nodule"}, "cases": cases}
+    (data / "data" / "nodules.json").write_text(json.dumps(content))
+
+
+def evaluated(data: Path, **options) -> dict:
+    chosen = EvaluateOptions(pictures=False, **options)
+    return dict(evaluate(data / "data" / "nodules.json", data / "flat", data / "out", chosen).content)
+
+
+def test_seven_of_seven_found_is_59_to_100_percent_and_only_the_band_of_its_lower_end_is_reached(data):
+    patients_with_nodules(data, 7, 1)
+    found = evaluated(data)
+    assert found["nodules"]["all"]["detection"] == {"mean": 1.0, "low": 0.590384, "high": 1.0, "n": 7}
+    bands = {band["metric"]: (band["reached"], band["possible"]) for band in found["bands"]}
+    assert bands["detection"] == bands["dice"] == ("moderate", "excellent")
+    assert bands["hd95_mm"] == (None, None)  # 0 mm in all of them: nothing is said of other patients
+    grades = {grade["use"]: grade["verdict"] for grade in found["grades"]}
+    assert grades["detection"] == "open"  # 0.95 is asked for
+
+
+def test_many_nodules_of_few_patients_have_neither_interval_nor_p(data):
+    patients_with_nodules(data, 3, 4, missed=1)
+    other = data / "other"
+    other.mkdir()
+    for n in range(3):
+        write_labels(other / f"n{n}.nii.gz", Volume(boxes((1, (2, 2, 4), (4, 4, 4))), AFFINE))
+    found = evaluated(data, against=other)
+    assert found["nodules"]["all"]["detection"]["low"] is None
+    against = found["comparison"]
+    assert (against["patients"], against["nodule_dice"]["n"], against["nodule_dice"]["patients"]) == (3, 12, 3)
+    assert against["nodule_dice"]["p"] is against["nodule_dice"]["low"] is None
+    assert against["structures"]["nodule"]["dice"]["p"] is None
+
+
+def test_missed_cases_are_told_inside_and_outside_of_the_means_with_the_n_of_each(data):
+    patients_with_nodules(data, 8, 1, missed=2)
+    found = evaluated(data)
+    assert found["structures"]["nodule"]["dice"]["mean"] == 0.75
+    assert found["structures"]["nodule"]["dice"]["n"] == 8
+    of_found = found["of_found"]["nodule"]
+    assert (of_found["wanted"], of_found["missed"], of_found["empty"]) == (8, 2, 0)
+    assert (of_found["dice"]["mean"], of_found["dice"]["n"]) == (1.0, 6)
+    page = (data / "out" / "evaluation.html").read_text()
+    assert "Missed cases inside and outside of the means" in page
+    assert "HD100 mm" in page
+    words = ["evaluate", "-m", str(data / "data" / "nodules.json"), "--predictions", str(data / "flat")]
+    shown = CliRunner().invoke(app, [*words, "--no-pictures", "--out", str(data / "again")], env={"COLUMNS": "200"})
+    assert "2 of 8" in shown.output
+    assert "1.000, n=6" in shown.output

@@ -83,10 +83,10 @@ def test_results_that_do_not_say_what_they_were_made_of_go_by_their_case_ids(twi
 
 
 def test_a_result_named_after_one_image_is_not_taken_for_the_case_of_that_id(tmp_path):
-    for name, seed in (("scan", 1), ("other", 2)):
+    for name, seed in (("alpha", 1), ("beta", 2)):
         write_volume(tmp_path / f"{name}.nii.gz", make_ct(seed))
-    cases = [entry("a", tmp_path / "scan.nii.gz"), entry("scan", tmp_path / "other.nii.gz")]
-    place = result(tmp_path / "results" / "scan", make_ct(1))
+    cases = [entry("a", tmp_path / "alpha.nii.gz"), entry("alpha", tmp_path / "beta.nii.gz")]
+    place = result(tmp_path / "results" / "alpha", make_ct(1))
     found = Predictions(tmp_path / "results", cases)
     assert found.find(cases[0]) == place
     assert found.find_any(cases[1]) is None
