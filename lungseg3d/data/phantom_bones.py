@@ -77,7 +77,9 @@ def paint_sternum(hu: np.ndarray, places: Places, depth: np.ndarray, texture: np
     paint(hu, soft_step(plate + np.float32(1.5), places.edge_mm), 130 + 35 * texture)
 
 
-def paint_scapulae(hu: np.ndarray, places: Places, depth: np.ndarray, skin: np.ndarray, texture: np.ndarray) -> None:
+def paint_scapulae(
+    hu: np.ndarray, places: Places, depth: np.ndarray, skin: np.ndarray, texture: np.ndarray
+) -> None:
     """The blades of the shoulders on the back of the rib cage, under the `skin`, at scattered places (N,), in place."""
     angle, z = wall_angle(places), places.z
     # A triangle in (angle, z): the corner down at the back, the broad side up.
@@ -129,10 +131,8 @@ def paint_shoulders(hu: np.ndarray, places: Places, anatomy: Anatomy) -> None:
     w = anatomy.habitus.width
     for side in (RIGHT, LEFT):
         tubes = [
-            *polyline(
-                [(side * 22, 52, 93), (side * 60, 48, 104), (side * 110 * w, 12, 118), (side * 146 * w, -8, 122)],
-                [9, 6.5, 6, 6.5],
-            ),
+            *polyline([(side * 22, 52, 93), (side * 60, 48, 104), (side * 110 * w, 12, 118), (side * 146 * w, -8, 122)],
+                      [9, 6.5, 6, 6.5]),
             *polyline([(side * 82, -104, 82), (side * 110 * w, -92, 98), (side * 148 * w, -40, 120)], [4, 5, 7]),
             Tube((side * 128 * w, -36, 100), (side * 142 * w, -28, 101), 13, 10),
         ]

@@ -70,7 +70,10 @@ def polyline(points_mm: Sequence[Sequence[float]], radii_mm: Sequence[float], pi
         for a, b, c, d in zip(padded, padded[1:], padded[2:], padded[3:], strict=False)
     ]
     nodes = np.vstack([*curve, points[-1:]])
-    return tuple(Tube(tuple(a[:3]), tuple(b[:3]), float(a[3]), float(b[3])) for a, b in pairwise(nodes))
+    return tuple(
+        Tube(tuple(a[:3]), tuple(b[:3]), float(a[3]), float(b[3]))  
+        for a, b in pairwise(nodes)
+    )
 
 
 def paint_tubes(occupancy: np.ndarray, places: Places, tubes: Sequence[Tube]) -> None:
