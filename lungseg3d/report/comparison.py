@@ -164,5 +164,6 @@ def _tests(rows: Sequence[Mapping[str, Any]], reference: str) -> list[dict[str, 
 
 
 def _mark(name: str, colours: Mapping[str, int], values: Mapping[str, float | None], note: str = "") -> Mark:
-    mean, low, high = (value_or(values[key]) for key in ("mean", "low", "high"))
+    mean = value_or(values["mean"])
+    low, high = (value_or(values[key], mean) for key in ("low", "high"))  # without an interval the dot alone
     return Mark(name, colours[name], mean, low, high, note)

@@ -58,7 +58,8 @@ def measure_member(task: Mapping[str, Any]) -> dict[str, Any]:
         done = parts["postprocessing"]({"pred": pred, "label": data["label"].to(device)})
         prediction, reference = (torch.as_tensor(done[key]).bool().cpu().numpy() for key in ("pred", "label"))
         structures = measure_masks(prediction, reference, _spacing_mm(data["image"]), task["structures"])
-        cases.append({"case_id": data["case_id"], "inference_s": inference_s, "structures": structures})
+        who = {"case_id": data["case_id"], "patient": data.get("patient") or data["case_id"]}
+        cases.append({**who, "inference_s": inference_s, "structures": structures})
     return {
         "device": _name_of(device),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),

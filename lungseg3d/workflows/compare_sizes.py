@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lungseg3d.metrics import bootstrap_mean
+from lungseg3d.metrics import mean_of_patients
 
 NODULE_EDGES_MM = (6.0, 8.0, 15.0)
 """Diameters at which the Fleischner Society's advice changes (MacMahon et al. 2017, Radiology 284:228), and 15 mm."""
@@ -18,11 +18,14 @@ _FEWEST = 6
 """Fewer cases than this are not divided into thirds."""
 
 
-def size_groups(cases: Sequence[Mapping[str, Any]], networks: Sequence[str], is_nodule: bool) -> list[dict[str, Any]]:
+def size_groups(
+    cases: Sequence[Mapping[str, Any]], whose: Mapping[str, str], networks: Sequence[str], is_nodule: bool
+) -> list[dict[str, Any]]:
     """Groups from small to large, those without a case left out.
 
     Args:
         cases: `network`, `case_id`, `dice`, `diameter_mm` and `reference_mm3` each, of one structure.
+        whose: case id -> patient.
         networks: names, in the order of the answer.
         is_nodule: group by the diameter of the sphere of the reference's volume, at `NODULE_EDGES_MM`; otherwise by
             thirds of the reference's volume in ml.
@@ -40,8 +43,9 @@ def size_groups(cases: Sequence[Mapping[str, Any]], networks: Sequence[str], is_
             continue
         means = []
         for network in networks:
-            found = [case["dice"] for case in cases if case["network"] == network and case["case_id"] in inside]
-            interval = bootstrap_mean(found)
+            found = [case for case in cases if case["network"] == network and case["case_id"] in inside]
+            patients = [whose[case["case_id"]] for case in found]
+            interval = mean_of_patients([case["dice"] for case in found], patients, within=(0.0, 1.0))
             means.append({"network": network, "mean": interval.mean, "low": interval.low, "high": interval.high})
             means[-1]["n"] = interval.n
         ends = {"low": None if math.isinf(low) else low, "high": None if math.isinf(high) else high}

@@ -1,7 +1,8 @@
 """The records of a comparison -> its numbers: means with intervals, paired tests, CSV and JSON text.
 
 In: records of members (`member.json`), done or failed. Out: the content of `compare.json` and rows of both CSV files.
-Writes no file. Seeds are averaged for each case before anything else, so the unit of every interval and test is a case.
+Writes no file. Seeds are averaged for each case before anything else, and the unit of every interval and test is the
+patient (where the records do not say whose a case is, the case).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lungseg3d.metrics import bootstrap_mean, holm, paired_test
+from lungseg3d.metrics import LEAST_PATIENTS, holm, mean_of_patients, paired_test
 from lungseg3d.workflows.compare_sizes import size_groups
 
 SCHEMA_VERSION = 1
@@ -48,16 +49,19 @@ def comparison_of(
         for network in networks
         for structure in shown
     }
+    whose = patients_of(records)
     rows = []
     for structure in shown:
-        tests = {metric: _tests(by_case, networks, structure, metric) for metric in METRICS}
+        tests = {metric: _tests(by_case, whose, networks, structure, metric) for metric in METRICS}
         for network in networks:
             cases = by_case[network, structure]
             row: dict[str, Any] = {"network": network, "structure": structure} | _cost(records, network)
             row |= {"cases": len(cases), "empty_predictions": _empty(records, network, structure, structures)}
             row |= {"seed_dice": _seed_dice(records, network, structure, structures)}
             for metric in METRICS:
-                interval = bootstrap_mean([case[metric] for case in cases.values()])
+                within = None if metric.endswith("_mm") else (0.0, 1.0)
+                values = [case[metric] for case in cases.values()]
+                interval = mean_of_patients(values, [whose[case_id] for case_id in cases], within=within)
                 row[metric] = {"mean": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
                 row[metric]["test"] = tests[metric].get(network)
             rows.append(row)
@@ -66,10 +70,19 @@ def comparison_of(
         for (network, structure), cases in by_case.items()
         for case_id, values in cases.items()
     ]
-    groups = size_groups([case for case in listed if case["structure"] == shown[-1]], networks, "nodule" in shown[-1])
+    of_last = [case for case in listed if case["structure"] == shown[-1]]
+    groups = size_groups(of_last, whose, networks, "nodule" in shown[-1])
     members = [{key: value for key, value in record.items() if key not in ("cases", "settings")} for record in records]
     content = {"schema_version": SCHEMA_VERSION, "reference": networks[0], "structures": shown, **facts}
+    content |= {"patients": len(set(whose.values())), "least_patients": LEAST_PATIENTS}
     return _plain(content | {"networks": rows, "size_groups": groups, "members": members, "cases": listed})
+
+
+def patients_of(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Case id -> patient, as far as any record says; else the case's own id."""
+    cases = [case for record in records for case in record.get("cases", [])]
+    own = {case["case_id"]: case["case_id"] for case in cases}
+    return own | {case["case_id"]: case["patient"] for case in cases if case.get("patient")}
 
 
 def compare_csv(comparison: Mapping[str, Any]) -> str:
@@ -133,7 +146,11 @@ def _values(case: Mapping[str, Any], structure: str, structures: Sequence[str]) 
 
 
 def _tests(
-    by_case: Mapping[tuple[str, str], Cases], networks: Sequence[str], structure: str, metric: str
+    by_case: Mapping[tuple[str, str], Cases],
+    whose: Mapping[str, str],
+    networks: Sequence[str],
+    structure: str,
+    metric: str,
 ) -> dict[str, dict[str, float]]:
     """Every other network against the first, on the cases that both have, corrected by Holm for their number."""
     first = by_case[networks[0], structure]
@@ -141,7 +158,8 @@ def _tests(
     for network in networks[1:]:
         cases = by_case[network, structure]
         both = [case_id for case_id in first if case_id in cases]
-        found[network] = paired_test([cases[i][metric] for i in both], [first[i][metric] for i in both])
+        pairs = [cases[i][metric] for i in both], [first[i][metric] for i in both]
+        found[network] = paired_test(*pairs, [whose[i] for i in both])
     corrected = holm([test.p for test in found.values()])
     return {
         network: {

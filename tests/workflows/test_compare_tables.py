@@ -27,6 +27,10 @@ def record(network: str, seed: int, cases: list[dict], fold: int | None = 0, **m
     return base | {"parameters": 1_500_000, "gflop": 12.5, "cases": cases} | more
 
 
+def own_patients(cases: list[dict]) -> dict[str, str]:
+    return {case["case_id"]: case["case_id"] for case in cases}
+
+
 def failed(network: str, seed: int) -> dict:
     return {"network": network, "fold": 0, "seed": seed, "status": "failed", "reason": "training: exit code 5"}
 
@@ -115,14 +119,16 @@ def test_nodules_are_grouped_by_the_diameter_of_their_reference():
         {"network": "a", "case_id": name, "dice": 0.5, "diameter_mm": float(name[5:]), "reference_mm3": volume}
         for name, volume in volumes.items()
     ]
-    groups = size_groups(cases, ["a"], is_nodule=True)
+    groups = size_groups(cases, own_patients(cases), ["a"], is_nodule=True)
     assert [(g["low"], g["high"], g["case_ids"]) for g in groups] == [
         (None, 6.0, ["case-5"]),
         (6.0, 8.0, ["case-7"]),
         (8.0, 15.0, ["case-10", "case-14"]),
         (15.0, None, ["case-30"]),
     ]
-    assert groups[2]["networks"] == [{"network": "a", "mean": 0.5, "low": 0.5, "high": 0.5, "n": 2}]
+    (found,) = groups[2]["networks"]
+    assert (found["network"], found["mean"], found["n"]) == ("a", 0.5, 2)
+    assert math.isnan(found["low"])  # of two patients nothing more is known
 
 
 def test_other_structures_are_grouped_by_thirds_of_volume_and_few_are_one_group():
@@ -130,10 +136,28 @@ def test_other_structures_are_grouped_by_thirds_of_volume_and_few_are_one_group(
         {"network": "a", "case_id": f"{i}", "dice": 0.9, "diameter_mm": None, "reference_mm3": 1000.0 * (i + 1)}
         for i in range(6)
     ]
-    groups = size_groups(cases, ["a"], is_nodule=False)
+    groups = size_groups(cases, own_patients(cases), ["a"], is_nodule=False)
     assert [(g["low"], g["high"], len(g["case_ids"]), g["unit"]) for g in groups] == [
         (None, 3.0, 2, "ml"),
         (3.0, 5.0, 2, "ml"),
         (5.0, None, 2, "ml"),
     ]
-    assert [len(g["case_ids"]) for g in size_groups(cases[:5], ["a"], is_nodule=False)] == [5]
+    assert [len(g["case_ids"]) for g in size_groups(cases[:5], own_patients(cases), ["a"], is_nodule=False)] == [5]
+
+
+def test_cases_of_one_patient_are_one_unit_of_every_interval_and_test():
+    def members(patients: int) -> list[dict]:
+        cases = [(f"c{i}", f"p{i % patients}") for i in range(14)]
+        measured = [
+            [case(name, nodule=0.5 + 0.01 * i + more) | {"patient": patient} for i, (name, patient) in enumerate(cases)]
+            for more in (0.0, 0.05)
+        ]
+        return [record("a", 1, measured[0]), record("b", 1, measured[1])]
+
+    few = comparison_of(members(5), ["a", "b"], ["nodule"])
+    assert (few["patients"], few["networks"][1]["dice"]["n"]) == (5, 14)
+    assert few["networks"][1]["dice"]["low"] is None
+    assert few["networks"][1]["dice"]["test"]["p"] is None
+    enough = comparison_of(members(7), ["a", "b"], ["nodule"])["networks"][1]["dice"]
+    assert enough["low"] < enough["mean"] < enough["high"]
+    assert enough["test"]["p"] == pytest.approx(2 / 2**7)  # of seven patients, not of fourteen cases

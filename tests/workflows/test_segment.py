@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from lungseg3d.core import BundleError, CaseResult, IntakeError, OutputError, QualityIssue, Volume
-from lungseg3d.io import open_ct, read_labels, write_dicom_series, write_volume
+from lungseg3d.core import BundleError, CaseResult, IntakeError, LungSegError, OutputError, QualityIssue, Volume
+from lungseg3d.io import open_ct, read_labels, voxels_crc32, write_dicom_series, write_volume
 from lungseg3d.workflows.segment import SegmentOptions, segment_cases
 from tests.corpus.phantom import Series
 
@@ -368,3 +368,24 @@ def test_a_folder_of_two_studies_is_two_cases_when_asked_and_refused_when_not(mo
     first, second = segment_cases([tmp_path / "both"], tmp_path / "out", SegmentOptions(recursive=True))
     assert (first.case_id, second.case_id) == ("both", "both-2")
     assert (first.source, second.source) == ({"study": "1.2.826.1"}, {"study": "1.2.826.2"})
+
+
+@pytest.mark.parametrize("spelling", ["a.nii.gz", "./a.nii.gz", "x/../a.nii.gz", "link.nii.gz"])
+def test_one_input_in_two_spellings_is_named_before_anything_is_done(tmp_path, monkeypatch, spelling):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "a.nii.gz").touch()
+    (tmp_path / "link.nii.gz").symlink_to(tmp_path / "a.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    inputs = [tmp_path / "a.nii.gz", "b.nii.gz", spelling]
+    with pytest.raises(LungSegError, match=r"E_DUPLICATE_CASE.*inputs 1 and 3 are one file or folder"):
+        segment_cases(inputs, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_result_says_which_voxels_it_was_made_of(record, chest, run):
+    assert len(record["source"]["voxels_crc32"]) == 8
+    assert record["source"]["voxels_crc32"] == voxels_crc32(chest.ct)
+    assert voxels_crc32(chest.ct.with_array(chest.ct.array + np.int16(1))) != voxels_crc32(chest.ct)
+    c_order = Volume(np.ascontiguousarray(chest.ct.array), chest.ct.affine)
+    f_order = Volume(np.asfortranarray(chest.ct.array), chest.ct.affine)
+    assert voxels_crc32(c_order) == voxels_crc32(f_order)  # as another process hands it over
