@@ -5,6 +5,8 @@ In: the command line. Out: a folder with tables and a page; an exit code. Knows 
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,12 +74,19 @@ def compare(
     from lungseg3d.workflows.compare_plan import Choices
 
     choices = Choices(bundle, names, training=training, weights=weights, minutes=minutes, **asked)  # type: ignore[arg-type]
-    with progress() as on_progress:
-        done = compare_networks(choices, out, jobs=jobs, join=join or (), on_progress=on_progress)
+    same_line = shlex.join(["lungseg3d", *sys.argv[1:]])
+    try:
+        with progress() as on_progress:
+            done = compare_networks(choices, out, jobs=jobs, join=join or (), on_progress=on_progress)
+    except KeyboardInterrupt:
+        complain(f"What was trained and measured is kept. By this line it goes on:\n  {same_line}")
+        raise
     say_table(_table(done.content))
     for member in done.content["members"]:
         if member["status"] != "done":
             complain(f"{member['folder']}: {member['reason']}")
+    if any(member["status"] != "done" for member in done.content["members"]):
+        complain(f"What failed is tried again by the same line:\n  {same_line}")
     say(f"Wrote {done.page}")
     return outcome_of(done.statuses)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ from monai.engines import Evaluator
 from torch import nn
 
 from lungseg3d.core import BundleError
-from lungseg3d.engines.identity import bare, differences, training_identity
+from lungseg3d.engines.identity import bare, configuration_identity, differences, training_identity
 from lungseg3d.engines.randomness import random_state, set_random_state
+from lungseg3d.engines.tracking_facts import raw_configuration_in_use
+from lungseg3d.engines.validation import check_validation
 from lungseg3d.io import make_folder, read_weights, remove_unfinished, writing
 
 _FORMAT = 1
+_ANEW = "Remove it, or give resume=False, to start anew."
 
 
 def write_whole(content: Any, path: Path) -> None:
@@ -53,8 +57,11 @@ class RunCheckpoints:
         weights: the network that is used afterwards: the trained one, or its moving average.
         objects: what else goes on, by name; each has `state_dict` and `load_state_dict`, or is None. Those that are
             handlers of the trainer themselves (`attach`: moving average, early stop) are attached here, in front.
-        validator: evaluator whose key metric chooses `best.pt`; None for no `best.pt`.
-        settings: values of the configuration that must be the same for a checkpoint to be resumed.
+        validator: evaluator whose key metric chooses `best.pt`; None for no `best.pt`. Where the metric is not defined,
+            as no held-out case has a labelled voxel, that is said before the first epoch and nothing is chosen.
+        settings: values of the configuration that must be the same for a checkpoint to be resumed. In a MONAI bundle
+            the whole configuration is compared, see `configuration_identity`; and always the voxels and labels of the
+            cases.
         resume: False starts anew and overwrites what is there.
     """
 
@@ -74,6 +81,9 @@ class RunCheckpoints:
         self.weights, self.validator, self.resume = weights, validator, resume
         self.objects = {name: thing for name, thing in (objects or {}).items() if thing is not None}
         self.settings = dict(settings or {})
+        self.configuration = configuration_identity(raw_configuration_in_use())
+        self._is_validated = True
+        self._has_warned = False
         self.logger = logging.getLogger(__name__)
 
     def attach(self, engine: Engine) -> None:
@@ -86,11 +96,35 @@ class RunCheckpoints:
         engine.add_event_handler(Events.STARTED, self.load)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
         engine.add_event_handler(Events.COMPLETED, self.save_model)
+        if self.validator is not None:
+            self.validator.add_event_handler(Events.COMPLETED, self.drop_undefined)
 
     def prepare(self, engine: Any) -> None:
-        """Make the folder, and remove what a killed training left half-written in it."""
+        """Make the folder, remove what a killed training left half-written in it, and look at the labels of the cases.
+
+        Raises:
+            BundleError: E_NO_FOREGROUND, E_EMPTY_FOLD: nothing could be learned, or what follows a metric has none.
+        """
         if idist.get_rank() == 0:
             remove_unfinished(make_folder(self.directory))
+        check = getattr(engine.data_loader, "check_foreground", None)
+        if callable(check):
+            check()
+        if self.validator is not None:
+            self._is_validated = check_validation(
+                self.validator, self.objects, self.logger if idist.get_rank() == 0 else None
+            )
+
+    def drop_undefined(self, validator: Any) -> None:
+        """Forget a best metric that is not a number: MONAI takes the first one for the best, whatever it is."""
+        state: Any = validator.state
+        if state.best_metric_epoch == -1 or (self._is_validated and math.isfinite(float(state.best_metric))):
+            return
+        if self._is_validated and not self._has_warned and idist.get_rank() == 0:
+            said = f"{state.key_metric_name} is {float(state.best_metric)}"
+            self.logger.warning(f"W_UNDEFINED_METRIC: {said}; no best.pt is chosen by it.")
+            self._has_warned = True
+        state.best_metric, state.best_metric_epoch = -1, -1
 
     def save(self, engine: Any) -> None:
         """Write `best.pt` where this epoch is the best one yet, then `last.pt`. Every process takes part."""
@@ -102,7 +136,7 @@ class RunCheckpoints:
             write_whole(bare(self.weights).state_dict(), self.directory / "best.pt")
         content = {
             "format": _FORMAT,
-            "identity": training_identity(engine, self.settings),
+            "identity": self._identity(engine),
             "epoch": engine.state.epoch,
             "iteration": engine.state.iteration,
             "best": {key: float(value) for key, value in best.items()},
@@ -126,12 +160,30 @@ class RunCheckpoints:
         if not self.resume or not path.is_file():
             return
         content = self._read(path)
-        if said := differences(content["identity"], training_identity(engine, self.settings)):
+        if said := differences(content["identity"], self._identity(engine)):
             raise BundleError(
                 "E_OTHER_TRAINING",
                 f"{path} belongs to another training: {said}",
                 "Give another output_dir; or resume=False, which starts anew here and overwrites what is there.",
             )
+        if self.configuration and not content["identity"].get("configuration"):
+            self.logger.warning(f"{path} is of an older version; that its settings are all the same is not checked.")
+        try:
+            self._take(engine, content)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise BundleError("E_CHECKPOINT", f"{path} is not complete: {said}", _ANEW) from error
+        done, wanted = engine.state.epoch, engine.state.max_epochs
+        if done >= wanted:
+            self.logger.warning(f"{path}: all {wanted} epochs are done. To train anew: another output_dir.")
+        else:
+            self.logger.info(f"Resumed from {path}: {done} of {wanted} epochs are done.")
+
+    def _identity(self, engine: Any) -> dict[str, Any]:
+        return training_identity(engine, self.settings, self.configuration)
+
+    def _take(self, engine: Any, content: Mapping[str, Any]) -> None:
+        """Bring the trainer and all that belongs to it where the checkpoint was."""
         bare(engine.network).load_state_dict(content["model"])
         engine.optimizer.load_state_dict(content["optimizer"])
         engine.scaler_.load_state_dict(content["scaler"])
@@ -147,11 +199,6 @@ class RunCheckpoints:
             engine.data_loader.load_state_dict(mine["sampler"])
         # Last: nothing after this may draw a random number before the first batch.
         set_random_state(mine["random"])
-        done, wanted = engine.state.epoch, engine.state.max_epochs
-        if done >= wanted:
-            self.logger.warning(f"{path}: all {wanted} epochs are done. To train anew: another output_dir.")
-        else:
-            self.logger.info(f"Resumed from {path}: {done} of {wanted} epochs are done.")
 
     def save_model(self, engine: Any) -> None:
         """Write `model.pt`: the weights after the last epoch."""
@@ -160,17 +207,18 @@ class RunCheckpoints:
 
     @staticmethod
     def _read(path: Path) -> dict[str, Any]:
-        remedy = "Remove it, or give resume=False, to start anew."
         try:
             data, _ = read_weights(path)  # refuses all but tensors and plain values, before PyTorch sees it
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except BundleError as error:
             code = error.code if error.code == "E_UNSAFE_CHECKPOINT" else "E_CHECKPOINT"
-            raise BundleError(code, error.message, remedy) from error
+            raise BundleError(code, error.message, _ANEW) from error
         except Exception as error:
-            raise BundleError("E_CHECKPOINT", f"{path} cannot be read: {error}", remedy) from error
+            raise BundleError("E_CHECKPOINT", f"{path} cannot be read: {error}", _ANEW) from error
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            raise BundleError("E_CHECKPOINT", f"{path} is no checkpoint of this version", remedy)
+            raise BundleError("E_CHECKPOINT", f"{path} is no checkpoint of this version", _ANEW)
+        if not isinstance(content.get("identity"), dict):
+            raise BundleError("E_CHECKPOINT", f"{path} does not say which training it belongs to", _ANEW)
         return content
 
 

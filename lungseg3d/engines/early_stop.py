@@ -5,6 +5,7 @@ In: a trainer and the evaluator that it validates with. Out: a trainer that stop
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,4 +49,5 @@ class EarlyStop:
 
 
 def _key_metric(evaluator: Any) -> float:
-    return float(evaluator.state.metrics[evaluator.state.key_metric_name])
+    metric = float(evaluator.state.metrics[evaluator.state.key_metric_name])
+    return -math.inf if math.isnan(metric) else metric  # else it would pass for a new best

@@ -30,7 +30,7 @@ class NoduleInsertion:
 
     Args:
         donors: cases with "image" HU (1, X, Y, Z) and "label" (1, X, Y, Z); of several nodules the one nearest to the
-            middle of each is taken.
+            middle of each is taken. Those without one, such as healthy CTs, give none.
         groups: names of the sampler's groups whose patches may receive one.
         probability: per patch of those groups.
         scale_range: zoom of the nodule; below 1 makes the small nodules that the donors lack.
@@ -49,17 +49,23 @@ class NoduleInsertion:
         jitter: float = 0.25,
         beneath: Sequence[int] = (),
     ) -> None:
-        self.donors = [self._donor(donor) for donor in donors]
+        found = (self._donor(donor) for donor in donors)
+        self.donors = [donor for donor in found if donor is not None]
         self.groups, self.probability = set(groups), probability
         self.scale_range, self.value, self.jitter = tuple(scale_range), value, jitter
         self.beneath = tuple(beneath)
 
+    @property
+    def adds_labels(self) -> bool:
+        """Whether patches without a nodule may get one."""
+        return bool(self.donors) and self.probability > 0
+
     @staticmethod
-    def _donor(case: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    def _donor(case: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray] | None:
         image = torch.as_tensor(case["image"]).as_subclass(torch.Tensor).float()
         label = _middle_piece(torch.as_tensor(case["label"]).as_subclass(torch.Tensor) > 0).float()
         if not label.any():
-            raise ValueError(f"donor {case.get('case_id', '')} has an empty label: there is no nodule to insert")
+            return None
         centre = torch.nonzero(label[0]).float().mean(dim=0).numpy()
         return image, label, centre
 
@@ -128,6 +134,11 @@ class NoduleSynthesis:
         self.groups, self.probability = set(groups), probability
         self.texture_shares, self.median_diameter_mm = dict(texture_shares), median_diameter_mm
         self.voxel_mm, self.value, self.jitter, self.beneath = voxel_mm, value, jitter, tuple(beneath)
+
+    @property
+    def adds_labels(self) -> bool:
+        """Whether patches without a nodule may get one."""
+        return self.probability > 0
 
     def __call__(
         self, image_hu: torch.Tensor, label: torch.Tensor, groups: Sequence[str], rngs: Sequence[np.random.Generator]

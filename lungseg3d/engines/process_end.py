@@ -56,6 +56,8 @@ class ProcessEnd:
             return
         if before == signal.SIG_IGN:
             return
+        if number == signal.SIGTERM and self._outcome == "KILLED":  # cluster managers signal parent and child alike
+            return
         self._outcome = "KILLED"
         if callable(before):
             before(number, frame)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn.functional import grid_sample
 
+from lungseg3d.core import BundleError
 from lungseg3d.engines.geometry import PatchGeometry
 from lungseg3d.engines.hard_negatives import HardNegatives, PatchPlace
 from lungseg3d.engines.sources import SourceGroup
@@ -67,7 +68,11 @@ class RoiSampler:
     ) -> None:
         self.groups = [group for group in groups if len(group.cases) > 0]
         if not self.groups:
-            raise ValueError("no case to train on: every group of the sampler is empty")
+            raise BundleError(
+                "E_NO_TRAINING_CASES",
+                "no case to train on: every group of the sampler is empty",
+                "Look at the manifest and its folds: the held-out fold may hold all cases.",
+            )
         self.patch_sizes = [patch_size] if isinstance(patch_size, int) else list(patch_size)
         self.batch_size, self.batches_per_epoch = batch_size, batches_per_epoch
         self.augmentation, self.geometry = list(augmentation), geometry or PatchGeometry()
@@ -87,6 +92,26 @@ class RoiSampler:
     def case_ids(self) -> dict[str, list[str]]:
         """The names of the cases of each group."""
         return {group.name: group.case_ids() for group in self.groups}
+
+    def case_contents(self) -> dict[str, list[str]]:
+        """What the cases of each group that is drawn from hold: "<case id> <checksum of voxels and labels>" of each."""
+        return {group.name: group.contents(self.device) for group in self.groups if group.share > 0}
+
+    def check_foreground(self) -> None:
+        """Refuse to train where no patch could ever show what is to be learned.
+
+        Raises:
+            BundleError: E_NO_FOREGROUND.
+        """
+        drawn = [group for group in self.groups if group.share > 0]
+        if any(getattr(augment, "adds_labels", False) for augment in self.augmentation):
+            return
+        if not any(len(case["foreground"]) for group in drawn for case in group.cached(self.device)):
+            raise BundleError(
+                "E_NO_FOREGROUND",
+                f"the labels of all cases to train on are empty on the working grid: {_counted(drawn)}",
+                "Look whether the labels are the right ones, and at spacing_mm if they are of few voxels.",
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next batches depend on besides the arguments."""
@@ -153,6 +178,10 @@ class RoiSampler:
         label = grid_sample(label, grid, mode="nearest", padding_mode="zeros", align_corners=False)[0].to(torch.uint8)
         label = self.geometry.swapped(label) if placement.flipped else label
         return {"image": image, "label": label, "place": PatchPlace(group.name, case_index, centre, placement.matrix)}
+
+
+def _counted(groups: Sequence[SourceGroup]) -> str:
+    return ", ".join(f"{group.name}: {len(group.cases)}" for group in groups)
 
 
 def _centre(case: Mapping[str, torch.Tensor], group: SourceGroup, rng: np.random.Generator, size: int) -> np.ndarray:

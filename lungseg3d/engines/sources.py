@@ -5,6 +5,7 @@ In: cached cases (int16 or float HU, label maps) with facts. Out: tensors on the
 
 from __future__ import annotations
 
+import hashlib
 import operator
 import re
 from collections.abc import Mapping, Sequence
@@ -73,6 +74,7 @@ class SourceGroup:
     centres_key: str = "centres"
     _cache: list[dict[str, torch.Tensor]] = field(default_factory=list, repr=False)
     _ids: list[str] = field(default_factory=list, repr=False)
+    _contents: list[str] = field(default_factory=list, repr=False)
     _weights: np.ndarray | None = field(default=None, repr=False)
     _sizes: np.ndarray | None = field(default=None, repr=False)
 
@@ -124,6 +126,17 @@ class SourceGroup:
                     }
                 )
         return self._cache
+
+    def contents(self, device: torch.device) -> list[str]:
+        """ "<case id> <checksum of its voxels and labels>" of each case, as they are sampled."""
+        if not self._contents:
+            for name, case in zip(self.case_ids(), self.cached(device), strict=True):
+                digest = hashlib.sha256()
+                for key in ("image", "label"):
+                    digest.update(str(tuple(case[key].shape)).encode())
+                    digest.update(case[key].cpu().contiguous().numpy().data)
+                self._contents.append(f"{name} {digest.hexdigest()[:16]}")
+        return self._contents
 
     def _kept(self, voxels: torch.Tensor, device: torch.device) -> torch.Tensor:
         return voxels.to(device) if self.memory_map is None else _mapped(voxels, Path(self.memory_map))

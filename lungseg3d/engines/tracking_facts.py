@@ -41,11 +41,16 @@ def configuration_in_use() -> dict[str, Any]:
     Returns:
         The configuration with references (`@epochs`) to plain values resolved; empty outside a bundle.
     """
+    return resolve_plain_references(raw_configuration_in_use())
+
+
+def raw_configuration_in_use() -> dict[str, Any]:
+    """As `configuration_in_use`, with all references as they are written."""
     frame = inspect.currentframe()
     while frame is not None:
         builder = frame.f_locals.get("self")
         if isinstance(builder, ConfigParser):
-            return resolve_plain_references(builder.get())
+            return dict(builder.get())
         frame = frame.f_back
     return {}
 

@@ -17,8 +17,8 @@ from monai.transforms import Compose
 
 from lungseg3d.core import BundleError, LungSegError
 from lungseg3d.inference.configuration import parser_of
-from lungseg3d.inference.weights import load_state
 from lungseg3d.io import bundle_folder, check_bundle, joined_sha256, pinned_weights, read_pins
+from lungseg3d.tensors import load_state
 
 FURTHER = ("judge", "outline")
 """Roles of networks beside the one that finds: `<role>_network` of the configuration, weights in `models/<role>.pt`."""

@@ -13,6 +13,7 @@ _OUR_CLASSES = re.compile(r"lungseg3d\.(networks|losses|transforms|engines|infer
 _OUR_FUNCTIONS = {
     "lungseg3d.data.load_datalist",
     "lungseg3d.data.phantom_datalist",
+    "lungseg3d.engines.begin_training",
     "lungseg3d.engines.share_network",
     "lungseg3d.engines.unique_run_name",
     "lungseg3d.inference.shipped_bundle",

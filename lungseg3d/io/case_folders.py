@@ -44,6 +44,10 @@ class FolderLock:
         os.truncate(self._handle, 0)
         os.pwrite(self._handle, f"process {os.getpid()}\n".encode(), 0)
 
+    def fileno(self) -> int:
+        """File descriptor, for a child process that is to hold the folder as long as it lives."""
+        return self._handle
+
     def release(self) -> None:
         """Let another process in."""
         os.close(self._handle)

@@ -11,6 +11,7 @@ from lungseg3d.tensors.precision import (
     resolve_precision,
 )
 from lungseg3d.tensors.speed import best_seconds, matmul_gflops
+from lungseg3d.tensors.weights import load_state, load_weights
 
 __all__ = [
     "AIR_HU",
@@ -20,6 +21,8 @@ __all__ = [
     "convolved_in_fp32",
     "is_too_small_for_bf16",
     "keep_freed_memory",
+    "load_state",
+    "load_weights",
     "matmul_gflops",
     "orthogonalise",
     "resample",

@@ -67,7 +67,7 @@ class Children:
                 )
                 self._running.add(child)
         try:
-            _give(child, task)
+            give(child, task)
             while True:
                 try:
                     code = child.wait(timeout=_POLL_S)
@@ -93,7 +93,7 @@ class Children:
             _end(child)
 
 
-def _give(child: subprocess.Popen, task: bytes) -> None:
+def give(child: subprocess.Popen, task: bytes) -> None:
     """Write a task to a process that waits for it; one that has ended meanwhile will say why."""
     if child.stdin is not None:
         with contextlib.suppress(BrokenPipeError), child.stdin as pipe:

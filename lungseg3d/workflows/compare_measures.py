@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from lungseg3d.inference.weights import load_weights
 from lungseg3d.io import trusting_bundles, write_text
 from lungseg3d.networks.cost import gflop_of
+from lungseg3d.tensors import load_weights
 from lungseg3d.workflows.evaluate_cases import measure_mask
 from lungseg3d.workflows.training_checks import training_configuration
 

@@ -149,7 +149,8 @@ def _train(member: Member, children: Children, on_progress: OnProgress) -> float
     if code != 0:
         raise _Failed(f"training: {reason_of(code, tail_of(log, seen))}")
     if not weights_of(member).is_file():
-        hint = " (no validation took place: lower val_interval)" if weights_of(member).stem == "best" else ""
+        why = " (no validation took place: lower val_interval; or no held-out case has a label: take --weights model)"
+        hint = why if weights_of(member).stem == "best" else ""
         raise _Failed(f"training: it left no {weights_of(member).name}{hint}")
     return time.monotonic() - start
 

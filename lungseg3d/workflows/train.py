@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from lungseg3d.core import BundleError, UsageError
-from lungseg3d.io import bundle_folder, check_bundle, check_writable, trusting_bundles
-from lungseg3d.workflows.child_processes import TRAINING_COMMAND
+from lungseg3d.io import FolderLock, bundle_folder, check_bundle, check_writable, trusting_bundles
+from lungseg3d.workflows.training_child import run_training, tell_how_to_go_on
 
 _ENCODING = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
 CHILD_ENVIRONMENT = {
@@ -91,16 +91,18 @@ def train(
     Takes what `train_command` takes, and whether the bundle may run code (`trust`). The process that trains is given
     the contents that were checked, and reads no configuration of the bundle again. A finished training leaves
     `<out>/bundle`, for `segment --nodule-bundle`, where it wrote `model.pt` and the bundle has an `inference.json`.
+    One training at a time holds `out`. One that a signal stops says on stderr by which line it goes on.
 
     Returns:
-        Exit code of the training, 0 when it finished.
+        Exit code of the training, 0 when it finished; 128 + the signal's number where one stopped it.
 
     Raises:
         BundleError: E_NO_BUNDLE, E_CLASS_COUNT, E_UNTRUSTED_CONFIG.
         UsageError: E_NO_OVERLAY, E_NO_KEY, E_NO_FOLD.
         LungSegError: E_MANIFEST, E_MISSING_DATA, E_SPLIT_LEAK.
+        OutputError: E_LOCKED when another training works in `out`; E_WRITE, E_NO_SPACE.
     """
-    from lungseg3d.workflows.trained_bundle import write_trained_bundle
+    from lungseg3d.engines.beginning import LOCK_NAME
     from lungseg3d.workflows.training_checks import check_training, configuration_of
     from lungseg3d.workflows.training_process import training_task
 
@@ -115,11 +117,42 @@ def train(
     command = "python " + shlex.join(words[1:])
     print(command, flush=True)
     check_writable(folder)
-    code = subprocess.run(TRAINING_COMMAND, input=task, check=False, env={**os.environ, **CHILD_ENVIRONMENT}).returncode
-    weights, inference = folder / "model.pt", root / "configs" / "inference.json"
-    if code == 0 and weights.is_file() and inference.is_file():
-        print(f"Wrote {write_trained_bundle(root, configuration, weights, folder / 'bundle', command)}")
+    lock = FolderLock(folder / LOCK_NAME)
+    try:
+        code = run_training(task, CHILD_ENVIRONMENT, lock)
+        if code == 0:
+            _leave_bundle(root, configuration, folder, command)
+    finally:
+        lock.release()
+    tell_how_to_go_on(code, _line_to_go_on(bundle, network, training, fold, settings, out, trust), folder)
     return code
+
+
+def _leave_bundle(root: Path, configuration: Any, folder: Path, command: str) -> None:
+    from lungseg3d.workflows.trained_bundle import write_trained_bundle
+
+    weights, inference = folder / "model.pt", root / "configs" / "inference.json"
+    if weights.is_file() and inference.is_file():
+        print(f"Wrote {write_trained_bundle(root, configuration, weights, folder / 'bundle', command)}")
+
+
+def _line_to_go_on(
+    bundle: Path | str,
+    network: str | None,
+    training: str | None,
+    fold: int | None,
+    overrides: Mapping[str, str],
+    out: Path | str | None,
+    trust: bool,
+) -> list[str]:
+    """The line that goes on with a training; `resume` is left out, as its one other value would start anew."""
+    words = ["lungseg3d", "train", str(bundle)]
+    named = {"--network": network, "--training": training, "--fold": fold, "--out": out}
+    for option, value in named.items():
+        words += [option, str(value)] if value is not None else []
+    for key, value in overrides.items():
+        words += ["--set", f"{key}={value}"] if key != "resume" else []
+    return [*words, *(["--trust-bundle"] if trust else [])]
 
 
 def _overlay(root: Path, kind: str, name: str) -> Path:

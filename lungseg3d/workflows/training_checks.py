@@ -21,10 +21,17 @@ from lungseg3d.data import read_manifest
 from lungseg3d.engines.tracking_facts import HIDDEN_PATH
 from lungseg3d.inference.configuration import parser_of
 from lungseg3d.io import CheckedBundle, check_bundle, check_override, read_weights
+from lungseg3d.tensors import load_state
 from lungseg3d.workflows.manifest_faults import joined_warnings, label_faults, manifest_faults, refuse_faults
 
 _DATA_LISTS = "lungseg3d.data.load_datalist"
-_LOADERS = ("CheckpointLoader", "monai.handlers.CheckpointLoader")
+_OUR_LOADER = "lungseg3d.engines.PretrainedWeights"
+_LOADERS = {
+    "CheckpointLoader": "load_path",
+    "monai.handlers.CheckpointLoader": "load_path",
+    _OUR_LOADER: "path",
+}
+"""Handlers that load weights, and the argument that is their file."""
 
 
 def training_configuration(
@@ -152,11 +159,13 @@ def _check_data(parser: ConfigParser, path: str) -> None:
 def hold_weights(parser: ConfigParser) -> None:
     """Give every `CheckpointLoader` the bytes of its file, read once and checked, in place of the file's path.
 
+    `PretrainedWeights` reads its file once by itself.
+
     Raises:
         BundleError: E_UNSAFE_CHECKPOINT, E_BAD_CHECKPOINT.
     """
     for path, node in list(_nodes(parser.get())):
-        if isinstance(node, Mapping) and node.get("_target_") in _LOADERS:
+        if isinstance(node, Mapping) and node.get("_target_") in _LOADERS and node["_target_"] != _OUR_LOADER:
             data = _check_weights(parser, path)
             if data is not None:
                 parser[f"{path}#load_path"] = HeldWeights(data)
@@ -170,10 +179,15 @@ class HeldWeights(io.BytesIO):
 
 
 def _check_weights(parser: ConfigParser, path: str) -> bytes | None:
-    """The file that a `CheckpointLoader` would load, which holds tensors and nothing else; None for a disabled one."""
+    """The file that a handler would load, which holds tensors and nothing else and fits; None for a disabled one."""
     if "_disabled_" in parser[path] and parser.get_parsed_content(f"{path}#_disabled_"):
         return None
-    return read_weights(Path(parser.get_parsed_content(f"{path}#load_path")))[0]
+    target = parser[path]["_target_"]
+    weights = Path(parser.get_parsed_content(f"{path}#{_LOADERS[target]}"))
+    data, _ = read_weights(weights)
+    if target == _OUR_LOADER:
+        load_state(parser.get_parsed_content("network_def"), data, str(weights), inside="model")
+    return data
 
 
 def _data_list(parser: ConfigParser, path: str) -> list[dict[str, Any]]:

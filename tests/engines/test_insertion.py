@@ -103,10 +103,13 @@ def test_no_donor_means_no_nodule():
     assert not marked.any()
 
 
-def test_a_donor_without_a_nodule_is_an_error_that_names_it():
-    empty = torch.zeros(1, 8, 8, 8)
-    with pytest.raises(ValueError, match="donor case-7 has an empty label"):
-        NoduleInsertion([{"image": empty, "label": empty, "case_id": "case-7"}], groups=["hosts"])
+def test_a_healthy_case_gives_no_donor_and_the_others_do():
+    healthy = {**donor(), "label": torch.zeros_like(donor()["label"])}
+    assert len(NoduleInsertion([donor(), healthy, donor()], ["hosts"]).donors) == 2
+    nothing = NoduleInsertion([healthy], ["hosts"], probability=1.0)
+    hu, label = lung()
+    assert torch.equal(nothing(hu, label, ["hosts"] * 4, generators(1, 4))[0], hu)
+    assert not nothing.adds_labels
 
 
 def synthesis(texture: str = "solid", **options) -> NoduleSynthesis:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from lungseg3d.core import BundleError
 from lungseg3d.engines import (
     HuAugmentation,
     LargeFirst,
@@ -303,7 +304,7 @@ def test_large_cases_are_drawn_first():
 
 
 def test_no_case_is_a_clear_error():
-    with pytest.raises(ValueError, match="no case to train on"):
+    with pytest.raises(BundleError, match="E_NO_TRAINING_CASES: no case to train on"):
         sampler_of(SourceGroup("a", []), SourceGroup("b", []))
 
 

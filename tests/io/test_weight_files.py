@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from lungseg3d.core import BundleError
-from lungseg3d.inference.weights import load_state, load_weights
 from lungseg3d.io import pin_weights, pinned_weights, read_pins, read_weights, trusting_bundles
 from lungseg3d.io.weight_files import check_tensors_only
+from lungseg3d.tensors import load_state, load_weights
 from lungseg3d.workflows.pin import main as pin_main
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"

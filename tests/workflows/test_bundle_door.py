@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -207,9 +206,9 @@ def stubs(monkeypatch) -> None:
         monkeypatch.setattr(training_process._Workflow, "finalize", lambda self: None)
         training_process.run_training(given)
 
-    def child(words, input=b"", **_):
-        begun(input)
-        return subprocess.CompletedProcess(words, 7)
+    def child(task, *_):
+        begun(task)
+        return 7
 
     def members(plan, *_):
         for member in plan.members:
@@ -222,7 +221,7 @@ def stubs(monkeypatch) -> None:
 
     monkeypatch.setattr("lungseg3d.workflows.batch._pool", pool)
     monkeypatch.setattr("lungseg3d.workflows.segment.segment_line", lambda jobs, *_, **__: [])
-    monkeypatch.setattr(train_module.subprocess, "run", child)
+    monkeypatch.setattr(train_module, "run_training", child)
     monkeypatch.setattr(compare_module, "run_members", members)
     monkeypatch.setattr(compare_module, "open_parent", lambda plan: None)
     monkeypatch.setattr(training_checks, "check_training", lambda parser, root: None)

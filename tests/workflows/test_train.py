@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +17,10 @@ import pytest
 from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
-from lungseg3d.core import BundleError, LungSegError, UsageError
+from lungseg3d.core import BundleError, LungSegError, OutputError, UsageError
 from lungseg3d.data import read_manifest
 from lungseg3d.workflows import train as module
 from lungseg3d.workflows import training_checks
-from lungseg3d.workflows.child_processes import TRAINING_COMMAND
 from lungseg3d.workflows.train import train, train_command
 from lungseg3d.workflows.training_checks import seen_in_training, training_configuration
 from tests.small_data import BUNDLES, LUNGS, NAMES, NODULES, overrides_for, small_data
@@ -94,16 +95,15 @@ def test_a_folder_without_a_training_is_no_bundle(tmp_path):
 def test_training_prints_the_equal_line_and_passes_the_exit_code_on(code, tmp_path, monkeypatch, capsys):
     given = []
 
-    def run(words, check, env, input):
-        assert words == TRAINING_COMMAND
-        given.append(json.loads(input))
-        assert env["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    def run(task, environment, lock):
+        given.append(json.loads(task))
+        assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
         (Path(given[0]["out"]) / "model.pt").write_bytes(b"weights")
-        return subprocess.CompletedProcess(words, code)
+        return code
 
     bundle = tmp_path / NODULES
     shutil.copytree(BUNDLES / NODULES, bundle)
-    monkeypatch.setattr(module.subprocess, "run", run)
+    monkeypatch.setattr(module, "run_training", run)
     monkeypatch.setattr(training_checks, "check_training", lambda configuration, root: None)
     overrides = {"network_def::channels": "[4, 8]", "spacing_mm": "1.5"}
     out = tmp_path / "a" / "b"
@@ -160,11 +160,11 @@ def test_an_overlay_that_is_no_json_is_named(tmp_path):
 
 
 def test_a_training_of_outlines_leaves_a_bundle_with_the_finding_network_as_it_was(tmp_path, monkeypatch):
-    def run(words, input, **_):
-        (Path(json.loads(input)["out"]) / "model.pt").write_bytes(b"outlines")
-        return subprocess.CompletedProcess(words, 0)
+    def run(task, environment, lock):
+        (Path(json.loads(task)["out"]) / "model.pt").write_bytes(b"outlines")
+        return 0
 
-    monkeypatch.setattr(module.subprocess, "run", run)
+    monkeypatch.setattr(module, "run_training", run)
     monkeypatch.setattr(training_checks, "check_training", lambda configuration, root: None)
     overrides = {"network_def::channels": "[4, 8]"}
     assert train(BUNDLES / NODULES, training="outline", fold=2, overrides=overrides, out=tmp_path) == 0
@@ -198,7 +198,7 @@ def test_further_nodules_of_a_crop_are_no_background_to_a_training(overlay, data
 
 @pytest.mark.parametrize("name", NAMES)
 def test_missing_data_are_said_before_a_training_starts(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(module.subprocess, "run", lambda *args, **kwargs: pytest.fail("a training was started"))
+    monkeypatch.setattr(module, "run_training", lambda *_: pytest.fail("a training was started"))
     with pytest.raises(LungSegError, match="E_MISSING_DATA") as caught:
         train(BUNDLES / name, overrides={"dataset_dir": str(tmp_path / "nowhere")}, out=tmp_path / "out")
     assert str(tmp_path / "nowhere") in str(caught.value)
@@ -215,7 +215,7 @@ class _Runs:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_weights_to_start_from_are_refused_before_a_training_starts(name, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(module.subprocess, "run", lambda *args, **kwargs: pytest.fail("a training was started"))
+    monkeypatch.setattr(module, "run_training", lambda *_: pytest.fail("a training was started"))
     (tmp_path / "w.pt").write_bytes(pickle.dumps(_Runs(tmp_path / "owned")))
     overrides = overrides_for(name, data, tmp_path) | {"pretrained": str(tmp_path / "w.pt")}
     for trust in (False, True):  # trust is of code, not of pickles
@@ -227,10 +227,56 @@ def test_hostile_weights_to_start_from_are_refused_before_a_training_starts(name
     assert not (tmp_path / "out").exists()
 
 
-def test_weights_that_came_with_the_package_may_be_started_from(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(module.subprocess, "run", lambda words, **_: subprocess.CompletedProcess(words, 7))
+def test_weights_to_start_from_must_fit_the_network(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "run_training", lambda *_: 7)
     weights = BUNDLES / NODULES / "models" / "model.pt"
     overrides = overrides_for(NODULES, data, tmp_path) | {"pretrained": str(weights)}
+    with pytest.raises(BundleError, match=r"E_BAD_CHECKPOINT: .*does not fit .*\(4, 8, 3, 3, 3\) expected, \(32, 8"):
+        train(BUNDLES / NODULES, overrides=overrides, out=tmp_path / "out")
+    del overrides["network_def::channels"]
+    assert train(BUNDLES / NODULES, overrides=overrides, out=tmp_path / "out") == 7
+
+
+@pytest.mark.parametrize(
+    ("number", "by", "has_checkpoint"),
+    [(signal.SIGTERM, "SIGTERM", True), (signal.SIGINT, "Ctrl-C", False), (signal.SIGKILL, "SIGKILL", True)],
+)
+def test_a_training_that_is_stopped_says_the_line_that_goes_on(
+    number, by, has_checkpoint, data, tmp_path, monkeypatch, capsys
+):
+    def run(task, environment, lock):
+        if has_checkpoint:
+            (Path(json.loads(task)["out"]) / "last.pt").write_bytes(b"")
+        return 128 + number
+
+    monkeypatch.setattr(module, "run_training", run)
+    overrides = overrides_for(NODULES, data, tmp_path) | {"resume": "False"}
+    out = tmp_path / "my out"
+    assert train(BUNDLES / NODULES, fold=1, overrides=overrides, out=out, trust=True) == 128 + number
+    said, line = capsys.readouterr().err.splitlines()[-2:]
+    assert by in said
+    assert ("after the last epoch" in said) is has_checkpoint
+    words = shlex.split(line)
+    assert words[:3] == ["lungseg3d", "train", str(BUNDLES / NODULES)]
+    assert (after(words, "--fold"), after(words, "--out"), words[-1]) == ("1", str(out), "--trust-bundle")
+    settings = {word for before, word in itertools.pairwise(words) if before == "--set"}
+    assert settings == {f"{key}={value}" for key, value in overrides.items() if key != "resume"}
+
+
+def test_one_training_works_in_a_folder(data, tmp_path, monkeypatch):
+    overrides = overrides_for(NODULES, data, tmp_path)
+    seen = []
+
+    def run(task, environment, lock):
+        with pytest.raises(OutputError, match="E_LOCKED"):
+            train(BUNDLES / NODULES, overrides=overrides | {"seed": "1"}, out=tmp_path / "out")
+        seen.append(task)
+        return 7
+
+    monkeypatch.setattr(module, "run_training", run)
+    assert train(BUNDLES / NODULES, overrides=overrides, out=tmp_path / "out") == 7
+    assert len(seen) == 1
+    monkeypatch.setattr(module, "run_training", lambda *_: 7)
     assert train(BUNDLES / NODULES, overrides=overrides, out=tmp_path / "out") == 7
 
 
@@ -264,7 +310,7 @@ def test_a_fold_that_holds_out_nothing_or_that_the_bundle_has_not_is_refused(dat
 
 
 def test_a_training_without_weights_or_a_bundle_without_inference_leaves_no_bundle(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(module.subprocess, "run", lambda words, **_: subprocess.CompletedProcess(words, 0))
+    monkeypatch.setattr(module, "run_training", lambda *_: 0)
     assert train(BUNDLES / NODULES, overrides=overrides_for(NODULES, data, tmp_path), out=tmp_path / "out") == 0
     assert not (tmp_path / "out" / "bundle").exists()
 

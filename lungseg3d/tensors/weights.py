@@ -15,21 +15,24 @@ from lungseg3d.core import BundleError
 from lungseg3d.io import read_weights
 
 
-def load_weights(network: torch.nn.Module, weights: Path, sha256: str | None = None) -> None:
+def load_weights(
+    network: torch.nn.Module, weights: Path, sha256: str | None = None, inside: str | None = None
+) -> None:
     """Load a plain state dict into a network.
 
     Args:
         network: that the weights are for.
         weights: file, as `torch.save` writes it.
         sha256: that the file must have; None where nobody knows.
+        inside: key under which a larger checkpoint has the state dict; a file without it is one itself.
 
     Raises:
         BundleError: E_CHECKPOINT_HASH, E_UNSAFE_CHECKPOINT; E_BAD_CHECKPOINT with the first five differences.
     """
-    load_state(network, read_weights(weights, sha256)[0], str(weights))
+    load_state(network, read_weights(weights, sha256)[0], str(weights), inside)
 
 
-def load_state(network: torch.nn.Module, data: bytes, name: str) -> None:
+def load_state(network: torch.nn.Module, data: bytes, name: str, inside: str | None = None) -> None:
     """As `load_weights`, of bytes that were checked.
 
     Raises:
@@ -39,6 +42,8 @@ def load_state(network: torch.nn.Module, data: bytes, name: str) -> None:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
         raise BundleError("E_BAD_CHECKPOINT", f"{name} cannot be read as weights: {error}".splitlines()[0]) from error
+    if inside is not None and isinstance(state, dict) and isinstance(state.get(inside), dict):
+        state = state[inside]
     expected = {key: _shape(value) for key, value in network.state_dict().items()}
     found = {key: _shape(value) for key, value in state.items()} if isinstance(state, dict) else {}
     keys = {**expected, **found}
