@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -171,6 +172,21 @@ def test_ctrl_c_ends_with_130(segmenting, ct):
     segmenting.error = KeyboardInterrupt()
     shown = run("segment", ct, "--out", "out")
     assert (shown.exit_code, shown.stderr.splitlines()[-1]) == (130, "Stopped by Ctrl-C.")
+
+
+def test_cases_without_the_dicom_objects_that_were_asked_for_are_named_on_the_screen(segmenting, monkeypatch, ct):
+    issue = QualityIssue("W_NO_DICOM_OBJECTS", "no SEG and no SR: two slices share one UID.", "Export it again.")
+    segmenting.results = [replace(DONE, issues=(issue,))]
+    shown = run("segment", ct, "--out", "out", "--format", "nifti,seg")
+    assert shown.exit_code == 0
+    assert "case-1: W_NO_DICOM_OBJECTS: no SEG and no SR: two slices share one UID." in shown.stderr
+    records = {f"case-{n}": SimpleNamespace(status="done", issues=(issue,) if n else ()) for n in range(9)}
+    done = SimpleNamespace(records=records, ignored=0, skipped=0, page="index.html", stopped_by=None)
+    stand_in(monkeypatch, "batch", batch=lambda *_: done)
+    shown = run("batch", ct, "--out", "out", "--format", "nifti,seg")
+    assert shown.exit_code == 0
+    assert "W_NO_DICOM_OBJECTS: no SEG and SR of 8 cases" in shown.stderr
+    assert "case-1, case-2, case-3, case-4, case-5, ..." in shown.stderr
 
 
 @pytest.mark.parametrize(

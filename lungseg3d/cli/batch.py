@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lungseg3d.workflows.batch_records import BatchDone
     from lungseg3d.workflows.segment_options import SegmentOptions
 
-_MOST_SHOWN = 20
+_MOST_SHOWN, _MOST_NAMED = 20, 5
 
 
 class Engine(str, Enum):
@@ -102,11 +102,23 @@ def _said(done: BatchDone) -> int:
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     ignored = f"; {done.ignored} files are no CT" if done.ignored else ""
     say(f"{len(statuses)} cases: {counts}{f' ({done.skipped} before)' if done.skipped else ''}{ignored}")
+    if lacking := _without_objects(done):
+        more = ", ..." if len(lacking) > _MOST_NAMED else ""
+        named = ", ".join(lacking[:_MOST_NAMED])
+        complain(
+            f"W_NO_DICOM_OBJECTS: no SEG and SR of {len(lacking)} cases, whose result.json says why: {named}{more}"
+        )
     say(f"Wrote {done.page}")
     if done.stopped_by is not None:
         complain(f"Stopped by {signal.Signals(done.stopped_by).name}. The same command goes on.")
         return Outcome.TERMINATED if done.stopped_by == signal.SIGTERM else Outcome.STOPPED
     return outcome_of(statuses)
+
+
+def _without_objects(done: BatchDone) -> list[str]:
+    """Cases whose DICOM objects were asked for and could not be made."""
+    records = done.records.items()
+    return [case for case, record in records if any(issue.code == "W_NO_DICOM_OBJECTS" for issue in record.issues)]
 
 
 def _list(selection: object, out: Path) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lungseg3d.core import LungSegError
+from lungseg3d.data.csv_files import read_csv
 
 _PLACE = ("coordX", "coordY", "coordZ")
 _DIAMETER = "diameter_mm"
@@ -33,18 +34,18 @@ def read_luna_findings(table: Path | str) -> dict[str, list[LunaFinding]]:
     table = Path(table)
     found: dict[str, list[LunaFinding]] = {}
     try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            for number, row in enumerate(csv.DictReader(stream), 2):
-                try:
-                    x, y, z, diameter = (float(row[column]) for column in (*_PLACE, _DIAMETER))
-                    uid = row["seriesuid"]
-                except (KeyError, TypeError, ValueError) as error:
-                    raise _refusal(f"{table.name} line {number}: {type(error).__name__} {error}") from error
-                if not all(map(math.isfinite, (x, y, z, diameter))):
-                    raise _refusal(f"{table.name} line {number}: a number that is not finite")
-                found.setdefault(uid, []).append(LunaFinding((x, y, z), diameter if diameter > 0 else None))
+        _, rows = read_csv(table, strict=False)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _refusal(f"{table.name}: cannot be read ({error})") from error
+    for number, row in enumerate(rows, 2):
+        try:
+            x, y, z, diameter = (float(row[column]) for column in (*_PLACE, _DIAMETER))
+            uid = row["seriesuid"]
+        except (KeyError, ValueError) as error:
+            raise _refusal(f"{table.name} line {number}: {type(error).__name__} {error}") from error
+        if not all(map(math.isfinite, (x, y, z, diameter))):
+            raise _refusal(f"{table.name} line {number}: a number that is not finite")
+        found.setdefault(uid, []).append(LunaFinding((x, y, z), diameter if diameter > 0 else None))
     return found
 
 

@@ -14,9 +14,11 @@ from typing import NoReturn
 
 from pydicom.uid import UID
 
+from lungseg3d.core import IntakeError
+from lungseg3d.io.archives import ZIP_MAGIC, open_archive
 from lungseg3d.io.dicom_files import Scan
 from lungseg3d.io.dicom_headers import DICOMDIR
-from lungseg3d.io.dicom_records import DicomFile
+from lungseg3d.io.dicom_records import DicomFile, Place
 from lungseg3d.io.reading import refuse, shown
 from lungseg3d.io.sniff import look_of
 
@@ -105,18 +107,28 @@ def _contents(root: Path) -> tuple[str, str]:
 
 def _looks(root: Path) -> Iterator[tuple[str, str]]:
     """(name, what it looks like) of each file that holds something which may hold a CT."""
-    paths = [root] if root.is_file() else _files(root)
-    for path in paths:
+    for place in _places(root):
+        path = place.name
         try:
-            with open(path, "rb") as stream:
-                start = stream.read(4096)
-        except OSError:
+            start = place.start(4096)
+        except (OSError, IntakeError):
             continue
         if path.name.lower() == "dicomdir" or (start[128:132] == b"DICM" and DICOMDIR.encode() in start[:600]):
             # Beside images it is the index that it should be; here its images are missing.
             yield path.name, "a DICOMDIR, an index without its images"
         else:
             yield path.name, look_of(start)
+
+
+def _places(root: Path) -> Iterator[Place]:
+    """The files of a folder, the members of a zip, or the file itself."""
+    if not root.is_file():
+        yield from map(Place, _files(root))
+    elif Place(root).start(4) == ZIP_MAGIC:
+        archive, members = open_archive(root)
+        yield from (Place(root, member, archive) for member in members[:_MOST_LOOKED_AT])
+    else:
+        yield Place(root)
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -140,6 +140,19 @@ def test_a_folder_without_dicom_says_what_lies_there_and_what_to_do_with_it(clea
     assert remedy in error.remedy
 
 
+@pytest.mark.parametrize(
+    ("name", "found"), [("compressed slices", "12 x gzip-compressed DICOM"), ("NIfTI", "1 x NIfTI")]
+)
+def test_a_zip_without_dicom_says_what_is_in_it(clean, tmp_path, name, found):
+    (tmp_path / "given").mkdir()
+    THERE[name][0](clean, tmp_path / "given")
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "given")
+    error = refused(tmp_path / "packed.zip")
+    assert error.code == "E_NO_DICOM"
+    assert found in error.message
+    assert "zip archive" not in error.message
+
+
 def test_a_folder_of_nothing_that_could_be_a_ct_says_just_that(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
     assert refused(tmp_path).message.endswith("no DICOM images.")
