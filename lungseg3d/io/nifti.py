@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 import nibabel
 import numpy as np
+from nibabel.quaternions import quat2mat
 from nibabel.spatialimages import HeaderDataError
 
 from lungseg3d.io.geometry import affine_of_axes, checked_affine
@@ -27,6 +28,9 @@ _EXTENSIONS_LIMIT = 64 * 2**20
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _AGAIN = "Write or copy the file again from its source."
 _CODES = {0, 1, 2, 3, 4, 5}
+_HALF_TURN_BELOW = 1e-7
+# Of the square of its length: what float32, or a header that was kept as text, leaves; a wrong quaternion is far off.
+_QUATERNION_EXCESS = 1e-3
 
 
 def read_nifti(path: Path, compressed: bool, options: ReadOptions, findings: Findings) -> Raster:
@@ -169,8 +173,9 @@ def _affine(header: Any, options: ReadOptions, name: str, findings: Findings) ->
         return _sform(header, qform_code, mm, name, findings)
     qform = _qform(header, mm)
     if qform is None:
-        found = f"{name}: pixdim {_pixdim(header)} or the quaternion of the qform is invalid."
-        refuse("E_BAD_AFFINE", found, _AGAIN)
+        quaternion = [float(header[f"quatern_{letter}"]) for letter in "bcd"]
+        found = f"pixdim {_pixdim(header)}, quaternion {quaternion} of length {np.linalg.norm(quaternion):.6g}"
+        refuse("E_BAD_AFFINE", f"{name}: {found}; expected voxel sizes above 0 and a length of at most 1.", _AGAIN)
     return checked_affine(qform, name)
 
 
@@ -199,36 +204,57 @@ def _in_mm(affine: np.ndarray, mm: float) -> np.ndarray:
 
 
 def _qform(header: Any, mm: float) -> np.ndarray | None:
-    """The qform in mm, or None where pixdim or quaternion make none."""
-    if not (_pixdim(header) > 0).all():
+    """The qform in mm, or None where pixdim or quaternion make none.
+
+    As the reference library has it (nifti1_io.c, nifti_quatern_to_mat44): a `qfac` (pixdim[0]) of 0 means 1, and what
+    is left for the first part of the quaternion, when below 1e-7, is rounding: half a turn. nibabel refuses both.
+    """
+    pixdim = _pixdim(header)
+    vector = np.array([float(header[f"quatern_{letter}"]) for letter in "bcd"])
+    origin = np.array([float(header[f"qoffset_{letter}"]) for letter in "xyz"])
+    square = float(vector @ vector)
+    if not (pixdim > 0).all() or not square <= 1 + _QUATERNION_EXCESS or not np.isfinite(origin).all():
         return None
-    try:
-        affine = _in_mm(header.get_qform(), mm)
-    except (HeaderDataError, ValueError):
-        return None
+    first = np.sqrt(1 - square) if 1 - square >= _HALF_TURN_BELOW else 0.0
+    affine = np.eye(4)
+    affine[:3, :3] = quat2mat([first, *vector]) * pixdim  # quat2mat makes it as long as 1
+    if float(header["pixdim"][0]) < 0:
+        affine[:3, 2] *= -1
+    affine[:3, 3] = origin
+    affine = _in_mm(affine, mm)
     return affine if np.isfinite(affine).all() else None
 
 
 def _check_agreement(sform: np.ndarray, qform: np.ndarray, header: Any, name: str) -> None:
     """sform and qform must put every corner at one place: readers differ in which they believe."""
+    if _mm_apart(sform, qform, header) == 0:
+        return
+    # A qfac of 0 does not say which hand it is of; where the other hand is meant, the sform says so.
+    if float(header["pixdim"][0]) == 0 and _mm_apart(sform, qform * [1, 1, -1, 1], header) == 0:
+        return
+    refuse(
+        "E_AFFINE_CONFLICT",
+        f"{name}: sform and qform lie up to {_mm_apart(sform, qform, header):.1f} mm apart: "
+        f"sform origin {sform[:3, 3].round(2)}, qform origin {qform[:3, 3].round(2)}, "
+        f"sform axes {_axes(sform)}, qform axes {_axes(qform)}.",
+        "Convert it from DICOM again, or set the wrong one's code to 0.",
+    )
+
+
+def _mm_apart(sform: np.ndarray, qform: np.ndarray, header: Any) -> float:
+    """The largest distance of a corner by the two; 0 within the tolerance, or where they differ by a shear alone."""
     shape = np.array(header["dim"][1:4], float) - 1
     corners = np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])])
     spacing = np.linalg.norm(sform[:3, :3], axis=0)
     apart = float(np.linalg.norm(corners @ sform.T[:, :3] - corners @ qform.T[:, :3], axis=1).max())
     if apart <= max(0.1, 0.5 * spacing.min()):
-        return
+        return 0.0
     # A qform cannot hold a shear: it is then the nearest rotation, and the sform is the truth.
     left, _, right = np.linalg.svd(sform[:3, :3] / spacing)
     nearest = left @ right
     same_origin = np.abs(sform[:3, 3] - qform[:3, 3]).max() < 0.1
-    if same_origin and np.abs(nearest * spacing - qform[:3, :3]).max() < 0.01 * spacing.max():
-        return
-    refuse(
-        "E_AFFINE_CONFLICT",
-        f"{name}: sform and qform lie up to {apart:.1f} mm apart: sform origin {sform[:3, 3].round(2)}, "
-        f"qform origin {qform[:3, 3].round(2)}, sform axes {_axes(sform)}, qform axes {_axes(qform)}.",
-        "Convert it from DICOM again, or set the wrong one's code to 0.",
-    )
+    sheared = same_origin and np.abs(nearest * spacing - qform[:3, :3]).max() < 0.01 * spacing.max()
+    return 0.0 if sheared else apart
 
 
 def _axes(affine: np.ndarray) -> str:

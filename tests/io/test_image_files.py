@@ -144,6 +144,66 @@ def test_sform_and_qform_4_cm_apart_are_refused_in_metres_too(tmp_path, ct, refu
     assert "40.0 mm apart" in error.message
 
 
+HALF_TURNS = {"x": (1.0, -1.0, -1.0), "y": (-1.0, 1.0, -1.0), "z": (-1.0, -1.0, 1.0)}
+
+
+@pytest.mark.parametrize("axis", HALF_TURNS)
+@pytest.mark.parametrize(("version", "order", "square"), [(1, "<", 1 + 4e-7), (1, ">", 1 + 1e-5), (2, "<", 1.0005)])
+def test_a_quaternion_a_hair_longer_than_1_is_half_a_turn(tmp_path, ct, axis, version, order, square):
+    turn = np.diag([*HALF_TURNS[axis], 1.0])
+    length = dict.fromkeys(("quatern_b", "quatern_c", "quatern_d"), 0.0)
+    length[f"quatern_{'bcd'['xyz'.index(axis)]}"] = square**0.5
+    path = write_nifti(
+        tmp_path / "a.nii", ct.array, turn @ ct.affine, version=version, order=order, sform=0, qform=1, **length
+    )
+    reading = open_ct(path)
+    assert reading.issues == ()
+    assert np.allclose(reading.volume.affine, turn @ ct.affine, atol=1e-4)
+
+
+def test_what_is_left_below_the_reference_librarys_threshold_is_half_a_turn_and_above_it_an_angle(tmp_path, ct):
+    turn = np.diag([-1.0, -1.0, 1.0, 1.0])
+    for left, angle in ((5e-8, np.pi), (1e-4, 2 * np.arccos(0.01))):
+        path = write_nifti(
+            tmp_path / "a.nii", ct.array, turn @ ct.affine, version=2, sform=0, qform=1, quatern_d=(1 - left) ** 0.5
+        )
+        turned = read_volume(path).affine[:2, 0] / 0.8
+        assert np.allclose(turned, [np.cos(angle), np.sin(angle)], atol=1e-9)
+
+
+@pytest.mark.parametrize("qfac", [0.0, 2.0, np.nan])
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_qfac_that_is_not_negative_means_1(tmp_path, ct, qfac, version):
+    pixdim = [qfac, 0.8, 0.7, 2.5, 1, 1, 1, 1]
+    path = write_nifti(tmp_path / "a.nii", ct.array, ct.affine, version=version, sform=0, qform=1, pixdim=pixdim)
+    assert np.allclose(read_volume(path).affine, ct.affine, atol=1e-4)
+
+
+def test_a_negative_qfac_mirrors_the_last_axis_and_one_of_0_leaves_the_word_to_the_sform(tmp_path, ct):
+    left_handed = flipped(ct.affine)
+    for sform, qfac in ((0, -1), (0, -3), (1, 0), (1, -1)):
+        pixdim = [qfac, 0.8, 0.7, 2.5, 1, 1, 1, 1]
+        path = write_nifti(tmp_path / "a.nii", ct.array, left_handed, sform=sform, qform=1, pixdim=pixdim)
+        assert np.allclose(read_volume(path).affine, left_handed, atol=1e-4)
+
+
+@pytest.mark.parametrize("vector", [(0.8, 0.8, 0.0), (0.0, 0.0, 1.01), (2.0, 0.0, 0.0), (np.nan, 0, 0), (np.inf, 0, 0)])
+def test_a_quaternion_that_is_truly_wrong_is_refused_with_its_length(tmp_path, ct, refusal, vector):
+    parts = dict(zip(("quatern_b", "quatern_c", "quatern_d"), vector, strict=True))
+    path = write_nifti(tmp_path / "a.nii", ct.array, ct.affine, sform=0, qform=1, **parts)
+    error = refusal(path)
+    assert error.code == "E_BAD_AFFINE"
+    assert f"length {np.linalg.norm(vector):.6g}" in error.message
+
+
+def test_a_long_quaternion_beside_an_sform_that_lies_elsewhere_is_a_conflict(tmp_path, ct, refusal):
+    other = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ct.affine
+    path = write_nifti(
+        tmp_path / "a.nii", ct.array, other, sform=1, qform=1, quatern_b=(1 + 1e-6) ** 0.5, quatern_d=0.0
+    )
+    assert refusal(path).code == "E_AFFINE_CONFLICT"
+
+
 def test_no_orientation_needs_a_word_of_the_user(tmp_path, ct, refusal, codes_of):
     path = write_nifti(tmp_path / "a.nii", ct.array, ct.affine, sform=0, qform=0)
     assert 'assume_axes="' in refusal(path).remedy
