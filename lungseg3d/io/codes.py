@@ -79,7 +79,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "W_GANTRY_TILT": "Slices are stacked off their normal (tilted gantry, sheared grid); the shear is kept.",
         "W_GAPS_FILLED": "Missing or uneven slices were interpolated, as --allow-gaps asks.",
         "W_HEADER_REPAIRED": "NIfTI: pixdim disagrees with the sform, which is used.",
-        "W_HIGH_BITS_SET": "Bits above BitsStored were set; they carry no image and are cut.",
+        "W_HIGH_BITS_SET": "Bits above BitsStored were set (overlays, rubbish); they carry no image and are cut.",
         "W_INVALID_IDENTIFIER": "An identifier of patient or request is too long for DICOM, or holds what it may not.",
         "W_INVALID_NUMBER": "Series or Instance Number is no integer string; nothing here depends on it.",
         "W_INVALID_TEXT": "Texts of the header are too long for DICOM; SEG and SR bear them cut, with a mark.",

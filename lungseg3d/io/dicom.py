@@ -63,6 +63,9 @@ def _read(path: Path, options: ReadOptions, findings: Findings) -> Reading:
     planes = [Plane(file, frame, k) for k, (file, frame) in enumerate(plan.slices)]
     facts = read_planes(planes, array)
     _check_repeats(plan, array, scan, findings)
+    if facts.overlays:
+        found = f"overlays that the header declares lie in the bits above BitsStored of {facts.overlays} slices"
+        findings.warn("W_HIGH_BITS_SET", f"{found} and are cut out; the image below them is whole.")
     if facts.high_bits:
         findings.warn("W_HIGH_BITS_SET", f"bits above BitsStored were set in {facts.high_bits} slices and are cut.")
     if facts.unusual_padding:

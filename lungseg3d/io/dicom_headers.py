@@ -18,7 +18,7 @@ from pydicom.tag import Tag
 
 from lungseg3d.core import IntakeError
 from lungseg3d.io.dicom_records import DicomFile, Frame, Pixels, Place
-from lungseg3d.io.dicom_values import has, tag_of, text_of, value_of
+from lungseg3d.io.dicom_values import has, short_of, tag_of, text_of, value_of
 from lungseg3d.io.limits import inflate
 from lungseg3d.io.reading import refuse, shown
 
@@ -37,7 +37,8 @@ _KEYWORDS = (
     "PerFrameFunctionalGroupsSequence FrameOfReferenceUID SeriesNumber InstanceNumber"
 ).split()
 # pydicom applies these to the top level only; what lies inside the functional groups comes whole.
-_TAGS: list[Any] = [tag_of(keyword) for keyword in _KEYWORDS]
+_OVERLAY_BIT_POSITIONS = [Tag(group, 0x0102) for group in range(0x6000, 0x6020, 2)]
+_TAGS: list[Any] = [*(tag_of(keyword) for keyword in _KEYWORDS), *_OVERLAY_BIT_POSITIONS]
 
 
 def read_header(place: Place) -> DicomFile:
@@ -69,12 +70,13 @@ def _parse(place: Place, stream: BinaryIO) -> DicomFile:
         dataset, body, place = _read_deflated(place, stream)
     else:
         dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=not has_preamble, specific_tags=_TAGS)
-    syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) if hasattr(dataset, "file_meta") else ""
+    meta = getattr(dataset, "file_meta", Dataset())
+    syntax = text_of(meta, "TransferSyntaxUID")
     implicit, little = dataset.original_encoding
     if not syntax:
         syntax = _IMPLICIT if implicit else ("1.2.840.10008.1.2.1" if little else _BIG_ENDIAN)
     pixels = _pixels(dataset, *_find_pixels(body, bool(implicit), bool(little)))
-    media_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) if hasattr(dataset, "file_meta") else ""
+    media_class = text_of(meta, "MediaStorageSOPClassUID")
     # pydicom takes a file that ends inside its header for a short one.
     has_identity = bool(value_of(dataset, "SOPClassUID")) and has(dataset, "SeriesInstanceUID")
     if not pixels.keyword and not has_identity and media_class != DICOMDIR:
@@ -85,7 +87,7 @@ def _parse(place: Place, stream: BinaryIO) -> DicomFile:
         sop_uid=text_of(dataset, "SOPInstanceUID"),
         series_uid=text_of(dataset, "SeriesInstanceUID"),
         study_uid=text_of(dataset, "StudyInstanceUID"),
-        patient_hash=hashlib.sha256(text_of(dataset, "PatientID").strip().encode()).hexdigest()[:16],
+        patient_hash=hashlib.sha256(text_of(dataset, "PatientID").encode()).hexdigest()[:16],
         modality=text_of(dataset, "Modality"),
         transfer_syntax=syntax,
         has_preamble=has_preamble,
@@ -163,7 +165,8 @@ def _integer(dataset: Dataset, keyword: str) -> int | None:
 def _words(value: Any) -> tuple[str, ...]:
     if value is None or value == "":
         return ()
-    return (str(value),) if isinstance(value, (str, int, float)) else tuple(str(v) for v in value)
+    values = [value] if isinstance(value, (str, int, float)) else value
+    return tuple(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
 
 
 def _pixels(dataset: Dataset, keyword: str, offset: int, length: int | None) -> Pixels:
@@ -183,8 +186,18 @@ def _pixels(dataset: Dataset, keyword: str, offset: int, length: int | None) -> 
         high_bit=_integer(dataset, "HighBit"),
         signed=None if representation is None else representation == 1,
         padding=padding,
+        overlay_bits=_overlay_bits(dataset),
         number_of_frames=_integer(dataset, "NumberOfFrames") or 1,
     )
+
+
+def _overlay_bits(dataset: Dataset) -> int:
+    """The bits of a pixel that hold overlays by the header (60xx,0102), as a mask; bit 0 is a place of their own.
+
+    Retired, and found in old CTs: PS3.5-2004 8.1.2.
+    """
+    positions = (short_of(dataset, tag) for tag in _OVERLAY_BIT_POSITIONS)
+    return sum({1 << position for position in positions if position and position < 32})
 
 
 def _padding(value: Any) -> int | None:
@@ -238,7 +251,7 @@ def _frame(index: int, groups: list[Dataset], image_type: tuple[str, ...]) -> Fr
         intercept=_number(where("RescaleIntercept"), "RescaleIntercept"),
         rescale_type=text_of(where("RescaleType"), "RescaleType"),
         thickness_mm=_number(where("SliceThickness"), "SliceThickness"),
-        image_type=tuple(word.upper() for word in image_type),
+        image_type=image_type,
     )
 
 
@@ -259,7 +272,7 @@ def _about(dataset: Dataset) -> dict[str, Any]:
         "kvp": _number(dataset, "KVP"),
         "patient_position": text_of(dataset, "PatientPosition"),
         "lossy": text_of(dataset, "LossyImageCompression") == "01",
-        "lossy_ratio": "/".join(_words(dataset.get("LossyImageCompressionRatio"))),
+        "lossy_ratio": "/".join(_words(value_of(dataset, "LossyImageCompressionRatio"))),
         "acquisition": text_of(dataset, "AcquisitionNumber"),
         "images_in_acquisition": _integer(dataset, "ImagesInAcquisition"),
     }

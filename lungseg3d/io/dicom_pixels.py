@@ -37,6 +37,7 @@ class PixelFacts:
     """What was met while decoding."""
 
     high_bits: int = 0
+    overlays: int = 0
     unusual_padding: int = 0
 
 
@@ -69,14 +70,20 @@ def read_planes(planes: Sequence[Plane], volume: np.ndarray) -> PixelFacts:
 
 
 def _to_hu(stored: np.ndarray, plane: Plane, out: np.ndarray, facts: PixelFacts) -> None:
-    """Stored values -> HU: padding first, then unused bits, MONOCHROME1, rescale."""
+    """Stored values -> HU: overlays and padding first, then unused bits, MONOCHROME1, rescale."""
     pixels, frame = plane.file.pixels, plane.frame
     if not stored.dtype.isnative:
         stored = stored.astype(stored.dtype.newbyteorder("="))
     slope, intercept = frame.slope or 0.0, frame.intercept or 0.0
-    padded = _padding_mask(stored, pixels, slope, intercept, facts)
-    low, high = _range(stored, padded)
     bits = pixels.bits_stored or pixels.bits_allocated or 16
+    raw, padding = stored, _padding_values(pixels, stored.dtype)
+    overlays = pixels.overlay_bits & _bits(bits, 8 * stored.dtype.itemsize)
+    if overlays:  # drawn on padding, too, which may itself have these bits: both without them
+        stored, padding = (_without_overlays(values, overlays, bits) for values in (stored, padding))
+    padded = _padding_mask(stored, padding, slope, intercept, facts)
+    if overlays:
+        facts.overlays += bool((stored != raw if padded is None else (stored != raw) & ~padded).any())
+    low, high = _range(stored, padded)
     least, most = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if pixels.signed else (0, (1 << bits) - 1)
     if low < least or high > most:
         stored = _without_high_bits(stored, padded, plane, bits)
@@ -106,18 +113,43 @@ def _range(stored: np.ndarray, padded: np.ndarray | None) -> tuple[int, int]:
     return (int(valid.min()), int(valid.max())) if valid.size else (0, 0)
 
 
-def _padding_mask(
-    stored: np.ndarray, pixels: Pixels, slope: float, intercept: float, facts: PixelFacts
-) -> np.ndarray | None:
-    if pixels.padding is None:
-        return None
+def _bits(first: int, end: int) -> int:
+    """A mask of the bits from `first` up to `end`."""
+    return (1 << end) - (1 << first)
+
+
+def _without_overlays(stored: np.ndarray, overlays: int, bits: int) -> np.ndarray:
+    """Stored values whose overlay bits, all above the `bits` of a value, hold what they would without an overlay.
+
+    That is 0, or the sign of a signed value. Whatever else is above the value stays, to be judged as where no overlay
+    is declared; the other bits of a signed value may repeat its sign or be 0.
+    """
+    plain = stored.view(f"u{stored.dtype.itemsize}")
     size = 8 * stored.dtype.itemsize
-    modulus = 1 << size
-    # The tag's VR often disagrees with PixelRepresentation: equal bits are equal values.
-    ends = [value % modulus for value in pixels.padding]
+    overlay, others = (np.array(mask, plain.dtype) for mask in (overlays, _bits(bits, size) & ~overlays))
+    filled = plain & ~overlay
     if stored.dtype.kind == "i":
-        ends = [value - modulus if value >= modulus // 2 else value for value in ends]
-    first, last = min(ends), max(ends)
+        rest = plain & others
+        is_negative = ((plain >> (bits - 1)) & 1 == 1) & ((rest == others) | (rest == 0))
+        filled = np.where(is_negative, filled | overlay | others, filled)
+    return filled.astype(plain.dtype).view(stored.dtype)
+
+
+def _padding_values(pixels: Pixels, dtype: np.dtype) -> np.ndarray:
+    """First and last padding value, or none, in the type of the pixels.
+
+    The tag's VR often disagrees with PixelRepresentation: equal bits are equal values.
+    """
+    values = [value % (1 << 8 * dtype.itemsize) for value in pixels.padding or ()]
+    return np.array(values, f"u{dtype.itemsize}").view(dtype)
+
+
+def _padding_mask(
+    stored: np.ndarray, padding: np.ndarray, slope: float, intercept: float, facts: PixelFacts
+) -> np.ndarray | None:
+    if not padding.size:
+        return None
+    first, last = int(padding.min()), int(padding.max())
     padded = stored == first if first == last else (stored >= first) & (stored <= last)
     if not padded.any():
         return None

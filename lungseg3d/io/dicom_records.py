@@ -69,7 +69,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Pixels:
-    """How the stored values lie in the file."""
+    """How the stored values lie in the file; `overlay_bits` is a mask of the bits that are no part of them."""
 
     keyword: str
     offset: int
@@ -84,6 +84,7 @@ class Pixels:
     signed: bool | None
     padding: tuple[int, int] | None
     number_of_frames: int
+    overlay_bits: int = 0
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from typing import Any
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from lungseg3d.io.dicom_values import text_of
+
 _TAGS = [
     "SOPInstanceUID",
     "SeriesInstanceUID",
@@ -87,6 +89,6 @@ def _header(path: Path) -> dict[str, str] | None:
                 if stream.read(132)[128:] != b"DICM":
                     return None
             dataset: Any = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
-            return {tag: str(dataset.get(tag, "") or "") for tag in _TAGS}
+            return {tag: text_of(dataset, tag) for tag in _TAGS}
         except (InvalidDicomError, OSError, ValueError, LookupError, EOFError, AttributeError, TypeError, struct.error):
             return None

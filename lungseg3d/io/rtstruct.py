@@ -17,6 +17,7 @@ import numpy as np
 import pydicom
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
+from lungseg3d.io.dicom_values import text_of
 from lungseg3d.io.geometry import to_ras_mm
 from lungseg3d.io.reading import refuse, shown
 
@@ -88,7 +89,7 @@ def read_structures(path: Path | str) -> StructureSet:
 
 
 def _read(dataset: Any, path: Path) -> StructureSet:
-    modality = str(dataset.get("Modality", ""))
+    modality = text_of(dataset, "Modality")
     if modality != "RTSTRUCT":
         refuse("E_NOT_RTSTRUCT", f"{shown(path)}: modality {modality or 'not said'}, expected RTSTRUCT.", _AGAIN)
     definitions = {_number(item): item for item in dataset.get("StructureSetROISequence") or ()}
@@ -106,15 +107,15 @@ def _read(dataset: Any, path: Path) -> StructureSet:
                 drawn[number].append(contour)
     structures = tuple(_structure(item, drawn[number]) for number, item in definitions.items())
     frames = {s.frame_uid for s in structures if s.frame_uid}
-    patient = str(dataset.get("PatientID", "") or "")
+    patient = text_of(dataset, "PatientID")
     return StructureSet(patient, frozenset(_series_uids(dataset)), frozenset(frames), structures, skipped)
 
 
 def _structure(item: Any, contours: list[Contour]) -> Structure:
     # Exported twice, a contour would erase itself: even-odd counts crossings.
     once = {contour.points_mm.tobytes(): contour for contour in contours}
-    frame_uid = str(item.get("ReferencedFrameOfReferenceUID", ""))
-    return Structure(str(item.get("ROIName", "")), frame_uid, tuple(once.values()))
+    frame_uid = text_of(item, "ReferencedFrameOfReferenceUID")
+    return Structure(text_of(item, "ROIName"), frame_uid, tuple(once.values()))
 
 
 def _number(item: Any) -> int:
@@ -122,7 +123,7 @@ def _number(item: Any) -> int:
 
 
 def _contour(part: Any, path: Path) -> Contour | None:
-    if str(part.get("ContourGeometricType", "")).upper() not in _CLOSED:
+    if text_of(part, "ContourGeometricType") not in _CLOSED:
         return None
     try:
         values = np.array([float(value) for value in part.get("ContourData") or ()])
@@ -134,12 +135,12 @@ def _contour(part: Any, path: Path) -> Contour | None:
     if len(points) < 3:
         return None
     images = list(part.get("ContourImageSequence") or ())
-    return Contour(points, str(images[0].get("ReferencedSOPInstanceUID", "")) if len(images) == 1 else "")
+    return Contour(points, text_of(images[0], "ReferencedSOPInstanceUID") if len(images) == 1 else "")
 
 
 def _series_uids(dataset: Any) -> Iterable[str]:
     for frame in dataset.get("ReferencedFrameOfReferenceSequence") or ():
         for study in frame.get("RTReferencedStudySequence") or ():
             for series in study.get("RTReferencedSeriesSequence") or ():
-                if uid := series.get("SeriesInstanceUID"):
-                    yield str(uid)
+                if uid := text_of(series, "SeriesInstanceUID"):
+                    yield uid

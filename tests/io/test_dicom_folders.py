@@ -6,6 +6,8 @@ import zipfile
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from lungseg3d.core import Volume
 from lungseg3d.io import ReadOptions, inspect, open_ct, read_volume
@@ -85,6 +87,80 @@ def test_a_scout_is_left_out(make_series, tmp_path, own_series, codes_of):
     reading = open_ct(series.write(tmp_path / "s"))
     assert codes_of(reading) == {"W_LOCALIZER_DROPPED"}
     assert np.array_equal(reading.volume.array, series.lps_array)
+
+
+def set_bytes(dataset: pydicom.Dataset, keyword: str, value: bytes) -> None:
+    """A value just as a sloppy writer leaves it, past everything that pydicom puts right."""
+    value += b" " * (len(value) % 2)
+    tag = Tag(keyword)
+    vr = pydicom.datadict.dictionary_VR(tag)
+    dataset._dict[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+
+
+@pytest.mark.parametrize("image_type", [b"ORIGINAL\\PRIMARY\\ LOCALIZER \\CT TOP", b"original\\primary\\localizer\0"])
+def test_a_scout_is_known_by_its_image_type_whatever_surrounds_the_words(make_series, tmp_path, codes_of, image_type):
+    series = make_series()
+    scout = series.copy_of(0, ".9")
+    set_bytes(scout, "ImageType", image_type)
+    scout.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    series.slices.append(scout)
+    assert codes_of(open_ct(series.write(tmp_path / "s"))) == {"W_LOCALIZER_DROPPED"}
+
+
+def test_derived_images_are_known_by_their_image_type_whatever_surrounds_the_words(
+    make_series, tmp_path, codes_of, refusal
+):
+    series = make_series()
+    for dataset in series.slices:
+        set_bytes(dataset, "ImageType", b"  derived \0\\ SECONDARY")
+    folder = series.write(tmp_path / "s")
+    assert codes_of(open_ct(folder)) == {"W_DERIVED_IMAGE"}
+    assert refusal(folder, ReadOptions(strict=True)).code == "E_DERIVED_IMAGE"
+
+
+SLOPPY = {
+    "Modality": b" ct",
+    "PhotometricInterpretation": b" monochrome2\0",
+    "RescaleType": b"  HU ",
+    "RescaleSlope": b" 1\0",
+    "RescaleIntercept": b"-1024 \0\0",
+    "PatientPosition": b" hfs",
+    "LossyImageCompression": b" 00",
+    "SOPClassUID": b" 1.2.840.10008.5.1.4.1.1.2\0\0",
+}
+
+
+@pytest.mark.parametrize("keyword", SLOPPY)
+def test_a_sloppy_value_is_read_as_what_it_says(make_series, tmp_path, keyword):
+    series = make_series()
+    for dataset in series.slices:
+        set_bytes(dataset, keyword, SLOPPY[keyword])
+    reading = open_ct(series.write(tmp_path / "s"))
+    assert reading.issues == ()
+    assert np.array_equal(reading.volume.array, series.lps_array)
+
+
+def test_uids_that_differ_by_spaces_name_one_series_and_one_study(make_series, tmp_path):
+    series = make_series()
+    for keyword, pads in (("SeriesInstanceUID", b" \0"), ("StudyInstanceUID", b"\0 "), ("PatientID", b"  ")):
+        for k, dataset in enumerate(series.slices):
+            value = str(dataset.get(keyword) or "X").encode()
+            set_bytes(dataset, keyword, (pads[:1] * (k % 2)) + value + pads[1:] * (k % 3))
+    reading = open_ct(series.write(tmp_path / "s"))
+    assert reading.issues == ()
+    assert reading.source["slices"] == 40
+
+
+def test_a_transfer_syntax_with_spaces_is_the_one_it_names(make_series, tmp_path):
+    series = make_series()
+    for dataset in series.slices:
+        set_bytes(dataset.file_meta, "TransferSyntaxUID", b" 1.2.840.10008.1.2.1 ")
+    folder = tmp_path / "s"
+    folder.mkdir()
+    for n, dataset in enumerate(series.slices):
+        pydicom.dcmwrite(folder / f"{n}.dcm", dataset, implicit_vr=False, little_endian=True)
+    reading = open_ct(folder)
+    assert reading.source["transfer_syntaxes"] == ["1.2.840.10008.1.2.1"]
 
 
 def test_junk_and_other_objects_beside_the_slices_are_ignored_and_counted(make_series, tmp_path):

@@ -152,6 +152,80 @@ def test_rubbish_above_the_stored_bits_is_cut(make_series, tmp_path, codes_of):
     assert np.array_equal(reading.volume.array, clean)
 
 
+def draw_overlay(dataset, *positions, where=np.s_[4:9, 6:18], declared=True):
+    """Set a bit of some pixels for each overlay, and say so in the header as CTs before 2004 do."""
+    stored = np.frombuffer(dataset.PixelData, "<u2").reshape(20, 24).copy()
+    for number, position in enumerate(positions):
+        stored[where] |= 1 << position
+        group = 0x6000 + 2 * number
+        if declared:
+            for element, vr, value in ((0x0010, "US", 20), (0x0011, "US", 24), (0x0100, "US", 16)):
+                dataset.add_new((group, element), vr, value)
+            dataset.add_new((group, 0x0102), "US", position)
+    dataset.PixelData = stored.tobytes()
+
+
+@pytest.mark.parametrize("positions", [(15,), (12,), (12, 13, 15), (12, 13, 14, 15)])
+@pytest.mark.parametrize("some", [slice(None), slice(7, 11)], ids=["all slices", "some slices"])
+def test_overlays_in_high_bits_that_the_header_declares_are_cut_out(make_series, tmp_path, codes_of, positions, some):
+    series = twelve_bits(make_series())
+    clean = read_volume(series.write(tmp_path / "clean")).array
+    for dataset in series.slices[some]:
+        draw_overlay(dataset, *positions)
+    reading = open_ct(series.write(tmp_path / "s"))
+    assert codes_of(reading) == {"W_HIGH_BITS_SET"}
+    assert f"of {len(series.slices[some])} slices" in reading.issues[0].message
+    assert np.array_equal(reading.volume.array, clean)
+
+
+@pytest.mark.parametrize("extended", [True, False], ids=["sign repeated", "sign in bit 11"])
+def test_an_overlay_on_signed_pixels_spares_their_sign(make_series, tmp_path, codes_of, extended):
+    series = each(make_series(), BitsStored=12, HighBit=11, RescaleIntercept="0")
+    for dataset in series.slices:
+        values = np.clip(np.frombuffer(dataset.PixelData, "<i2") - 1024, -2048, 2047).astype("<i2")
+        dataset.PixelData = values.tobytes() if extended else (values.view("<u2") & 0x0FFF).tobytes()
+        draw_overlay(dataset, 15, where=np.s_[:, ::2])
+        draw_overlay(dataset, 15, 13)
+    reading = open_ct(series.write(tmp_path / "s"))
+    assert codes_of(reading) == {"W_HIGH_BITS_SET"}
+    assert np.array_equal(reading.volume.array, series.lps_array)
+
+
+def test_an_overlay_drawn_across_padding_leaves_it_padding(make_series, tmp_path, codes_of):
+    series = twelve_bits(make_series())
+    expected = np.array(series.lps_array)
+    expected[:4] = -1000
+    for dataset in series.slices:
+        stored = np.frombuffer(dataset.PixelData, "<u2").reshape(20, 24).copy()
+        stored[:, :4] = 63536
+        dataset.PixelData, dataset.PixelPaddingValue = stored.tobytes(), 63536
+        dataset["PixelPaddingValue"].VR = "US"
+        draw_overlay(dataset, 14, where=np.s_[4:9, 0:12])
+    reading = open_ct(series.write(tmp_path / "s"))
+    assert codes_of(reading) == {"W_HIGH_BITS_SET"}
+    assert np.array_equal(reading.volume.array, expected)
+
+
+def test_a_declared_overlay_that_is_empty_or_lies_in_its_own_element_is_nothing_to_tell(make_series, tmp_path):
+    series = twelve_bits(make_series())
+    for dataset in series.slices[::2]:
+        draw_overlay(dataset, 15, where=np.s_[:0])
+    for dataset in series.slices[1::2]:
+        for element, value in ((0x0100, 1), (0x0102, 0)):
+            dataset.add_new((0x6000, element), "US", value)
+        dataset.add_new((0x6000, 0x3000), "OW", b"\xff" * 60)
+    assert open_ct(series.write(tmp_path / "s")).issues == ()
+
+
+@pytest.mark.parametrize(("declared", "drawn"), [((), (15,)), ((15,), (14,)), ((15,), (15, 13)), ((11,), (15,))])
+def test_a_high_bit_that_no_overlay_declares_is_refused_as_ever(make_series, tmp_path, refusal, declared, drawn):
+    series = twelve_bits(make_series())
+    for dataset in series.slices:
+        draw_overlay(dataset, *declared, where=np.s_[:0])
+        draw_overlay(dataset, *drawn, declared=False)
+    assert refusal(series.write(tmp_path / "s")).code == "E_BITS_STORED"
+
+
 def test_values_above_the_stored_bits_are_refused(make_series, tmp_path, refusal):
     series = twelve_bits(make_series())
     for dataset in series.slices:

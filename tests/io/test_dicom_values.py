@@ -7,7 +7,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from lungseg3d.io.dicom_values import has, text_of, value_of
+from lungseg3d.io.dicom_values import has, short_of, text_of, value_of
 
 
 def data_set(keyword: str, vr: str, value: bytes, implicit: bool = False, little: bool = True) -> Dataset:
@@ -64,3 +64,38 @@ def test_an_absent_element_and_an_empty_one_differ_only_in_being_there():
     assert has(dataset, "Modality")
     assert not has(dataset, "PatientID")
     assert text_of(dataset, "Modality") == text_of(dataset, "PatientID") == ""
+
+
+@pytest.mark.parametrize(
+    ("keyword", "vr", "value", "expected"),
+    [
+        ("ImageType", "CS", b"DERIVED \\ SECONDARY\\MIP  ", ["DERIVED", "SECONDARY", "MIP"]),
+        ("ImageType", "CS", b"original\\primary\0\\localizer ", ["ORIGINAL", "PRIMARY", "LOCALIZER"]),
+        ("Modality", "CS", b"  ct", "CT"),
+        ("Modality", "CS", b"CT\0\0", "CT"),
+        ("PatientPosition", "CS", b" hfs ", "HFS"),
+        ("PhotometricInterpretation", "CS", b"\0Monochrome2 ", "MONOCHROME2"),
+        ("RescaleType", "LO", b"  HU ", "HU"),
+        ("ConvolutionKernel", "SH", b" B30f\\ 3 ", ["B30f", "3"]),
+        ("SeriesInstanceUID", "UI", b" 1.2.3 ", "1.2.3"),
+        ("SOPClassUID", "UI", b"1.2.3\0\0\0", "1.2.3"),
+        ("PixelSpacing", "DS", b" 0.7 \\ 0.8\0", [0.7, 0.8]),
+        ("RescaleSlope", "DS", b"1\0\0\0", 1.0),
+        ("NumberOfFrames", "IS", b"  12\0", 12),
+        ("Modality", "CS", b"    ", None),
+        ("KVP", "DS", b" \0  ", None),
+        ("Manufacturer", "LO", " Nürnberg ".encode("latin-1"), "N\xfcrnberg"),
+        ("Modality", "UN", b" ct ", "CT"),
+        ("RescaleSlope", "UN", b" 1\0", 1.0),
+    ],
+)
+def test_spaces_nuls_and_lower_case_that_mean_nothing_are_gone(keyword, vr, value, expected):
+    assert value_of(data_set(keyword, vr, value, implicit=vr == "UN"), keyword) == expected
+
+
+@pytest.mark.parametrize("little", [True, False])
+def test_a_short_is_read_by_its_tag_in_a_group_that_repeats(little):
+    dataset = data_set(0x60020102, "US", struct.pack("<H" if little else ">H", 15), little=little)
+    assert short_of(dataset, 0x60020102) == 15
+    assert short_of(dataset, 0x60000102) is None
+    assert short_of(data_set(0x60020102, "US", b""), 0x60020102) is None
