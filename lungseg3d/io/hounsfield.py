@@ -14,9 +14,15 @@ from lungseg3d.io.reading import Findings, ReadOptions, refuse
 AIR_HU = -1000
 PADDING = np.int16(-32768)
 """Marks padding voxels until `finish_hounsfield` turns them into air."""
-# Below this no tissue, no air and no noise of air lies: what is there fills the image outside the reconstruction circle
-# (-2000, -2048, -3024 are common).
-_PADDING_BELOW_HU = -1500
+# From here down no tissue, no air and no noise of air lies: what is there fills the image outside the reconstruction
+# circle (-2000, -2048, -3024 are common).
+_PADDING_FROM_HU = -1500
+# Padding that went through a lossy codec, an interpolation or a filter is spread over many values, also upward.
+_SPREAD_FROM_HU = -1250
+_PADDING_SHARE = 0.01
+_AIR_AND_LUNG_HU, _NO_AIR_HU, _SOFT_TISSUE_HU = (-1150, -600), (-1450, -1150), (-150, 100)
+_LEAST_AIR_AND_LUNG, _LEAST_SOFT_TISSUE, _MOST_IN_BODY = 0.03, 0.1, 0.05
+_MOST_PLANES = 64
 _OFFSET = 1024
 _TISSUE_ABOVE_HU = -300
 _ENCLOSED_SHARE = 0.1
@@ -119,11 +125,13 @@ def finish_hounsfield(
     Raises:
         IntakeError: E_NOT_HOUNSFIELD with the values found.
     """
-    trouble = _trouble(hu, declared)
+    counts = _histogram(hu)
+    trouble = _trouble(hu, counts, declared)
     if trouble and options.fix_offset and trouble[0] == "offset":
         hu[hu != PADDING] -= _OFFSET
         findings.warn("W_OFFSET_FIXED", f"{name}: 1024 subtracted from all values, as --fix-offset asks.")
-        trouble = _trouble(hu, declared)
+        counts = _histogram(hu)
+        trouble = _trouble(hu, counts, declared)
     if trouble and trouble[0] == "unusual":
         findings.warn("W_UNUSUAL_HU", f"{name}: {trouble[1]}", "Look at the images before trusting the result.")
     elif trouble:
@@ -131,31 +139,40 @@ def finish_hounsfield(
             "[, or pass --fix-offset to subtract 1024]." if trouble[0] == "offset" else "."
         )
         refuse("E_NOT_HOUNSFIELD", f"{name}: {trouble[1]}", remedy)
-    for plane in np.moveaxis(hu, int(np.argmax(hu.strides)), 0):
-        low = plane < _PADDING_BELOW_HU
+    most = _padding_up_to(counts)
+    for plane in _planes(hu):
+        low = plane <= most
         if low.any():
             plane[low] = AIR_HU
 
 
-def _trouble(hu: np.ndarray, declared: bool) -> tuple[str, str] | None:
-    """What speaks against HU, as (kind, text); None when nothing does."""
+def _planes(hu: np.ndarray) -> np.ndarray:
+    """The array with the axis first along which its planes lie together in memory."""
+    return np.moveaxis(hu, int(np.argmax(hu.strides)), 0)
+
+
+def _histogram(hu: np.ndarray) -> np.ndarray:
+    """How often each value from -32768 on occurs; `PADDING` is not counted."""
     step = 3 if hu.size > 4_000_000 else 1  # every third row and column is plenty for shares
     counts = np.zeros(65536, np.int64)
-    for plane in np.moveaxis(hu, int(np.argmax(hu.strides)), 0):
+    for plane in _planes(hu):
         sample = plane[::step, ::step].astype(np.int64) + 32768
         counts += np.bincount(sample.ravel(), minlength=65536)
-    values = np.arange(-32768, 32768)
-    counts[0] = 0  # PADDING
-    total = counts.sum()
-    low_counts = counts[: 32768 + _PADDING_BELOW_HU]
-    present = values[32768 + _PADDING_BELOW_HU :][counts[32768 + _PADDING_BELOW_HU :] > 0]
+    counts[0] = 0
+    return counts
+
+
+def _trouble(hu: np.ndarray, counts: np.ndarray, declared: bool) -> tuple[str, str] | None:
+    """What speaks against HU, as (kind, text); None when nothing does."""
+    first = _padding_up_to(counts) + 1
+    present = np.arange(first, 32768)[counts[first + 32768 :] > 0]
     if present.size < 2:
         return "constant", "all voxels have one value" + (f", {present[0]}." if present.size else ", or none is valid.")
     low, high = int(present[0]), int(present[-1])
     span = f"values {low}..{high}"
-    # Padding is one value, or a few; a spread below -1500 means that the rescale was applied twice or with a factor.
-    if low_counts.sum() > 0.01 * total and np.sort(low_counts)[-3:].sum() < 0.8 * low_counts.sum():
-        share = 100 * low_counts.sum() / total
+    total = counts.sum()
+    if _is_spread(counts) and not _is_around_a_body(hu, counts):
+        share = 100 * _share(counts, -32768, _PADDING_FROM_HU) / total
         return "scale", f"{share:.0f} % of the values spread below -1500: was the rescale applied twice?"
     looks_shifted = low > -200 and _share(counts, -100, 100) > 0.05 * total and _share(counts, 924, 1224) > 0.02 * total
     if declared:
@@ -171,6 +188,38 @@ def _trouble(hu: np.ndarray, declared: bool) -> tuple[str, str] | None:
     if high < -200:
         return "scale", f"{span}: no tissue (0 HU), so these are not Hounsfield units."
     return None
+
+
+def _padding_up_to(counts: np.ndarray) -> int:
+    """The highest value that is padding, where these are HU."""
+    return _SPREAD_FROM_HU if _is_spread(counts) else _PADDING_FROM_HU
+
+
+def _is_spread(counts: np.ndarray) -> bool:
+    """Whether what lies too low for air is a good part of the values, and more than the one or few of plain padding."""
+    low = counts[: _PADDING_FROM_HU + 32769]
+    return low.sum() > _PADDING_SHARE * counts.sum() and np.sort(low)[-3:].sum() < 0.8 * low.sum()
+
+
+def _is_around_a_body(hu: np.ndarray, counts: np.ndarray) -> bool:
+    """Whether values that are too low for air surround an image in HU, as compressed or resampled padding does.
+
+    Else a rescale was applied twice, or with a factor: then soft tissue, or air and lung, are missing where HU have
+    them, or what is too low is the lung itself, between the walls of the chest.
+    """
+    rest = _share(counts, _SPREAD_FROM_HU + 1, 32767)
+    air_and_lung = _share(counts, *_AIR_AND_LUNG_HU)
+    if _share(counts, *_SOFT_TISSUE_HU) < _LEAST_SOFT_TISSUE * rest or air_and_lung < _LEAST_AIR_AND_LUNG * rest:
+        return False
+    if _share(counts, *_NO_AIR_HU) > air_and_lung:
+        return False
+    planes = _planes(hu)
+    low_voxels = enclosed = 0
+    for plane in planes[:: -(-len(planes) // _MOST_PLANES)]:
+        low = (plane <= _SPREAD_FROM_HU) & (plane != PADDING)
+        low_voxels += int(low.sum())
+        enclosed += int((low & _between(plane > _TISSUE_ABOVE_HU)).sum())
+    return enclosed <= _MOST_IN_BODY * low_voxels
 
 
 def _share(counts: np.ndarray, low: int, high: int) -> int:
