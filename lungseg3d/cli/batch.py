@@ -6,6 +6,7 @@ In: the command line. Out: a folder for each case, a journal, a summary; an exit
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -84,7 +85,7 @@ def batch(
     from lungseg3d.workflows.batch_plan import Selection
     from lungseg3d.workflows.batch_records import BatchOptions
 
-    selection = Selection(source, data, every_series)
+    selection = Selection(source, data, every_series, asked.read.follow_links)
     if show:
         return _list(selection, out)
     options = BatchOptions(
@@ -109,6 +110,7 @@ def _said(done: BatchDone) -> int:
             f"W_NO_DICOM_OBJECTS: no SEG and SR of {len(lacking)} cases, whose result.json says why: {named}{more}"
         )
     say(f"Wrote {done.page}")
+    _say_links(done)
     if done.stopped_by is not None:
         complain(f"Stopped by {signal.Signals(done.stopped_by).name}. The same command goes on.")
         return Outcome.TERMINATED if done.stopped_by == signal.SIGTERM else Outcome.STOPPED
@@ -119,6 +121,17 @@ def _without_objects(done: BatchDone) -> list[str]:
     """Cases whose DICOM objects were asked for and could not be made."""
     records = done.records.items()
     return [case for case, record in records if any(issue.code == "W_NO_DICOM_OBJECTS" for issue in record.issues)]
+
+
+def _say_links(done: BatchDone) -> None:
+    """What became of the links in the source, where any were not followed."""
+    codes = Counter(issue.code for record in done.records.values() for issue in record.issues)
+    if refused := codes["E_LINK_NOT_FOLLOWED"]:
+        complain(f"{refused} cases are links that lead outside of SOURCE and were not followed: see --follow-links.")
+    if missed := codes["W_LINK_NOT_FOLLOWED"]:
+        complain(f"{missed} cases were read without slices that are links leading outside: see --follow-links.")
+    if broken := codes["E_LINK_BROKEN"]:
+        complain(f"{broken} cases are links to content that is not here (git annex get, git lfs pull, or mend them).")
 
 
 def _list(selection: object, out: Path) -> int:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @reporting_errors
-@with_reading_options_of("series", "allow_gaps")
+@with_reading_options_of("series", "allow_gaps", "follow_links")
 def export(
     result: Annotated[
         Path,

@@ -65,22 +65,35 @@ READING: dict[str, tuple[Any, Any]] = {
         ),
         None,
     ),
+    "follow_links": (
+        _option(bool, "--follow-links", help="Follow links that lead outside of the input, too; else they are named."),
+        False,
+    ),
     "decode": (
         _option(Decode, "--decode", help="apart: a file that crashes, hangs or fills its decoder costs only itself."),
         Decode.apart,
     ),
 }
 
+
+
+def _there(text: str) -> Path:
+    """The path, if anything is there: also a link to nothing, of which the reader says what it is."""
+    if not os.path.lexists(text):
+        raise typer.BadParameter(f"Path {text!r} does not exist.")
+    return Path(text)
+
+
 InputPath = Annotated[
     Path,
     typer.Argument(
-        metavar="INPUT", exists=True, help="Folder of a DICOM series, or a .nii, .nii.gz, .nrrd, .mha, .mhd file."
+        metavar="INPUT", parser=_there, help="Folder of a DICOM series, or a .nii, .nii.gz, .nrrd, .mha, .mhd file."
     ),
 ]
 InputPaths = Annotated[
     list[Path],
     typer.Argument(
-        metavar="INPUT", exists=True, help="Folders of DICOM series, or .nii, .nii.gz, .nrrd, .mha, .mhd files."
+        metavar="INPUT", parser=_there, help="Folders of DICOM series, or .nii, .nii.gz, .nrrd, .mha, .mhd files."
     ),
 ]
 TrustBundle = Annotated[

@@ -36,7 +36,7 @@ Folds = Annotated[
 
 
 _MOST_ASKED = 10
-_READING = ("allow_gaps", "assume_hu", "fix_offset", "decode")
+_READING = ("allow_gaps", "assume_hu", "fix_offset", "follow_links", "decode")
 
 
 @app.callback()

@@ -31,6 +31,7 @@ from lungseg3d.io.folders import (
 from lungseg3d.io.geometry import to_ras_mm
 from lungseg3d.io.growing import growing, open_to_append, scratch_file
 from lungseg3d.io.instances import SeriesFiles, find_series, instance_uids
+from lungseg3d.io.links import LINK_CODES, LeftLink, LinkRule, left_links, link_rule, links_text
 from lungseg3d.io.memory_budget import MemoryBudget
 from lungseg3d.io.names import CaseNames, as_paths, case_id_of, is_case_name
 from lungseg3d.io.patients import PatientHeader, read_patient
@@ -56,6 +57,7 @@ from lungseg3d.io.writers import MAP_STEPS, write_labels, write_map, write_volum
 __all__ = [
     "APART",
     "CODES",
+    "LINK_CODES",
     "MAP_STEPS",
     "Algorithm",
     "CaseNames",
@@ -64,6 +66,8 @@ __all__ = [
     "CheckedBundle",
     "FolderLock",
     "Inspection",
+    "LeftLink",
+    "LinkRule",
     "Masks",
     "Measured",
     "MemoryBudget",
@@ -108,8 +112,11 @@ __all__ = [
     "is_trusting",
     "joined_sha256",
     "kernel_kills",
+    "left_links",
     "limit_memory",
+    "link_rule",
     "link_to",
+    "links_text",
     "list_cases",
     "list_segments",
     "list_studies",

@@ -7,37 +7,46 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import os
 import zlib
 from pathlib import Path, PureWindowsPath
 from typing import IO
 
-from lungseg3d.io.reading import Findings, refuse, shown
+from lungseg3d.io.links import LeftLink, link_rule, links_error
+from lungseg3d.io.reading import Findings, ReadOptions, refuse, shown
 
 _AGAIN = "Write or copy the file again from its source."
 _CHUNK = 16 * 2**20
 
 
-def check_detached(header: Path, reference: str) -> Path:
-    """The data file that a header names, if it is a plain file in the header's own folder.
+def check_detached(header: Path, reference: str, options: ReadOptions) -> Path:
+    """The data file that a header names, if it lies in the header's own folder; a link there is followed by the rule.
 
     Raises:
-        IntakeError: E_DETACHED_DATA for anything else: other folders, lists, links that lead out, absent files.
+        IntakeError: E_DETACHED_DATA for anything else: other folders, lists, absent files, links that lead out;
+            E_LINK_BROKEN for a link to nothing.
     """
     name = shown(header)
     remedy = "Write it as one file, or put the data beside the header."
     path = header.parent / reference
     if "/" in reference or PureWindowsPath(reference).name != reference or reference in ("", ".", ".."):
         refuse("E_DETACHED_DATA", f"{name}: the voxels lie elsewhere ({shown(reference)}).", remedy)
-    if not _is_file(path) or path.resolve().parent != header.parent.resolve():
+    if not _is_there(path) and options.follow_links:  # the header is a link, and its data lie beside its target
+        path = Path(os.path.realpath(header)).parent / reference
+    if _is_there(path) and (why := link_rule(header, options).why_not(path)):
+        error = links_error([LeftLink(path, why)], header)
+        refuse("E_DETACHED_DATA" if why == "outside" else error.code, error.message, error.remedy)
+    if not _is_there(path) or not path.is_file():
         refuse("E_DETACHED_DATA", f"{name}: {shown(reference)} is not a file in the same folder.", remedy)
     return path
 
 
-def _is_file(path: Path) -> bool:
+def _is_there(path: Path) -> bool:
     try:
-        return path.is_file()
-    except OSError:  # a name too long for any file
+        os.lstat(path)
+    except (OSError, ValueError):  # absent, or a name that no file can have
         return False
+    return True
 
 
 def read_block(path: Path, offset: int, expected: int, encoding: str, name: str, findings: Findings) -> bytearray:

@@ -1,7 +1,8 @@
 """A folder tree of anything -> the CTs in it, one case a study, whatever lies where.
 
 In: a folder. Out: `CaseTree`: what the reader is to be given for each case, sorted by path. Decodes no pixel, follows
-no link out of the tree, and judges nothing: what cannot be read is a case, too, and the reader says why.
+links as `lungseg3d.io.links` says, and judges nothing: what cannot be read, or is a link that was not followed, is a
+case, too, and the reader says why.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pydicom
@@ -18,6 +19,7 @@ from lungseg3d.core import IntakeError
 from lungseg3d.io.dicom_headers import read_header
 from lungseg3d.io.dicom_records import DicomFile, Place
 from lungseg3d.io.dicom_series import CT_CLASSES
+from lungseg3d.io.links import LeftLink, LinkRule, walk_folders
 from lungseg3d.io.reading import Findings
 from lungseg3d.io.sniff import kind_of
 
@@ -29,11 +31,16 @@ _SKIPPED_FILES = {"thumbs.db", "desktop.ini", "dicomdir", "dirfile", "lockfile",
 
 @dataclass(frozen=True, order=True)
 class CaseSource:
-    """One case as the reader takes it: a file or a folder, and the study or series in it where there are several."""
+    """One case as the reader takes it: a file or a folder, and the study or series in it where there are several.
+
+    Attributes:
+        rule: for its links, where it was found in a tree.
+    """
 
     path: Path
     study: str = ""
     series: str = ""
+    rule: LinkRule | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class _Folder:
     series: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # study -> series
     ct_series: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # study -> CT series
     unreadable: list[Path] = field(default_factory=list)
+    links: list[Path] = field(default_factory=list)  # not followed, and perhaps slices
     volumes: list[Path] = field(default_factory=list)
     ignored: int = 0
     is_leaf: bool = True
@@ -62,7 +70,11 @@ _TELL_EVERY = 100
 
 
 def find_cases(
-    root: Path, every_series: bool = False, leave_out: Path | None = None, on_files: OnFiles | None = None
+    root: Path,
+    every_series: bool = False,
+    leave_out: Path | None = None,
+    on_files: OnFiles | None = None,
+    follow_links: bool = False,
 ) -> CaseTree:
     """Every CT under `root`.
 
@@ -76,8 +88,10 @@ def find_cases(
         leave_out: a folder that is not looked into, such as that of the results.
         on_files: called now and then with the number of files that were looked at; the headers of 500,000 slices take
             minutes.
+        follow_links: also those that lead out of the tree.
     """
-    folders = dict(_walk(root, leave_out, on_files))
+    rule = LinkRule(root if root.is_dir() else root.parent, follow_links)
+    folders = dict(_walk(root, rule, leave_out, on_files))
     found: set[CaseSource] = set()
     for folder in folders.values():
         found.update(CaseSource(path) for path in folder.volumes)
@@ -92,14 +106,16 @@ def find_cases(
     for path, folder in folders.items():
         if homes.isdisjoint((path, *path.parents)):
             found.update(_unread(path, folder, bool(studies.below.get(path))))
-    return CaseTree(tuple(sorted(found)), sum(folder.ignored for folder in folders.values()))
+    # One file that was given by its name is what its user says it is, be it a link.
+    sources = (replace(source, rule=rule) if root.is_dir() else source for source in sorted(found))
+    return CaseTree(tuple(sources), sum(folder.ignored for folder in folders.values()))
 
 
 def _unread(path: Path, folder: _Folder, has_dicom_below: bool) -> Iterator[CaseSource]:
-    """What no study covers: files that should be DICOM, and the empty end of a branch."""
-    if folder.unreadable and has_dicom_below:
-        yield from (CaseSource(file) for file in folder.unreadable)
-    elif folder.unreadable or (folder.is_leaf and not folder.volumes):
+    """What no study covers: files that should be DICOM, links that were not followed, the empty end of a branch."""
+    if (folder.unreadable or folder.links) and has_dicom_below:
+        yield from (CaseSource(file) for file in (*folder.unreadable, *folder.links[:1]))
+    elif folder.unreadable or folder.links or (folder.is_leaf and not folder.volumes):
         yield CaseSource(path)
 
 
@@ -147,28 +163,44 @@ class _Studies:
         return sum(map(len, found)) != len(set().union(*found))
 
 
-def _walk(root: Path, leave_out: Path | None, on_files: OnFiles | None) -> Iterator[tuple[Path, _Folder]]:
+def _walk(
+    root: Path, rule: LinkRule, leave_out: Path | None, on_files: OnFiles | None
+) -> Iterator[tuple[Path, _Folder]]:
     if not root.is_dir():
         alone = _Folder()
         _sort_in(root, alone)
         yield root.parent, alone if alone.volumes else _Folder(volumes=[root])
         return
-    inside, seen = root.resolve(), 0
-    for name, names, files in os.walk(root):  # does not follow linked folders
-        path = Path(name)
-        names[:] = sorted(n for n in names if not n.startswith(".") and n not in _SKIPPED_FOLDERS)
-        names[:] = [n for n in names if leave_out is None or (path / n).resolve() != leave_out.resolve()]
-        folder = _Folder(is_leaf=not names)
+    seen = 0
+
+    def is_skipped(folder: Path) -> bool:
+        hidden = folder.name.startswith(".") or folder.name in _SKIPPED_FOLDERS
+        return hidden or (leave_out is not None and folder.resolve().is_relative_to(leave_out.resolve()))
+
+    for listing in walk_folders(root, rule, is_skipped):
+        folder = _Folder(is_leaf=not listing.folders and not any(link.is_folder for link in listing.left))
         with pydicom.config.disable_value_validation():
-            for file in sorted(path / n for n in files):
-                if file.is_symlink() and not file.resolve().is_relative_to(inside):
-                    folder.ignored += 1
-                else:
-                    _sort_in(file, folder)
+            for file in listing.files:
+                _sort_in(file, folder)
                 seen += 1
                 if on_files is not None and seen % _TELL_EVERY == 0:
                     on_files(seen)
-        yield path, folder
+        for link in listing.left:
+            _sort_in_left(link, folder)
+        yield listing.folder, folder
+
+
+def _sort_in_left(link: LeftLink, folder: _Folder) -> None:
+    """Add a link that was not followed: nobody looks behind it, so its name says what it may be."""
+    name = link.path.name.lower()
+    if name.startswith(".") or name in _SKIPPED_FILES:
+        folder.ignored += 1
+    elif link.is_folder or name.endswith(_VOLUME_ENDINGS):
+        folder.volumes.append(link.path)
+    elif name.endswith(_DICOM_ENDINGS) or not link.path.suffix or link.path.suffix[1:].isdecimal():
+        folder.links.append(link.path)
+    else:
+        folder.ignored += 1
 
 
 def _sort_in(file: Path, folder: _Folder) -> None:
@@ -179,14 +211,17 @@ def _sort_in(file: Path, folder: _Folder) -> None:
         return
     try:
         kind = kind_of(file, Findings())
-    except (IntakeError, OSError):
+    except IntakeError as error:
+        # A placeholder without an ending stands for a slice, as those of DICOM have none.
+        kind = "placeholder" if error.code == "E_LINK_BROKEN" and not file.suffix else ""
+    except OSError:
         kind = ""
     if kind == "dicom":
         _sort_in_dicom(file, folder)
+    elif kind == "placeholder" or (name.endswith(_DICOM_ENDINGS) and not kind):
+        folder.unreadable.append(file)
     elif name.endswith(_VOLUME_ENDINGS) or kind not in ("", "zip"):  # a .docx is a zip, too
         folder.volumes.append(file)
-    elif name.endswith(_DICOM_ENDINGS):
-        folder.unreadable.append(file)
     else:
         folder.ignored += 1
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from lungseg3d.core import IntakeError
 from lungseg3d.io.dicom_files import scan_dicom
 from lungseg3d.io.dicom_series import CT_CLASSES
+from lungseg3d.io.links import link_rule
 from lungseg3d.io.names import case_id_of
+from lungseg3d.io.reading import ReadOptions
 
 _VOLUME_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 
@@ -42,7 +44,7 @@ def list_cases(dataset_dir: Path | str) -> list[dict[str, str]]:
     return entries
 
 
-def list_studies(path: Path | str) -> tuple[str, ...]:
+def list_studies(path: Path | str, options: ReadOptions = ReadOptions()) -> tuple[str, ...]:  # noqa: B008 - frozen
     """StudyInstanceUID of every study with CT images under a folder, sorted; empty for a file and for what is refused.
 
     `ReadOptions.study` takes one of them.
@@ -51,7 +53,7 @@ def list_studies(path: Path | str) -> tuple[str, ...]:
     if not path.is_dir():
         return ()
     try:
-        scan = scan_dicom(path)
+        scan = scan_dicom(path, link_rule(path, options))
     except IntakeError:  # reading it will say why
         return ()
     return tuple(sorted({file.study_uid for file in scan.files if file.sop_class in CT_CLASSES}))

@@ -16,18 +16,19 @@ from typing import Any
 import numpy as np
 import pydicom
 
-from lungseg3d.core import Volume
+from lungseg3d.core import IntakeError, Volume
 from lungseg3d.io.dicom_decoders import ALWAYS_LOSSY
 from lungseg3d.io.dicom_files import Scan, scan_dicom
 from lungseg3d.io.dicom_pixels import Plane, read_planes
 from lungseg3d.io.dicom_records import DicomFile
-from lungseg3d.io.dicom_series import SeriesPlan, Slice, choose_series
+from lungseg3d.io.dicom_series import CT_CLASSES, SeriesPlan, Slice, choose_series
 from lungseg3d.io.dicom_series_identity import find_oddities
 from lungseg3d.io.dicom_texts import IDENTIFIERS, mend_texts
 from lungseg3d.io.geometry import Stack
 from lungseg3d.io.hounsfield import finish_hounsfield
 from lungseg3d.io.kernels import is_lung_kernel
 from lungseg3d.io.limits import check_memory
+from lungseg3d.io.links import LINK_CODES, link_rule, links_text
 from lungseg3d.io.reading import Findings, Reading, ReadOptions, refuse, shown
 
 _THICK_MM = 5.0
@@ -47,9 +48,24 @@ def read_dicom(path: Path, options: ReadOptions, findings: Findings) -> Reading:
 
 
 def _read(path: Path, options: ReadOptions, findings: Findings) -> Reading:
-    scan = scan_dicom(path)
+    scan = scan_dicom(path, link_rule(path, options))
     if options.study is not None:
         scan = scan.of_study(options.study)
+    outside = [link for link in scan.left if link.why == "outside"]
+    if not outside:
+        return _read_scan(scan, path, options, findings)
+    found, remedy = links_text(outside, path)
+    if any(file.sop_class in CT_CLASSES for file in scan.files):
+        findings.warn("W_LINK_NOT_FOLLOWED", f"{found}.", remedy)
+    try:
+        return _read_scan(scan, path, options, findings)
+    except IntakeError as error:  # slices may be missing because they are links
+        if error.code in LINK_CODES:
+            raise
+        raise IntakeError(error.code, error.message, f"{error.remedy_template} Or: {found}. {remedy}") from error
+
+
+def _read_scan(scan: Scan, path: Path, options: ReadOptions, findings: Findings) -> Reading:
     plan = choose_series(scan, options, findings)
     stack = plan.stack
     assert stack is not None

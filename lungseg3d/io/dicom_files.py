@@ -1,11 +1,11 @@
 """A folder, a file or a zip -> every DICOM file in it, with the rest sorted into ignored and unreadable.
 
-In: a path. Out: `Scan`. Follows no link out of the folder and no reference of a DICOMDIR. Knows nothing of series.
+In: a path. Out: `Scan`. Follows links as `lungseg3d.io.links` says, and no reference of a DICOMDIR. Knows nothing of
+series.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from lungseg3d.io.dicom_headers import DICOMDIR, read_header
 from lungseg3d.io.dicom_records import DicomFile, Place
 from lungseg3d.io.dicomdir import check_references
 from lungseg3d.io.limits import MAX_FILES
+from lungseg3d.io.links import LeftLink, LinkRule, is_placeholder, links_error, placeholder_error, walk_folders
 from lungseg3d.io.reading import refuse, shown
 
 _DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
@@ -33,20 +34,26 @@ class Scan:
         files: parsed DICOM files, by name.
         unreadable: files that are or should be DICOM but cannot be parsed, with the refusal.
         ignored: number of files that are not DICOM.
+        left: links to what may be slices that were not followed.
     """
 
     root: Path
     files: tuple[DicomFile, ...]
     unreadable: tuple[tuple[Path, IntakeError], ...]
     ignored: int
+    left: tuple[LeftLink, ...] = ()
 
     def of_study(self, uid: str) -> Scan:
         """One study alone. Unreadable files stay: nobody knows whose they are."""
         return replace(self, files=tuple(file for file in self.files if file.study_uid == uid))
 
 
-def scan_dicom(root: Path) -> Scan:
-    """Parse the headers of every DICOM file under `root`, recursively, in the order of their names.
+def scan_dicom(root: Path, rule: LinkRule | None = None) -> Scan:
+    """Parse the headers of every DICOM file under `root`, recursively.
+
+    Args:
+        root: a folder, a file or a zip.
+        rule: which links are followed; None follows those that stay inside of `root`.
 
     Raises:
         IntakeError: E_RESOURCE_LIMIT for bombs and endless folders, E_UNSAFE_ARCHIVE for a zip
@@ -55,14 +62,17 @@ def scan_dicom(root: Path) -> Scan:
     files: list[DicomFile] = []
     unreadable: list[tuple[Path, IntakeError]] = []
     empty: list[Path] = []
+    left: list[LeftLink] = []
     ignored = 0
     with pydicom.config.disable_value_validation():
-        for count, place in enumerate(_places(root)):
+        for count, place in enumerate(_places(root, rule or LinkRule(root), left)):
             if count >= MAX_FILES:
                 refuse("E_RESOURCE_LIMIT", f"{shown(root)}: more than {MAX_FILES} files.", "Give a smaller folder.")
             kind = _kind(place)
             if kind == "empty":
                 empty.append(place.name)
+            elif kind == "placeholder":
+                unreadable.append((place.name, placeholder_error(place.name, root)))
             elif kind == "junk":
                 ignored += 1
                 if place.name.name.lower() == "dicomdir":
@@ -77,13 +87,35 @@ def scan_dicom(root: Path) -> Scan:
                         raise
                     unreadable.append((place.name, error))
     # An empty file counts as a lost slice only where slices carry the same ending.
-    endings = {(file.path.parent, file.path.suffix.lower()) for file in files}
+    endings = {_ending(file.path) for file in files}
     for path in empty:
-        if (path.parent, path.suffix.lower()) in endings or path.suffix.lower() in _DICOM_SUFFIXES:
+        if _ending(path) in endings or _is_dicom_name(path):
             unreadable.append((path, _lost(path, root)))
         else:
             ignored += 1
-    return Scan(root, tuple(files), tuple(unreadable), ignored)
+    left = [link for link in left if _may_be_slice(link, endings)]
+    broken = [link for link in left if link.why == "broken"]
+    lost = (link for link in broken if not endings or _ending(link.path) in endings or _is_dicom_name(link.path))
+    unreadable += [(link.path, links_error(broken, root)) for link in lost]
+    return Scan(root, tuple(files), tuple(unreadable), ignored, tuple(left))
+
+
+def _may_be_slice(link: LeftLink, endings: set[tuple[Path, str]]) -> bool:
+    """Whether a link may lead to slices, by its name and by what lies beside it."""
+    name = link.path.name.lower()
+    if name.startswith(".") or name in _JUNK_NAMES:
+        return False
+    is_beside_slices = any(folder == link.path.parent for folder, _ in endings) and not link.is_folder
+    return not is_beside_slices or _ending(link.path) in endings or _is_dicom_name(link.path)
+
+
+def _ending(path: Path) -> tuple[Path, str]:
+    """A file's folder and the ending of its name: slices that lie together mostly have one."""
+    return path.parent, path.suffix.lower()
+
+
+def _is_dicom_name(path: Path) -> bool:
+    return path.suffix.lower() in _DICOM_SUFFIXES
 
 
 def _lost(path: Path, root: Path) -> IntakeError:
@@ -93,7 +125,7 @@ def _lost(path: Path, root: Path) -> IntakeError:
 
 
 def _kind(place: Place) -> str:
-    """`dicom`, `empty` or `junk`, by the first bytes."""
+    """`dicom`, `empty`, `placeholder` or `junk`, by the first bytes."""
     name = place.name.name.lower()
     if name.startswith(".") or name in _JUNK_NAMES:
         return "junk"
@@ -103,6 +135,8 @@ def _kind(place: Place) -> str:
         refuse("E_UNREADABLE_SLICE", f"{shown(place.name)}: {error.strerror}.", "Check the permissions of the file.")
     if not start:
         return "empty"
+    if is_placeholder(start):
+        return "placeholder"
     if start[128:132] == b"DICM":
         return "dicom"
     # Without a preamble a data set starts with group 2 or 8, little or big endian, and a small element number.
@@ -113,17 +147,12 @@ def _kind(place: Place) -> str:
     return "empty" if place.name.suffix.lower() in _DICOM_SUFFIXES and not start.strip(b"\0") else "junk"
 
 
-def _places(root: Path) -> Iterator[Place]:
+def _places(root: Path, rule: LinkRule, left: list[LeftLink]) -> Iterator[Place]:
+    """Where the files under a path lie; links that are not followed go to `left`."""
     if root.is_dir():
-        inside = root.resolve()
-        for folder, folders, names in os.walk(root):  # does not follow linked folders
-            folders.sort()
-            for name in sorted(names):
-                path = Path(folder, name)
-                if path.is_symlink() and not path.resolve().is_relative_to(inside):
-                    continue
-                if path.is_file():
-                    yield Place(path)
+        for listing in walk_folders(root, rule):
+            left += listing.left
+            yield from (Place(path) for path in listing.files if path.is_file())
     elif Place(root).start(4) == ZIP_MAGIC:
         archive, members = open_archive(root)
         for member in members:

@@ -22,6 +22,7 @@ from lungseg3d.io.dicom_records import DicomFile
 from lungseg3d.io.dicom_series import SeriesPlan, choose_series
 from lungseg3d.io.dicom_series_identity import find_oddities, frame_of_reference
 from lungseg3d.io.dicom_texts import CUT_MARK, IDENTIFIERS, mend_texts
+from lungseg3d.io.links import link_rule, links_error
 from lungseg3d.io.reading import Findings, ReadOptions, refuse, shown
 from lungseg3d.io.sniff import kind_of
 
@@ -103,7 +104,9 @@ def missing_objects(reason: str, made: Collection[str] = ()) -> QualityIssue:
 
 
 def _plan(path: Path, options: ReadOptions, series_sha256: str | None) -> SeriesPlan:
-    scan = scan_dicom(path)
+    scan = scan_dicom(path, link_rule(path, options))
+    if not scan.files and scan.left:
+        raise links_error(scan.left, path)
     if not scan.files:
         refuse("E_NO_DICOM_SOURCE", f"{shown(path)}: no DICOM series. {_NOT_DICOM}", _way_out())
     if options.study is not None:

@@ -21,6 +21,7 @@ from lungseg3d.io.dicom_files import Scan
 from lungseg3d.io.dicom_records import DicomFile, Frame
 from lungseg3d.io.geometry import SAME_PLACE_MM, Stack, orientation_name, slice_normal, stack_slices
 from lungseg3d.io.kernels import is_lung_kernel
+from lungseg3d.io.links import links_error
 from lungseg3d.io.reading import Findings, ReadOptions, SeriesInfo, refuse, shown
 
 CT_CLASSES = {
@@ -91,6 +92,8 @@ def _ct_series(scan: Scan) -> dict[str, list[DicomFile]]:
             groups.setdefault(file.series_uid, []).append(file)
     if groups:
         return groups
+    if scan.left:
+        raise links_error(scan.left, scan.root)
     refuse_no_ct(scan)
 
 

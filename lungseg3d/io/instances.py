@@ -17,6 +17,8 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from lungseg3d.io.dicom_values import text_of
+from lungseg3d.io.links import link_rule, walk_folders
+from lungseg3d.io.reading import ReadOptions
 
 _TAGS = [
     "SOPInstanceUID",
@@ -47,26 +49,33 @@ class SeriesFiles:
     files: tuple[tuple[str, Path], ...]
 
 
-def find_series(root: Path, skip: Iterable[Path] = ()) -> Iterator[SeriesFiles]:
-    """Every DICOM series under `root`, folder by folder in the order of names; links and hidden files are left out.
+def find_series(
+    root: Path,
+    skip: Iterable[Path] = (),
+    options: ReadOptions = ReadOptions(),  # noqa: B008 - frozen
+) -> Iterator[SeriesFiles]:
+    """Every DICOM series under `root`, folder by folder in the order of names; hidden files are left out.
 
     Args:
         root: a folder.
         skip: folders that are not looked into.
+        options: which links are followed; the others are left out.
     """
-    unwanted = {Path(path).resolve() for path in skip}
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and Path(folder, f).resolve() not in unwanted)
+    unwanted = {os.path.realpath(path) for path in skip}
+
+    def is_skipped(folder: Path) -> bool:
+        return folder.name.startswith(".") or os.path.realpath(folder) in unwanted
+
+    for listing in walk_folders(root, link_rule(root, options), is_skipped):
         found: dict[str, list[tuple[dict[str, str], Path]]] = {}
-        for name in sorted(names):
-            path = Path(folder, name)
-            if not name.startswith(".") and not path.is_symlink() and (header := _header(path)):
+        for path in listing.files:
+            if not path.name.startswith(".") and path.is_file() and (header := _header(path)):
                 found.setdefault(header["SeriesInstanceUID"], []).append((header, path))
         for series_uid, items in sorted(found.items()):
             first = items[0][0]
             files = tuple((header["SOPInstanceUID"], path) for header, path in items)
             yield SeriesFiles(
-                Path(folder),
+                listing.folder,
                 series_uid,
                 first["StudyInstanceUID"],
                 first["FrameOfReferenceUID"],

@@ -56,7 +56,7 @@ def read_metaimage(path: Path, options: ReadOptions, findings: Findings) -> Rast
     dtype = np.dtype((">" if big else "<") + _TYPES[kind])
     source = path
     if fields["ElementDataFile"].upper() != "LOCAL":
-        source, offset = check_detached(path, fields["ElementDataFile"]), 0
+        source, offset = check_detached(path, fields["ElementDataFile"], options), 0
     compressed = fields.get("CompressedData", "False").lower() == "true"
     check_claim(name, sizes, dtype.itemsize, source.stat().st_size - offset if compressed else None)
     check_memory(name, sizes, dtype.itemsize, options)

@@ -73,7 +73,7 @@ def read_nrrd(path: Path, options: ReadOptions, findings: Findings) -> Raster:
     source = path
     detached = fields.get("data file") or fields.get("datafile")
     if detached:
-        source, offset = check_detached(path, detached), 0
+        source, offset = check_detached(path, detached, options), 0
     packed = None if encoding == "raw" else source.stat().st_size - offset
     check_claim(name, sizes, dtype.itemsize, packed)
     check_memory(name, sizes, dtype.itemsize, options)

@@ -15,6 +15,7 @@ from lungseg3d.io.checksums import check_listed, check_sums
 from lungseg3d.io.decoder import is_apart, read_apart
 from lungseg3d.io.dicom import read_dicom
 from lungseg3d.io.hounsfield import finish_hounsfield, to_int16
+from lungseg3d.io.links import LINK_CODES, check_link
 from lungseg3d.io.metaimage import read_metaimage
 from lungseg3d.io.nifti import read_nifti
 from lungseg3d.io.nrrd import read_nrrd
@@ -70,7 +71,7 @@ def read_labels(path: Path | str, options: ReadOptions = ReadOptions()) -> Volum
 
     Args:
         path: of the file.
-        options: `decode` counts, and nothing else.
+        options: `decode` and those of links count, and nothing else.
 
     Raises:
         IntakeError: E_LABEL_VALUES for values that are not whole or do not fit, else as `open_ct`.
@@ -79,13 +80,16 @@ def read_labels(path: Path | str, options: ReadOptions = ReadOptions()) -> Volum
     if is_apart(options):
         return read_apart("read_labels", path, options)
     findings = Findings()
-    _check_there(path)
+    _check_there(path, options)
     if path.is_dir():
         refuse("E_NOT_AN_IMAGE", f"{shown(path)}: a folder; a label map is one file.", "Give .nii.gz, .nrrd or .mha.")
+    linked = ReadOptions(follow_links=options.follow_links, links_within=options.links_within)
     try:
-        raster = _read_raster(path, kind_of(path, findings), ReadOptions(), findings)
+        raster = _read_raster(path, kind_of(path, findings), linked, findings)
     except IntakeError as error:
-        # Label maps are read without options, whatever the verb has for its CT.
+        # Label maps are read without options but those of links, whatever the verb has for its CT.
+        if error.code in LINK_CODES:
+            raise
         raise IntakeError(error.code, error.message, remedy_text(error.remedy_template, options=())) from error
     array = raster.array
     if (raster.slope, raster.intercept) != (1.0, 0.0):
@@ -116,7 +120,7 @@ def _whole(array: np.ndarray, path: Path) -> np.ndarray:
 
 
 def _open(path: Path, options: ReadOptions, findings: Findings) -> Reading:
-    _check_there(path)
+    _check_there(path, options)
     if options.verify_manifest is None:
         return _read(path, options, findings)
     listed = check_sums(path, options.verify_manifest)
@@ -145,7 +149,8 @@ def _read(path: Path, options: ReadOptions, findings: Findings) -> Reading:
     return _read_image(path, kind, options, findings)
 
 
-def _check_there(path: Path) -> None:
+def _check_there(path: Path, options: ReadOptions) -> None:
+    check_link(path, options)
     if not path.exists():
         refuse("E_NOT_FOUND", f"{shown(path)}: there is no such file or folder.", "Check the path.")
     if not path.is_dir() and not path.is_file():

@@ -32,6 +32,9 @@ class ReadOptions:
         volume_index: which volume (from 0) of a 4D file to read.
         strict: refuse derived images, too.
         verify_manifest: list of SHA-256 sums, as `sha256sum` writes it, that every file read must agree with.
+        follow_links: follow links that lead outside of the input, too; see `lungseg3d.io.links`.
+        links_within: folder that links may lead to without that; None takes the input itself. It chooses no voxel, so
+            it is not part of what two readings are compared by.
         decode: `in-process`, or `apart`: a decoder that crashes, hangs or takes all memory costs its own file. It
             changes no voxel, so it is not part of what two readings are compared by.
         memory: what the CT and what is to be done with it may take, by its header; None asks nothing.
@@ -46,6 +49,8 @@ class ReadOptions:
     strict: bool = False
     verify_manifest: Path | None = None
     study: str | None = None
+    follow_links: bool = False
+    links_within: Path | None = field(default=None, compare=False)
     decode: str = field(default=IN_PROCESS, compare=False)
     memory: MemoryBudget | None = field(default=None, compare=False)
 

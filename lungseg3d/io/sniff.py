@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 from lungseg3d.io.archives import ZIP_MAGIC
+from lungseg3d.io.links import is_placeholder, placeholder_error
 from lungseg3d.io.reading import Findings, refuse, shown
 
 _LOOKS = (
@@ -38,10 +39,12 @@ def kind_of(path: Path, findings: Findings) -> str:
     """The format of a file; warns W_EXTENSION where the name says another.
 
     Raises:
-        IntakeError: E_NOT_AN_IMAGE.
+        IntakeError: E_NOT_AN_IMAGE; E_LINK_BROKEN for a placeholder whose content was not fetched.
     """
     with open(path, "rb") as stream:
         start = stream.read(4096)
+    if is_placeholder(start):
+        raise placeholder_error(path)
     kind = _kind(start)
     if not kind:
         refuse(

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from lungseg3d.core import CaseResult, QualityIssue
 from lungseg3d.core.remedies import offer, offered_options
-from lungseg3d.io import APART, CaseSource, begin_decoding, remove_folder, sha256_of, signature_of
+from lungseg3d.io import APART, CaseSource, ReadOptions, begin_decoding, remove_folder, sha256_of, signature_of
 from lungseg3d.workflows.segment_options import SegmentOptions
 from lungseg3d.workflows.stopped_case import write_stopped
 
@@ -124,22 +124,28 @@ class CaseSegmenter:
         models = open_models(own)
 
         def segment(task: Task, on_step: OnStep) -> CaseResult:
-            source = task.source
-            read = replace(own.read, study=source.study or None, series=source.series or own.read.series)
-            options = replace(own, read=read)
+            options = replace(own, read=reading_of(task.source, own.read))
             return segment_case(
-                source.path, task.case_id, task.folder, models, options, lambda _, step, part: on_step(step, part)
+                task.source.path, task.case_id, task.folder, models, options, lambda _, step, part: on_step(step, part)
             )
 
         return segment
 
 
+def reading_of(source: CaseSource, read: ReadOptions) -> ReadOptions:
+    """How one case is to be read, where `read` holds for all: its study or series, and its links."""
+    read = replace(read, study=source.study or None, series=source.series or read.series)
+    if source.rule is None:
+        return read
+    return replace(read, follow_links=source.rule.anywhere, links_within=source.rule.inside)
+
+
 def do_task(segment: Segment, task: Task, on_step: OnStep) -> Outcome:
     """Do one case; what lies in its folder afterwards is what the outcome lists."""
     on_step("hash", 0.0)
-    before, input_sha256 = _state(task.source.path)
+    before, input_sha256 = _state(task.source)
     result = segment(task, on_step)
-    if before and _state(task.source.path, read=False)[0] != before:
+    if before and _state(task.source, read=False)[0] != before:
         text = f"{task.case_id}: the input changed while it was being read."
         result = stop(task, QualityIssue("E_INPUT_CHANGED", text, "Run it again when its files are complete."))
     return Outcome(
@@ -175,10 +181,11 @@ def outputs_in(folder: Path) -> tuple[Output, ...]:
     return tuple(Output(path.relative_to(folder).as_posix(), sha256_of(path), path.stat().st_size) for path in files)
 
 
-def _state(path: Path, read: bool = True) -> tuple[str, str]:
+def _state(source: CaseSource, read: bool = True) -> tuple[str, str]:
     """Signature and SHA-256 of an input, both empty where it cannot be read, which its reader will say better."""
     try:
-        return signature_of(path), sha256_of(path) if read else ""
+        signature = signature_of(source.path, source.rule)
+        return signature, sha256_of(source.path, source.rule) if read else ""
     except OSError:
         return "", ""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lungseg3d.core import OutputError
-from lungseg3d.io import set_aside, sha256_of, signature_of
+from lungseg3d.io import LINK_CODES, set_aside, sha256_of, signature_of
 from lungseg3d.workflows.batch_case import outputs_in
 from lungseg3d.workflows.batch_identity import Identity, differences
 from lungseg3d.workflows.batch_journal import ASIDE, BatchJournal, Record
@@ -42,8 +42,8 @@ def cases_to_do(
 ) -> list[PlannedCase]:
     """Those of the cases that have no valid result yet; the journal has a record of each afterwards.
 
-    What failed is tried again; what was refused stays so while its input is the same. Outputs that are not what the
-    journal says (edited, cut short, of another program) are set aside, never replaced.
+    What failed is tried again; what was refused stays so while its input is the same, but for links. Outputs that are
+    not what the journal says (edited, cut short, of another program) are set aside, never replaced.
 
     Raises:
         OutputError: E_STALE_OUTPUT when there are results of another input, model or option and not `overwrite`.
@@ -53,7 +53,7 @@ def cases_to_do(
     to_do, stale = [], []
     for case in cases:
         record = records.get(case.case_id)
-        if record is not None and record.status in ("done", "refused"):
+        if record is not None and record.status in ("done", "refused") and not _was_link(record):
             if how := _otherwise(case, record, journal, identity):
                 stale.append(_Stale(case.case_id, how))
             elif outputs_in(out / case.case_id) == record.outputs:
@@ -74,6 +74,11 @@ def cases_to_do(
     return to_do
 
 
+def _was_link(record: Record) -> bool:
+    """Whether a case was refused for its links: they may be followed now, or lead somewhere."""
+    return record.status == "refused" and any(issue.code in LINK_CODES for issue in record.issues)
+
+
 def make_way(folder: Path, record: Record | None, aside: Path) -> None:
     """Set aside what lies under a case's name and was not made by this batch, or is not as it was made."""
     ours = record.outputs if record is not None else ()
@@ -88,12 +93,12 @@ def _otherwise(case: PlannedCase, record: Record, journal: BatchJournal, identit
     if record.identity_sha256 != identity.sha256:
         before = journal.identities().get(record.identity_sha256, {})
         return differences(before, identity.facts) or "by another identity"
-    path = case.source.path
+    path, rule = case.source.path, case.source.rule
     try:
-        signature = signature_of(path)
+        signature = signature_of(path, rule)
         if signature == record.input_signature:
             return ""
-        if sha256_of(path) != record.input_sha256:
+        if sha256_of(path, rule) != record.input_sha256:
             return "the input has changed since" if record.input_sha256 else ""
     except OSError:
         return "the input cannot be read any more" if record.input_sha256 else ""

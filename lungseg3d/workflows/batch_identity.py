@@ -20,7 +20,7 @@ from lungseg3d.workflows.dicom_objects import needs_dicom
 from lungseg3d.workflows.segment_options import SegmentOptions
 
 _BUNDLES = {"lung_bundle": "lung_ct_segmentation", "nodule_bundle": "lung_nodule_ct_segmentation"}
-_NOT_OF_THE_RESULT = ("overwrite", "recursive", "write_timings", "trust_bundle", "max_memory_gib")
+_NOT_OF_THE_RESULT = ("overwrite", "recursive", "write_timings", "trust_bundle", "max_memory_gib", "follow_links")
 _TRAINS = re.compile(r"train|evaluate")  # configurations that no result depends on
 _MOST_DIFFERENCES = 4
 
@@ -72,7 +72,8 @@ def _plain(value: Any) -> Any:
 def _is_counted(option: dataclasses.Field, options: Any) -> bool:
     """Whether results depend on an option: not where it came later than the first batches and has its default."""
     is_later = option.metadata.get("since") is not None
-    return option.compare and not (is_later and getattr(options, option.name) == option.default)
+    is_counted = option.compare and option.name not in _NOT_OF_THE_RESULT
+    return is_counted and not (is_later and getattr(options, option.name) == option.default)
 
 
 def _files(root: Path) -> Iterator[tuple[str, str]]:

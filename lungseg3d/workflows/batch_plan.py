@@ -30,11 +30,13 @@ class Selection:
         source: a folder tree, a manifest (`.json`, or a shipped one's name), a `.csv`, or one CT.
         data: folder that the paths of a manifest or CSV start from; None takes the folder that it lies in.
         every_series: in a tree, each CT series of a study is a case instead of the study's best one.
+        follow_links: in a tree, also links that lead out of it.
     """
 
     source: str
     data: Path | None = None
     every_series: bool = False
+    follow_links: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def make_plan(selection: Selection, leave_out: Path, on_files: Callable[[int], o
     if kind == ".json" and source.is_file():
         return Plan(_each_once(_of_manifest(selection.source, selection.data or source.parent), source.name))
     if source.exists():
-        tree = find_cases(source, selection.every_series, leave_out, on_files)
+        tree = find_cases(source, selection.every_series, leave_out, on_files, selection.follow_links)
         root = source if source.is_dir() else source.parent
         keys = (_key(found.path.relative_to(root).as_posix(), found.study, found.series) for found in tree.sources)
         return Plan(tuple(map(PlannedCase, tree.sources, keys)), tree.ignored)

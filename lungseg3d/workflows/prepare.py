@@ -17,7 +17,17 @@ import lungseg3d
 from lungseg3d.core import LungSegError, OutputError, QualityIssue, to_json
 from lungseg3d.core.errors import fault_of
 from lungseg3d.data import MANIFEST_NAME, Dataset, assign_folds, check_split, manifest_text
-from lungseg3d.io import ReadOptions, case_id_of, check_writable, link_to, sha256_of, write_text
+from lungseg3d.io import (
+    ReadOptions,
+    case_id_of,
+    check_writable,
+    left_links,
+    link_rule,
+    link_to,
+    links_text,
+    sha256_of,
+    write_text,
+)
 from lungseg3d.workflows.prepare_reading import read_options_facts
 
 logger = logging.getLogger(__name__)
@@ -124,9 +134,12 @@ def prepare(
         OutputError: E_WRITE, E_NO_SPACE; E_OUTPUT_EXISTS when `out/source` links elsewhere.
     """
     dataset = found.dataset
+    links = _links_left(source, read)
     if not found.cases:
         raise LungSegError(
-            "E_NO_CASES", f"{source}: no case of {dataset.name}; expected {dataset.looks_like}.", dataset.how_to_get
+            "E_NO_CASES",
+            f"{source}: no case of {dataset.name}; expected {dataset.looks_like}.",
+            " ".join((dataset.how_to_get, *(f"{link.message} {link.remedy}" for link in links))).strip(),
         )
     _make_folders(source, out)
     dealt = assign_folds((case.patient for case in found.cases), folds) if folds else {}
@@ -168,7 +181,14 @@ def prepare(
     path = out / MANIFEST_NAME
     write_text(path, manifest_text(content))
     statuses = ("done",) * len(cases) + ("refused",) * len(refused)
-    return Prepared(path, content, statuses, tuple(found.remarks))
+    return Prepared(path, content, statuses, (*found.remarks, *links))
+
+
+def _links_left(source: Path, read: ReadOptions) -> tuple[QualityIssue, ...]:
+    """What is to be said of the links in the source that are not followed; nothing where there are none."""
+    left = left_links(source, link_rule(source, read))
+    found, remedy = links_text(left, source)
+    return (QualityIssue("W_LINK_NOT_FOLLOWED", f"{found}.", remedy),) if left else ()
 
 
 def _make_folders(source: Path, out: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -171,12 +171,13 @@ class _FolderCase:
             text = f"{case_id}: {pair.image} and {self.twin} are the same image."
             raise LungSegError("E_DUPLICATE_CASE", text, "Take one of them out of the table.")
         image = self.source / pair.image
-        reading = open_ct(image, self.read)
+        read = replace(self.read, links_within=self.source)
+        reading = open_ct(image, read)
         facts: dict[str, Any] = grid_facts(reading.volume)
         if pair.label is None:
             return MadeCase({"image": image}, facts, reading.issues)
         label = self.source / pair.label
-        mask = read_labels(label, self.read)
+        mask = read_labels(label, read)
         if not reading.volume.grid.matches(mask.grid, tolerance_mm=0.1):
             found = f"image {reading.volume.shape} and label {mask.shape} lie on different grids"
             raise LungSegError("E_GRID_MISMATCH", f"{case_id}: {found}.", _GRIDS_APART)

@@ -6,6 +6,7 @@ In: a folder with DICOM series and reading files anywhere below. Out: `FoundData
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def find_lidc(
     Raises:
         LungSegError: E_NO_CASES when no reading file of a CT lies under `source`.
     """
+    read = replace(read, links_within=source)
     readings: dict[str, list[tuple[str, LidcReading]]] = {}
     broken: list[FoundCase] = []
     for path in sorted(source.rglob("*.xml")):
@@ -56,7 +58,7 @@ def find_lidc(
         raise LungSegError(
             "E_NO_CASES", f"{source}: no reading file of a CT; expected {LIDC.looks_like}.", LIDC.how_to_get
         )
-    scans = [s for s in find_series(source, skip=[out] if out else ()) if s.modality == "CT"]
+    scans = [s for s in find_series(source, [out] if out else (), read) if s.modality == "CT"]
     scans.sort(key=lambda s: (s.patient_id, s.series_uid))
     repeated = {s.patient_id for s in scans if sum(t.patient_id == s.patient_id for t in scans) > 1}
     cases = []

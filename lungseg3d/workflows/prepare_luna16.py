@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ def find_luna16(source: Path, spheres: bool = False, read: ReadOptions = ReadOpt
     Raises:
         LungSegError: E_NO_CASES without subsets or annotations, E_TABLE.
     """
+    read = replace(read, links_within=source)
     images = {p.stem: p for p in sorted(source.glob("**/subset[0-9]/*.mhd")) if not p.name.startswith(".")}
     table = _first(source, "annotations.csv")
     if not images or table is None:
@@ -97,7 +98,7 @@ def _make(scan: _Scan, spheres: bool, read: ReadOptions, labels: Path, case_id: 
     if outside := [f for f in scan.nodules if not _is_inside(f, ct.volume.grid)]:
         issues.append(QualityIssue("W_NODULE_OUTSIDE_CT", f"{len(outside)} nodules lie outside the CT."))
     if scan.lungs is not None:
-        lungs, right = _sided_lungs(scan.lungs, ct.volume, case_id)
+        lungs, right = _sided_lungs(scan.lungs, ct.volume, case_id, read)
         facts["right_lung_was"] = right
         files["label"] = labels / f"{case_id}_lungs.nii.gz"
         write_labels(files["label"], lungs)
@@ -120,11 +121,11 @@ def _is_inside(finding: LunaFinding, grid: Grid) -> bool:
     return bool(((voxel > -0.5) & (voxel < np.array(grid.shape) - 0.5)).all())
 
 
-def _sided_lungs(path: Path, ct: Volume, case_id: str) -> tuple[Volume, int]:
+def _sided_lungs(path: Path, ct: Volume, case_id: str, read: ReadOptions) -> tuple[Volume, int]:
     """The lungs in our values on the CT's grid, and which of their values is the right lung."""
     if not path.is_file():
         raise LungSegError("E_NO_LABEL", f"{case_id}: no {path.name} in {path.parent.name}.", LUNA16.how_to_get)
-    theirs = read_labels(path)
+    theirs = read_labels(path, read)
     if not theirs.grid.matches(ct.grid, tolerance_mm=0.1):
         text = f"{case_id}: CT {ct.shape} and lungs {theirs.shape} lie on different grids."
         raise LungSegError("E_GRID_MISMATCH", text, "Download both again.")

@@ -6,6 +6,7 @@ In: a folder with DICOM series and box files anywhere below. Out: `FoundDataset`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,13 @@ def find_lung_pet_ct_dx(
     Raises:
         LungSegError: E_NO_CASES without box files.
     """
+    read = replace(read, links_within=source)
     annotated = {path.stem: path for path in sorted(source.rglob("*.xml"))}
     if not annotated:
         text = f"{source}: no box files; expected {LUNG_PET_CT_DX.looks_like}."
         raise LungSegError("E_NO_CASES", text, LUNG_PET_CT_DX.how_to_get)
     cases = []
-    for series in find_series(source, skip=[out] if out else ()):
+    for series in find_series(source, [out] if out else (), read):
         files = {uid: annotated[uid] for uid, _ in series.files if uid in annotated}
         if series.modality == "CT" and files:
             patient = series.patient_id or series.series_uid

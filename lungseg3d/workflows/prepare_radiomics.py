@@ -6,7 +6,7 @@ In: a folder. Out: `FoundDataset`; label files when its cases are made. A patien
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -69,14 +69,15 @@ def find_nsclc_radiomics(
         "contours": "a pixel counts when its centre lies inside; nested contours are holes (even-odd)",
         "ignore": "the tumour, which the lungs' contours leave mostly out, and 2 voxels around it",
     }
-    cases = [FoundCase(p.name, p.name, partial(_make, p, read)) for p in _patients(source, out)]
+    read = replace(read, links_within=source)
+    cases = [FoundCase(p.name, p.name, partial(_make, p, read)) for p in _patients(source, out, read)]
     structures = {label.value: label.name for label in LUNGS}
     return FoundDataset(NSCLC_RADIOMICS, conventions, cases, structures, _IGNORE_MARGIN_VOXELS)
 
 
-def _patients(source: Path, out: Path | None) -> Iterator[_Patient]:
+def _patients(source: Path, out: Path | None, read: ReadOptions) -> Iterator[_Patient]:
     by_patient: dict[str, list[SeriesFiles]] = {}
-    for series in find_series(source, skip=[out] if out else ()):
+    for series in find_series(source, [out] if out else (), read):
         if series.modality in ("CT", "RTSTRUCT"):
             by_patient.setdefault(series.patient_id or series.folder.name, []).append(series)
     for name, found in sorted(by_patient.items()):

@@ -77,7 +77,7 @@ def _jobs(inputs: Sequence[Path], out: Path, options: SegmentOptions) -> Iterato
 
 def _by_study(source: Path, options: SegmentOptions) -> list[SegmentOptions]:
     """The options for each study of an input: one, unless there are several and `recursive` asks for all."""
-    studies = list_studies(source) if options.recursive else ()
+    studies = list_studies(source, options.read) if options.recursive else ()
     if len(studies) < 2:
         return [options]
     return [replace(options, read=replace(options.read, study=uid)) for uid in studies]

@@ -106,7 +106,7 @@ def test_an_unreadable_slice_does_not_take_other_studies_with_it(tmp_path):
     assert paths(tmp_path) == ["below/whole", "stray.dcm"]
 
 
-def test_links_out_of_the_tree_and_the_output_folder_are_left_out(tmp_path):
+def test_links_out_of_the_tree_are_cases_that_can_be_explained_and_the_output_folder_is_left_out(tmp_path):
     inside, outside = tmp_path / "in", tmp_path / "elsewhere"
     (outside / "folder").mkdir(parents=True)
     (outside / "ct.nii.gz").touch()
@@ -115,7 +115,8 @@ def test_links_out_of_the_tree_and_the_output_folder_are_left_out(tmp_path):
     (inside / "a.nii.gz").touch()
     (inside / "link.nii.gz").symlink_to(outside / "ct.nii.gz")
     (inside / "linked").symlink_to(outside)
-    assert paths(inside, leave_out=inside / "results") == ["a.nii.gz"]
+    (inside / "earlier").symlink_to(inside / "results")
+    assert paths(inside, leave_out=inside / "results") == ["a.nii.gz", "link.nii.gz", "linked"]
 
 
 def test_a_zip_is_a_case_and_one_file_is_a_tree_of_itself(tmp_path):

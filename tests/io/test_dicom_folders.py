@@ -195,12 +195,18 @@ def test_a_folder_without_dicom_is_refused(tmp_path, junk, refusal):
     assert refusal(tmp_path).code == "E_NO_DICOM"
 
 
-def test_a_link_that_leads_out_of_the_folder_is_not_followed(make_series, tmp_path):
+def test_a_link_that_leads_out_of_the_folder_is_not_followed_and_named(make_series, tmp_path, codes_of):
     folder = make_series().write(tmp_path / "s")
-    (folder / "040.dcm").rename(tmp_path / "away.dcm") if (folder / "040.dcm").exists() else None
     (folder / "039.dcm").rename(tmp_path / "away.dcm")
     (folder / "039.dcm").symlink_to(tmp_path / "away.dcm")
-    assert read_volume(folder).shape[2] == 39
+    reading = open_ct(folder)
+    assert reading.volume.shape[2] == 39
+    assert codes_of(reading) == {"W_LINK_NOT_FOLLOWED"}
+    assert "1 link leads outside" in reading.issues[0].message
+    assert "follow_links=True" in reading.issues[0].remedy
+    followed = open_ct(folder, ReadOptions(follow_links=True))
+    assert followed.volume.shape[2] == 40
+    assert followed.issues == ()
 
 
 def test_no_patient_identifier_reaches_the_record(make_series, tmp_path):

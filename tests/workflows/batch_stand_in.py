@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from lungseg3d.core import CaseResult, IntakeError, Lung, QualityIssue, Volume
-from lungseg3d.io import open_ct, placing_together, write_labels, write_text, write_volume
+from lungseg3d.io import ReadOptions, open_ct, placing_together, write_labels, write_text, write_volume
 from lungseg3d.report import nodules_csv, result_json
-from lungseg3d.workflows.batch_case import OnStep, Task
+from lungseg3d.workflows.batch_case import OnStep, Task, reading_of
 from lungseg3d.workflows.stopped_case import write_stopped
 
 FILES = ["labels.nii.gz", "nodules.csv", "report.html", "result.json"]
@@ -52,7 +52,7 @@ class StandIn:
         on_step("read", 0.0)
         _fault_of(task.source.path)
         try:
-            reading = open_ct(task.source.path)
+            reading = open_ct(task.source.path, reading_of(task.source, ReadOptions()))
         except IntakeError as error:
             issue = QualityIssue(error.code, error.message, error.remedy)
             return write_stopped(task.case_id, "refused", issue, task.folder)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from typer.testing import CliRunner
 import lungseg3d
 from lungseg3d.cli import app
 from lungseg3d.core import BundleError, LungSegError, OutputError
-from lungseg3d.io import open_ct, read_labels, sha256_of
+from lungseg3d.io import ReadOptions, open_ct, read_labels, sha256_of
 from lungseg3d.workflows.batch import batch
 from lungseg3d.workflows.batch_identity import Identity, identity_of
 from lungseg3d.workflows.batch_journal import BatchJournal
@@ -362,3 +363,30 @@ def test_nothing_that_is_written_names_a_folder_above_a_case(tmp_path):
         if path.is_file():
             assert b"DOE" not in path.read_bytes(), path
             assert b"ward" not in path.read_bytes(), path
+
+
+def test_links_out_of_the_tree_are_named_and_followed_by_the_same_line_with_one_word_more(three, tmp_path):
+    tree, outside = tmp_path / "tree", tmp_path / "outside"
+    tree.mkdir()
+    shutil.copytree(three, outside)
+    shutil.copy(three / "ct-00.nii.gz", tree / "own.nii.gz")
+    for number in (1, 2):
+        (tree / f"linked-{number}.nii.gz").symlink_to(outside / f"ct-0{number}.nii.gz")
+    (tree / "absent.nii.gz").symlink_to("/nowhere/.git/annex/objects/a/b/KEY/KEY")
+    left = {"linked-1": ("refused", ["E_LINK_NOT_FOLLOWED"]), "linked-2": ("refused", ["E_LINK_NOT_FOLLOWED"])}
+    absent = {"absent": ("refused", ["E_LINK_BROKEN"])}
+    own = {"own": ("done", [])}
+    assert run(tree, tmp_path / "out") == left | absent | own
+    (before,) = (tmp_path / "out" / "own").glob("labels.nii.gz")
+    changed = before.stat().st_mtime_ns
+    followed = batch(
+        Selection(str(tree), follow_links=True),
+        tmp_path / "out",
+        replace(TWO, segment=replace(TWO.segment, read=ReadOptions(follow_links=True))),
+        None,
+        StandIn(),
+    )
+    statuses = {case_id: record.status for case_id, record in followed.records.items()}
+    assert statuses == {"absent": "refused", "own": "done", "linked-1": "done", "linked-2": "done"}
+    assert before.stat().st_mtime_ns == changed
+    assert sorted(path.name for path in outside.iterdir()) == ["ct-00.nii.gz", "ct-01.nii.gz", "ct-02.nii.gz"]
