@@ -42,6 +42,7 @@ from lungseg3d.workflows.explain import network_layers
 from lungseg3d.workflows.segment import segment_cases
 from lungseg3d.workflows.segment_options import SegmentOptions
 from tests.hostile_bundles import HARMS, make_hostile
+from tests.io.test_bundle_scan import HOSTILE
 
 CPU = ("--device", "cpu", "--precision", "fp32")
 
@@ -275,6 +276,25 @@ def test_every_verb_refuses_every_hostile_bundle_in_every_spelling(verb, spellin
             assert not evaluated(place)
             assert said.startswith("exit 3"), said
             assert "E_UNTRUSTED_CONFIG" in said
+
+
+@pytest.mark.parametrize("verb", [name for name, how in VERBS.items() if how.bundle == "bundle"])
+def test_every_verb_refuses_what_the_scan_of_bundles_refuses(verb, place, stubs, monkeypatch):
+    """Also code, links, YAML, logging and metadata beside the configuration that the verb evaluates."""
+    how = VERBS[verb]
+    kept = shutil.copytree(place.root, place.folder / "kept", symlinks=True)
+    given = spelled("relative", "bundle", place.folder, monkeypatch)
+    for what, (_, harm) in HOSTILE.items():
+        shutil.rmtree(place.root)
+        shutil.copytree(kept, place.root, symlinks=True)
+        harm(place.root)
+        if how.config == "train":
+            shutil.copy(place.root / "configs" / "inference.json", place.root / "configs" / "train.json")
+        before = sorted(place.folder.rglob("*"))
+        with pytest.raises(BundleError) as caught:
+            how.call(given, place, False)
+        assert caught.value.code == "E_UNTRUSTED_CONFIG", what
+        assert sorted(place.folder.rglob("*")) == before, what
 
 
 @pytest.mark.parametrize("harm", HARMS)
