@@ -13,21 +13,25 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 
 def _name_the_user() -> None:
-    """Give a user number without a name one, in the environment, which child processes inherit.
+    """Give a user number without an account a name and a home in the environment, which child processes inherit.
 
-    MONAI, PyTorch and MLflow ask `getpass.getuser()`, partly while they are imported, and end with KeyError where the
-    number has no entry in /etc/passwd: `docker run --user`, OpenShift, cluster nodes without their directory service.
+    MONAI, PyTorch and MLflow ask `getpass.getuser()` and `Path.home()`, partly while they are imported, and end with an
+    error where the number has no entry in /etc/passwd: `docker run --user`, OpenShift, cluster nodes without their
+    directory service. The home is `/`, as containers have it: nothing is kept there.
     """
-    if any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+    is_named = any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME"))
+    if is_named and os.environ.get("HOME"):
         return
     try:
         import pwd
 
         pwd.getpwuid(os.getuid())
     except ImportError:  # Windows has names, and sets USERNAME
-        pass
+        return
     except KeyError:
-        os.environ["LOGNAME"] = f"uid-{os.getuid()}"
+        if not is_named:
+            os.environ["LOGNAME"] = f"uid-{os.getuid()}"
+        os.environ["HOME"] = os.environ.get("HOME") or "/"
 
 
 _name_the_user()

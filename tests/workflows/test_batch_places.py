@@ -194,6 +194,17 @@ def test_a_user_number_without_a_name_gets_one_for_libraries_that_ask(nameless, 
     monkeypatch.delenv("LOGNAME")  # what it set
 
 
+@pytest.mark.parametrize("home", ["", None])
+def test_a_user_number_without_a_home_gets_one_too(home, nameless, monkeypatch):
+    monkeypatch.setenv("USER", "somebody")
+    monkeypatch.setenv("HOME", "") if home is not None else monkeypatch.delenv("HOME")
+    lungseg3d._name_the_user()
+    assert (Path.home(), os.environ.get("LOGNAME")) == (Path("/"), None)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    lungseg3d._name_the_user()
+    assert Path.home() == Path("/home/somebody")
+
+
 def test_a_name_that_is_there_stays(nameless, monkeypatch):
     monkeypatch.setenv("USER", "somebody")
     lungseg3d._name_the_user()
@@ -211,13 +222,13 @@ def test_an_account_with_an_entry_is_left_alone(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("home", [[], ["HOME=/tmp"]], ids=["no home", "HOME=/tmp"])
-def test_what_segments_and_trains_is_imported_by_a_real_number_without_a_name(home, tmp_path):
+def test_what_segments_and_trains_is_imported_by_a_real_number_without_a_name(home):
     if os.getuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("needs root and setpriv")
     rights = "+dac_override,+dac_read_search"  # so that an installation in a private folder can be read
     words = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups"]
     words += [f"--inh-caps={rights}", f"--ambient-caps={rights}", "env", "-i", "PATH=/usr/bin:/bin", *home]
-    words += [f"PYTHONPATH={REPOSITORY}", f"MPLCONFIGDIR={tmp_path}", sys.executable, "-c"]
+    words += [f"PYTHONPATH={REPOSITORY}", sys.executable, "-c"]
     modules = "lungseg3d.workflows.segment_models, lungseg3d.workflows.training_process, lungseg3d.engines, mlflow"
     done = subprocess.run([*words, f"import {modules}; print('all')"], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "all", done.stderr[-2000:]
