@@ -1,12 +1,16 @@
 """A date as DICOM headers write it -> `datetime.date`: the standard's form, the old one with dots, and what is common.
 
-In: text of a DA or DT value. Out: a date, or None where it is none. Knows no header.
+In: text of a DA or DT value, or a header. Out: a date, or None where it is none; dates of a header mended in place.
 """
 
 from __future__ import annotations
 
 import datetime
 import re
+
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
 
 _TIME = r"(?:[T ]?[0-9]{2}.*|[+-][0-9]{4})?"
 _FORMS = (
@@ -32,3 +36,19 @@ def date_of(text: str) -> datetime.date | None:
             except ValueError:
                 return None
     return None
+
+
+def mend_dates(header: Dataset) -> None:
+    """Write the dates of a header (DA, top level) in the standard's form where another spelling names a day.
+
+    What names no day stays as it is: whoever makes an object of the header leaves it out.
+    """
+    for tag in list(header.keys()):
+        item = header.get_item(tag)
+        vr = item.VR or (dictionary_VR(tag) if dictionary_has_tag(tag) else "")
+        if vr != "DA" or not item.value:
+            continue
+        text = item.value.decode("ascii", "ignore") if isinstance(item.value, bytes) else str(item.value)
+        day = date_of(text)
+        if day is not None and "\\" not in text:
+            header[tag] = DataElement(tag, "DA", day.strftime("%Y%m%d"))

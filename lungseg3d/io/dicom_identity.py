@@ -23,6 +23,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import generate_uid
 from pydicom.valuerep import validate_value
 
+from lungseg3d.io.dicom_dates import mend_dates
 from lungseg3d.io.dicom_texts import is_copied
 
 SOURCE_DATES, TRUE_DATES = "source", "now"
@@ -77,6 +78,7 @@ def usable_header(header: Dataset) -> tuple[str, ...]:
     for keyword in _TYPE_2:
         if keyword not in header:
             setattr(header, keyword, None)
+    mend_dates(header)
     for keyword in _FREE_TEXT:
         if keyword in header:
             delattr(header, keyword)

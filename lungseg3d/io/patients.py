@@ -45,7 +45,7 @@ class PatientHeader:
     @property
     def is_known(self) -> bool:
         """Whether it names a patient at all: an empty PatientID, or an anonymiser's placeholder, names none."""
-        return not _PLACEHOLDER.fullmatch(self.patient_id)
+        return not is_placeholder(self.patient_id)
 
     def is_same(self, other: PatientHeader) -> bool:
         """One patient: one study; or one PatientID, with issuer, birth date and sex that do not contradict it."""
@@ -55,6 +55,11 @@ class PatientHeader:
             return False
         pairs = ((self.issuer, other.issuer), (self.birth_date, other.birth_date), (self.sex, other.sex))
         return all(not ours or not theirs or ours.casefold() == theirs.casefold() for ours, theirs in pairs)
+
+
+def is_placeholder(patient_id: str) -> bool:
+    """Whether a PatientID, without spaces around it, is empty or one that anonymisers write for everybody."""
+    return _PLACEHOLDER.fullmatch(patient_id) is not None
 
 
 def read_patient(path: Path) -> PatientHeader | None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from lungseg3d.io.dicom_dates import date_of
+from lungseg3d.io.patients import is_placeholder
 from lungseg3d.io.time_point_headers import text_in
 
 SAME, DIFFERENT, NOT_COMPARED = "same", "different", "not compared"
-_NOBODY = re.compile(r"(anon(ym)?[a-z]*|unknown|none|null|removed|deleted|na|n/a|x{2,}|0*)[\W_]*")
 _SEXES = {"m": "male", "male": "male", "f": "female", "female": "female", "w": "female"}
 _UNKNOWN_BIRTH_YEARS = (1800, 1900)
 
@@ -68,7 +68,7 @@ def _plain(text: str) -> str:
 
 def _id(text: str) -> str:
     plain = _plain(text)
-    return "" if _NOBODY.fullmatch(plain) else re.sub(r"(?<![0-9])0+(?=[0-9])", "", plain)
+    return "" if is_placeholder(plain) else re.sub(r"(?<![0-9])0+(?=[0-9])", "", plain)
 
 
 def _birth_dates(prior: Dataset | None, current: Dataset | None) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from lungseg3d.io import compare_persons, time_between, time_point_header, write_dicom_series
-from lungseg3d.io.dicom_dates import date_of
+from lungseg3d.io.dicom_dates import date_of, mend_dates
 from tests.follow_up_cases import chest_with
 
 
@@ -47,6 +47,13 @@ def test_one_day_in_many_spellings(text):
 @pytest.mark.parametrize("text", ["", "0", "20231301", "20230230", "2023", "01/05/2023", "20230501-20230601", "today"])
 def test_what_is_no_day_or_may_be_two_is_no_date(text):
     assert date_of(text) is None
+
+
+def test_dates_of_a_header_get_the_standards_spelling_and_what_is_no_day_stays():
+    made = header(StudyDate="2023.05.01", SeriesDate="2023-05-01", PatientBirthDate="20AB0101", AcquisitionDate="")
+    mend_dates(made)
+    assert (made.StudyDate, made.SeriesDate) == ("20230501", "20230501")
+    assert (made.PatientBirthDate, made.AcquisitionDate) == ("20AB0101", "")
 
 
 @pytest.mark.parametrize(

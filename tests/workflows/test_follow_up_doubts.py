@@ -39,7 +39,7 @@ def series(folder, name, balls=BALLS, seed=1, person=None, **dates):
     for path in (folder / f"{name}-ct").iterdir():
         dataset = pydicom.dcmread(path)
         with pydicom.config.disable_value_validation():
-            for keyword, value in {**(person or {}), **dates}.items():
+            for keyword, value in {**(person or {}), "AcquisitionDate": "", "SeriesDate": "", **dates}.items():
                 setattr(dataset, keyword, value)
             dataset.save_as(path)
     read = open_ct(folder / f"{name}-ct")
@@ -86,6 +86,7 @@ def test_two_persons_are_named_in_every_output_and_nothing_of_them_is(tmp_path, 
     assert len(files) == 3
     written = [*map(str.encode, texts), *(path.read_bytes() for path in files)]
     assert [secret for data in written for secret in found_in(data)] == []
+    assert (record["days"], report.StudyDate) == (365, "20240101")
     assert report.PatientID == PERSONS["current"]["PatientID"]  # an SR names its own patient, and no other
     assert b"7730911" not in (tmp_path / "out" / SR_FILE).read_bytes()
 
