@@ -64,6 +64,7 @@ def _facts(follow_up: FollowUp) -> dict[str, Any]:
         "issues": [{"issue": issue, "severity": issue.severity.value} for issue in follow_up.issues],
         "plot": _plot(follow_up),
         "lungs": _lungs(follow_up),
+        "is_partial": any(issue.code == "W_PARTIAL_COVERAGE" for issue in follow_up.issues),
         "max_panels": MAX_PANELS,
         "colours": {**{lung.name: lung.hex_colour for lung in LUNGS}, "nodule": NODULE.hex_colour},
         "groups": [

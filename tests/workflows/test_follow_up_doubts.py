@@ -218,6 +218,7 @@ def test_what_half_a_ct_does_not_show_is_neither_gone_nor_new_and_the_page_does_
     assert {"W_PARTIAL_COVERAGE"} == codes_of(result) - {"W_OTHER_NOISE"}
     page = (tmp_path / "out" / "follow_up.html").read_text(encoding="utf-8")
     assert page.count("This CT does not show its place.") == 1
+    assert "Volumes of what each CT covers" in page
     assert page.count("plane, 45 mm wide.") == 5 * 3
 
 
