@@ -112,6 +112,17 @@ def test_a_prediction_elsewhere_is_told_where_it_and_the_reference_lie(data, nam
         assert "15 x 14 x 12 voxels" in said
 
 
+@pytest.mark.parametrize(("low", "high", "helps"), [(0, 1424, True), (0, 700, False), (800, 2200, False)])
+def test_subtracting_1024_is_offered_where_it_gives_air_and_tissue(tmp_path, low, high, helps):
+    hu = np.full(SHAPE, low, np.int16)
+    hu[3:13, 3:11] = high
+    write_volume(tmp_path / "ct.nii.gz", Volume(hu, AFFINE))
+    said = run("check", tmp_path / "ct.nii.gz")
+    assert said.exit_code == 3
+    assert ("--fix-offset" in said.output) == helps
+    assert run("check", tmp_path / "ct.nii.gz", "--fix-offset").exit_code == (0 if helps else 3)
+
+
 @pytest.fixture
 def series(tmp_path) -> Path:
     write_dicom_series(tmp_path / "series", chest())

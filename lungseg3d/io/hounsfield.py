@@ -182,7 +182,8 @@ def _trouble(hu: np.ndarray, counts: np.ndarray, declared: bool) -> tuple[str, s
             return "unusual", f"{span}: a chest CT has air (-1000 HU) and tissue (0 HU)."
         return None
     if low > -500:
-        if low > -200 and high > 500:
+        # Only where air and tissue are there once 1024 is subtracted: else that option would be refused, too.
+        if -200 < low <= _OFFSET - 500 and high >= _OFFSET - 200:
             return "offset", f"{span}: is the rescale missing? Air is -1000 HU."
         return "scale", f"{span}: no air (-1000 HU), so these are not Hounsfield units."
     if high < -200:

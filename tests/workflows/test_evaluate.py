@@ -210,7 +210,7 @@ def test_a_case_without_a_prediction_or_on_another_grid_is_named_and_the_others_
     ran = CliRunner().invoke(app, [*words, "--out", str(data / "out")])
     assert ran.exit_code == 8, ran.output
     assert "E_NO_PREDICTION: one: results has neither one/labels.nii.gz nor one.nii.gz" in ran.output
-    assert "E_GRID_MISMATCH: two: the prediction has (24, 30, 20) voxels of 1 x 1 x 1 mm" in ran.output
+    assert "E_GRID_MISMATCH: two: the prediction has 24 x 30 x 20 voxels of 1 x 1 x 1 mm" in ran.output
     summary = json.loads((data / "out" / "summary.json").read_text())
     assert (summary["cases"], summary["evaluated"]) == (3, 1)
     assert [failure["case_id"] for failure in summary["failed"]] == ["one", "two"]
