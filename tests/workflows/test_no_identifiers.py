@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
 from lungseg3d.core import Volume
+from lungseg3d.core.labels import LABELS
 from lungseg3d.io import open_ct, write_dicom_series, write_labels, write_volume
 from lungseg3d.workflows import segment
 from lungseg3d.workflows.segment_models import open_models
@@ -202,7 +203,8 @@ def test_a_prepared_folder_and_its_check_name_files_and_no_headers(source, chest
     write_labels(data / "labels" / "b.nii.gz", Volume(np.zeros((3, 3, 3), np.uint8), np.eye(4)))
     assert len(found_in(data)) > 5
     (data / "images" / "c.nii.gz").write_bytes((data / "images" / "c.nii.gz").read_bytes()[:3000])
-    code, said = run("prepare", "folder", data, tmp_path / "out", "--folds", "2")
+    names = [word for label in LABELS for word in ("--label", f"{label.value}={label.name}")]
+    code, said = run("prepare", "folder", data, tmp_path / "out", "--folds", "2", *names)
     assert code == 8, said
     assert in_text(said.replace(str(tmp_path), "")) == []
     code, said = run("prepare", "check", tmp_path / "out" / "manifest.json", "--no-lungs")
