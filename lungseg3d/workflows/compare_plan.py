@@ -10,14 +10,14 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import lungseg3d
 from lungseg3d.core import UsageError
 from lungseg3d.data import read_manifest
-from lungseg3d.io import CheckedBundle, bundle_folder, check_bundle
+from lungseg3d.io import CheckedBundle, bundle_folder, check_bundle, sha256_of, signature_of
 from lungseg3d.workflows.train import train_command, training_files
 
 WEIGHTS = ("model", "best")
@@ -175,10 +175,26 @@ def settings_sha256(settings: Mapping[str, Any]) -> str:
 
 
 def _manifests(parser: Any) -> dict[str, str]:
-    """Checksum of each manifest that the configuration names, with those of its files where it holds them."""
+    """Checksum of each manifest that the configuration names, and of the files that no manifest has a checksum of."""
+    from lungseg3d.workflows.training_checks import data_lists
+
     keys = [key for key in parser.get() if key.endswith("manifest")]
     contents = {key: read_manifest(parser.get_parsed_content(key)) for key in keys}
-    return {key: settings_sha256(content) for key, content in contents.items()}
+    sums = set()
+    for content, entries in data_lists(parser):
+        cases = {case["case_id"]: case for case in content["cases"]}
+        for entry in entries:
+            case = cases[entry["case_id"]]
+            for role in case["files"].keys() - (case.get("sha256") or {}).keys():
+                sums.add(f"{entry['case_id']} {role} {_sum_of(entry[role], signature_of(entry[role]))}")
+    found = {key: settings_sha256(content) for key, content in contents.items()}
+    return found | ({"files": hashlib.sha256("\n".join(sorted(sums)).encode()).hexdigest()} if sums else {})
+
+
+@cache
+def _sum_of(path: str, signature: str) -> str:
+    """SHA-256 of a file or folder, read once as long as its signature stays."""
+    return sha256_of(path)
 
 
 def _experiment(parser: Any) -> str | None:

@@ -132,6 +132,13 @@ def seen_in_training(parser: ConfigParser) -> list[tuple[str, int | None]]:
     return list(dict.fromkeys(used))
 
 
+def data_lists(parser: ConfigParser) -> Iterator[tuple[Mapping[str, Any], list[dict[str, Any]]]]:
+    """(manifest, entries) of each data list that a training learns from or validates on."""
+    for path, node in _nodes(parser.get()):
+        if isinstance(node, Mapping) and node.get("_target_") == _DATA_LISTS:
+            yield read_manifest(parser.get_parsed_content(f"{path}#manifest")), _data_list(parser, path)
+
+
 def training_entries(parser: ConfigParser) -> list[dict[str, Any]]:
     """The entries of all data lists that a training learns from, each image once."""
     found: dict[str, dict[str, Any]] = {}

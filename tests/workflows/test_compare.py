@@ -80,6 +80,19 @@ def test_other_settings_are_another_folder_and_the_same_ones_the_same(crops, tmp
     assert not folders[0] & folders[3]
 
 
+def test_a_changed_image_or_label_is_another_training_though_the_manifest_has_no_checksums(crops, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(crops, data)
+    first = make_plan(small_comparison(data), tmp_path).members[0].folder
+    for name, other in (("label-1", "label-0"), ("image-2", "image-3")):
+        before = make_plan(small_comparison(data), tmp_path).members[0].folder
+        shutil.copy(data / f"{other}.nii.gz", data / f"{name}.nii.gz")
+        assert make_plan(small_comparison(data), tmp_path).members[0].folder != before
+    for name in ("label-1", "image-2"):
+        shutil.copy(crops / f"{name}.nii.gz", data / f"{name}.nii.gz")
+    assert make_plan(small_comparison(data), tmp_path).members[0].folder == first
+
+
 def test_a_changed_manifest_is_another_training(crops, tmp_path):
     content = json.loads((crops / "crops.json").read_text())
     content["cases"][0]["sha256"] = {"image": "0" * 64}
