@@ -345,7 +345,7 @@ def test_a_zip_that_leads_out_of_itself_or_is_a_bomb_is_refused(tmp_path, refusa
         (
             "dicom_corner_cases/conversion/gantrytilting",
             (512, 512, 4),
-            {"W_UNUSUAL_HU", "W_GANTRY_TILT", "W_SHORT_COVERAGE"},
+            {"W_UNUSUAL_HU", "W_GANTRY_TILT", "W_SHORT_COVERAGE", "W_NO_FRAME_OF_REFERENCE"},
         ),
     ],
 )
