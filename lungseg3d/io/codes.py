@@ -91,7 +91,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "W_LOCALIZER_DROPPED": "Scout images were left out.",
         "W_LOSSY_SOURCE": "The pixels were compressed with loss.",
         "W_MIXED_FRAMES_OF_REFERENCE": "The slices name several frames of reference, or some of them none.",
-        "W_MULTI_SERIES": "Several CT series; one was chosen by the rule.",
+        "W_MULTI_SERIES": "Several CT series; one was chosen by the rule, and the message says why.",
         "W_NONFINITE_REPLACED": "NaN around the patient became -1000 HU.",
         "W_NO_DICOM_OBJECTS": "SEG and SR were asked for and are not made; the masks are there as NIfTI.",
         "W_NO_FRAME_OF_REFERENCE": "The series has no frame of reference; SEG and SR bear one made for it.",

@@ -21,7 +21,7 @@ from lungseg3d.io.dicom_decoders import ALWAYS_LOSSY
 from lungseg3d.io.dicom_files import Scan, scan_dicom
 from lungseg3d.io.dicom_pixels import Plane, read_planes
 from lungseg3d.io.dicom_records import DicomFile
-from lungseg3d.io.dicom_series import CT_CLASSES, SeriesPlan, Slice, choose_series
+from lungseg3d.io.dicom_series import CT_CLASSES, choose_series
 from lungseg3d.io.dicom_series_identity import find_oddities
 from lungseg3d.io.dicom_texts import IDENTIFIERS, mend_texts
 from lungseg3d.io.geometry import Stack
@@ -30,6 +30,7 @@ from lungseg3d.io.kernels import is_lung_kernel
 from lungseg3d.io.limits import check_memory
 from lungseg3d.io.links import LINK_CODES, link_rule, links_text
 from lungseg3d.io.reading import Findings, Reading, ReadOptions, refuse, shown
+from lungseg3d.io.series_choice import SeriesPlan, Slice
 
 _THICK_MM = 5.0
 _SHORT_MM = 99.9  # a whole 100 mm, and what decimal strings round off

@@ -17,6 +17,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 
 from lungseg3d.core import IntakeError
+from lungseg3d.io.body_parts import body_parts
 from lungseg3d.io.dicom_records import DicomFile, Frame, Pixels, Place
 from lungseg3d.io.dicom_values import has, short_of, tag_of, text_of, value_of
 from lungseg3d.io.limits import inflate
@@ -34,8 +35,10 @@ _KEYWORDS = (
     "PhotometricInterpretation NumberOfFrames Rows Columns PixelSpacing BitsAllocated BitsStored HighBit "
     "PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit RescaleIntercept RescaleSlope RescaleType "
     "LossyImageCompression LossyImageCompressionRatio ImagesInAcquisition SharedFunctionalGroupsSequence "
-    "PerFrameFunctionalGroupsSequence FrameOfReferenceUID SeriesNumber InstanceNumber"
+    "PerFrameFunctionalGroupsSequence FrameOfReferenceUID SeriesNumber InstanceNumber "
+    "BodyPartExamined SeriesDescription ProtocolName"
 ).split()
+_PART_KEYWORDS = ("BodyPartExamined", "ProtocolName", "SeriesDescription")
 # pydicom applies these to the top level only; what lies inside the functional groups comes whole.
 _OVERLAY_BIT_POSITIONS = [Tag(group, 0x0102) for group in range(0x6000, 0x6020, 2)]
 _TAGS: list[Any] = [*(tag_of(keyword) for keyword in _KEYWORDS), *_OVERLAY_BIT_POSITIONS]
@@ -274,5 +277,7 @@ def _about(dataset: Dataset) -> dict[str, Any]:
         "lossy": text_of(dataset, "LossyImageCompression") == "01",
         "lossy_ratio": "/".join(_words(value_of(dataset, "LossyImageCompressionRatio"))),
         "acquisition": text_of(dataset, "AcquisitionNumber"),
+        # Never the words themselves: people write names into them.
+        "parts": {keyword: body_parts(text_of(dataset, keyword)) for keyword in _PART_KEYWORDS},
         "images_in_acquisition": _integer(dataset, "ImagesInAcquisition"),
     }

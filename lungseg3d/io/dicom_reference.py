@@ -19,11 +19,12 @@ from lungseg3d.core.errors import fault_of
 from lungseg3d.io.dicom_files import scan_dicom
 from lungseg3d.io.dicom_identity import quiet_libraries, uid_of, usable_header
 from lungseg3d.io.dicom_records import DicomFile
-from lungseg3d.io.dicom_series import SeriesPlan, choose_series
+from lungseg3d.io.dicom_series import choose_series
 from lungseg3d.io.dicom_series_identity import find_oddities, frame_of_reference
 from lungseg3d.io.dicom_texts import CUT_MARK, IDENTIFIERS, mend_texts
 from lungseg3d.io.links import link_rule, links_error
 from lungseg3d.io.reading import Findings, ReadOptions, refuse, shown
+from lungseg3d.io.series_choice import SeriesPlan
 from lungseg3d.io.sniff import kind_of
 
 _NOT_DICOM = "A NIfTI, NRRD or MetaImage file names no patient, study or frame of reference that DICOM objects need."

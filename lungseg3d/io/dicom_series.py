@@ -1,15 +1,12 @@
 """Headers -> series -> the one that is read -> its slices in order, each place once.
 
-In: a `Scan`. Out: `SeriesPlan`, the slices of the chosen series with their geometry. Decodes no pixels.
-
-The rule of choice, in this order: no problem in the headers; original before derived; at least half as long as the
-longest; thinnest (the larger of slice distance and thickness); most slices; axial; lung kernel last; UID.
+In: a `Scan`. Out: `SeriesPlan`, the slices of the chosen series with their geometry. The rule of choice is in
+`series_choice`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
@@ -18,40 +15,17 @@ from lungseg3d.core import IntakeError
 from lungseg3d.io.dicom_absent import refuse_no_ct, refuse_split
 from lungseg3d.io.dicom_checks import check_files, check_geometry_tags
 from lungseg3d.io.dicom_files import Scan
-from lungseg3d.io.dicom_records import DicomFile, Frame
-from lungseg3d.io.geometry import SAME_PLACE_MM, Stack, orientation_name, slice_normal, stack_slices
-from lungseg3d.io.kernels import is_lung_kernel
+from lungseg3d.io.dicom_records import DicomFile
+from lungseg3d.io.geometry import SAME_PLACE_MM, orientation_name, slice_normal, stack_slices
 from lungseg3d.io.links import links_error
 from lungseg3d.io.reading import Findings, ReadOptions, SeriesInfo, refuse, shown
+from lungseg3d.io.series_choice import Choice, SeriesPlan, Slice, choose
 
 CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2",  # CT Image Storage
     "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
     "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
 }
-
-Slice = tuple[DicomFile, Frame]
-
-
-@dataclass(frozen=True)
-class SeriesPlan:
-    """One series, ready to be decoded.
-
-    Attributes:
-        uid: SeriesInstanceUID.
-        slices: file and frame of each place, sorted along the normal.
-        repeats: (place, slice) of further slices at a place; their pixels must be equal.
-        localizers: number of scouts left out.
-        stack: geometry; None when `problem` is set.
-        problem: why it cannot be read; None when the headers forbid nothing.
-    """
-
-    uid: str
-    slices: tuple[Slice, ...]
-    repeats: tuple[tuple[int, Slice], ...]
-    localizers: int
-    stack: Stack | None
-    problem: IntakeError | None
 
 
 def choose_series(scan: Scan, options: ReadOptions, findings: Findings) -> SeriesPlan:
@@ -73,13 +47,18 @@ def choose_series(scan: Scan, options: ReadOptions, findings: Findings) -> Serie
             known = ", ".join(plan.uid for plan in candidates)
             refuse("E_SERIES_NOT_FOUND", f"{shown(scan.root)}: no CT series {options.series}.", f"Found: {known}")
         findings.reason = "asked for by its UID"
+        choice = Choice(chosen, findings.reason, {})
     else:
         refuse_split({plan.uid: groups[plan.uid] for plan in candidates}, scan)
         _check_one_study([plan for plan in candidates], groups, scan)
-        chosen = _best(candidates)
-        findings.reason = "the only CT series" if len(candidates) == 1 else _reason(chosen)
+        choice = choose(candidates)
+        chosen = choice.plan
+        findings.reason = "the only CT series" if len(candidates) == 1 else choice.reason
     findings.chosen = chosen.uid
-    _warn_of_others(chosen, candidates, scouts, findings)
+    if len(candidates) > 1:
+        _warn_of_others(choice, candidates, findings)
+    if count := chosen.localizers + sum(plan.localizers for plan in scouts):
+        findings.warn("W_LOCALIZER_DROPPED", f"{count} localizer image(s) left out.")
     if chosen.problem is not None:
         raise chosen.problem
     return chosen
@@ -163,70 +142,17 @@ def _check_one_study(plans: Sequence[SeriesPlan], groups: dict[str, list[DicomFi
         )
 
 
-def _facts(plan: SeriesPlan) -> tuple[float, float]:
-    """(length in mm, larger of slice distance and thickness) of a plan with a stack."""
-    assert plan.stack is not None
-    step = float(np.linalg.norm(plan.stack.affine[:3, 2]))
-    thickness = plan.slices[0][1].thickness_mm or 0.0
-    return step * plan.stack.slices, max(step, thickness)
-
-
-def _is_derived(plan: SeriesPlan) -> bool:
-    return any(frame.image_type[:1] == ("DERIVED",) for _, frame in plan.slices)
-
-
-def _best(plans: Sequence[SeriesPlan]) -> SeriesPlan:
-    usable = [plan for plan in plans if plan.stack is not None]
-    if not usable:
-        return max(plans, key=lambda plan: (len(plan.slices), plan.uid))
-    longest = max(_facts(plan)[0] for plan in usable)
-
-    def rank(plan: SeriesPlan) -> tuple:
-        length, thin = _facts(plan)
-        file, frame = plan.slices[0]
-        return (
-            _is_derived(plan),
-            length < 0.5 * longest,
-            round(thin, 1),
-            -len(plan.slices),
-            orientation_name(frame.orientation) != "axial",
-            is_lung_kernel(file.about["kernel"]),
-            plan.uid,
-        )
-
-    return min(usable, key=rank)
-
-
-def _reason(plan: SeriesPlan) -> str:
-    if plan.stack is None:
-        return "the one with most slices; none can be read"
-    return (
-        f"thinnest slices first ({_facts(plan)[1]:.2f} mm), then most slices ({len(plan.slices)}), axial, "
-        "lung kernel last; short and derived series and those with problems come after"
-    )
-
-
-def _warn_of_others(
-    chosen: SeriesPlan, candidates: Sequence[SeriesPlan], scouts: Sequence[SeriesPlan], findings: Findings
-) -> None:
-    others = [plan for plan in candidates if plan is not chosen]
-    if others:
-        listed = ", ".join(f"{plan.uid} ({len(plan.slices)} slices)" for plan in others[:8])
-        more = f" and {len(others) - 8} more" if len(others) > 8 else ""
-        findings.warn(
-            "W_MULTI_SERIES",
-            f"read {chosen.uid} ({len(chosen.slices)} slices); also found {listed}{more}.",
-            "[Pass --series=UID to read another.|Give a folder with the series that you want.]",
-        )
-    count = chosen.localizers + sum(plan.localizers for plan in scouts)
-    if count:
-        findings.warn("W_LOCALIZER_DROPPED", f"{count} localizer image(s) left out.")
+def _warn_of_others(choice: Choice, candidates: Sequence[SeriesPlan], findings: Findings) -> None:
+    read = f"read {choice.plan.uid} ({len(choice.plan.slices)} slices): {choice.reason}"
+    text = f"{read}. Also found {choice.listed(candidates)}."
+    remedy = "[Pass --series=UID to read another.|Give a folder with the series that you want.]"
+    findings.warn("W_MULTI_SERIES", text, remedy)
 
 
 def _info(plan: SeriesPlan, files: Sequence[DicomFile]) -> SeriesInfo:
     file, frame = plan.slices[0] if plan.slices else (files[0], files[0].frames[0])
     spacing = frame.pixel_spacing_mm
-    step = None if plan.stack is None else round(float(np.linalg.norm(plan.stack.affine[:3, 2])), 4)
+    step = None if plan.stack is None else round(plan.step_mm, 4)
     return SeriesInfo(
         uid=plan.uid,
         modality=file.modality,
