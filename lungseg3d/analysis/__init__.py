@@ -12,11 +12,13 @@ from lungseg3d.analysis.candidates import CandidateRule, NoduleMap, find_nodules
 from lungseg3d.analysis.diameters import axial_diameters_mm
 from lungseg3d.analysis.field_of_view import FieldOfView
 from lungseg3d.analysis.lung_pictures import Chest
+from lungseg3d.analysis.lung_disease import DISEASE_CODES, LungDisease, check_disease, measure_disease
 from lungseg3d.analysis.lung_quality import LUNG_CODES, check_lungs, compare_lungs
 from lungseg3d.analysis.lungs import segment_lungs_by_rules
 from lungseg3d.analysis.matching import Match, Matching, gate_mm, match_nodules
 from lungseg3d.analysis.nodule_changes import TimePoint, compare_nodules
 from lungseg3d.analysis.nodules import classed, kind_of, measure_lungs, measure_nodules
+from lungseg3d.analysis.orientation import ORIENTATION_CODES, Orientation, check_orientation, find_orientation
 from lungseg3d.analysis.pieces import Piece, pieces_of
 from lungseg3d.analysis.registration import LungRegistration, register_lungs
 from lungseg3d.analysis.registration_fit import LEAST_DICE, LEAST_LIKENESS, RegistrationFit
@@ -26,28 +28,34 @@ from lungseg3d.analysis.volume_change import LEAST_CHANGE, doubling_time_days, v
 from lungseg3d.analysis.volume_interval import volume_interval_mm3
 
 __all__ = [
+    "DISEASE_CODES",
     "FOLLOW_UP_CODES",
     "LEAST_CHANGE",
     "LEAST_DICE",
     "LEAST_LIKENESS",
     "LUNG_CODES",
     "OOD_CODES",
+    "ORIENTATION_CODES",
     "Acquisition",
     "CandidateRule",
     "Chest",
     "FieldOfView",
+    "LungDisease",
     "LungRegistration",
     "Match",
     "Matching",
     "NoduleMap",
     "NoduleSize",
+    "Orientation",
     "Piece",
     "RegistrationFit",
     "TimePoint",
     "TrainingRange",
     "are_one_ct",
     "axial_diameters_mm",
+    "check_disease",
     "check_lungs",
+    "check_orientation",
     "classed",
     "compare_lungs",
     "compare_nodules",
@@ -55,12 +63,14 @@ __all__ = [
     "compare_scans",
     "doubling_time_days",
     "find_nodules",
+    "find_orientation",
     "fleischner",
     "gate_mm",
     "kind_of",
     "lung_rads",
     "match_nodules",
     "measure_acquisition",
+    "measure_disease",
     "measure_lungs",
     "measure_nodules",
     "pieces_of",

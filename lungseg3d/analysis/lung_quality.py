@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
+from scipy import ndimage
 
 from lungseg3d.core import Box, GeometryError, QualityIssue, Volume
 from lungseg3d.core.labels import LEFT_LUNG, RIGHT_LUNG
@@ -25,6 +26,8 @@ LUNG_CODES: Mapping[str, str] = MappingProxyType(
 )
 
 LEAST_LUNG_ML = 300.0
+_LUNG_TISSUE_HU = (-930.0, -600.0)
+_LEAST_TISSUE_ML = 10.0
 _LEAST_SHARE_OF_ONE_LUNG = 0.08
 _LEAST_RATIO_OF_LUNGS = 0.5
 _LEAST_CUT_MM2 = 150.0
@@ -32,7 +35,7 @@ _LEAST_AGREEMENT = 0.88
 _FACES = (("left side", "right side"), ("back", "front"), ("lower end", "upper end"))
 
 
-def check_lungs(labels: Volume) -> list[QualityIssue]:
+def check_lungs(labels: Volume, ct: Volume | None = None) -> list[QualityIssue]:
     """Look at the lungs of a label map by their volumes and their distance from the image's edge.
 
     Limits are shares of the lungs themselves, so they hold for a child too, except that less than 0.3 l counts as
@@ -40,6 +43,8 @@ def check_lungs(labels: Volume) -> list[QualityIssue]:
 
     Args:
         labels: 1 right lung, 2 left lung, 3 nodule (counted to no side), on the CT's whole grid.
+        ct: HU of the same image on a grid of about 4 mm; with it, an image without a lung says whether it shows lung
+            tissue, as a crop does.
 
     Returns:
         W_NO_LUNG alone, or any of W_ONE_LUNG, W_ASYMMETRY, W_LUNG_TOUCHES_EDGE.
@@ -51,11 +56,7 @@ def check_lungs(labels: Volume) -> list[QualityIssue]:
     )
     total_ml = float(np.count_nonzero(held != 0)) * ras.voxel_volume_mm3 / 1000
     if total_ml < LEAST_LUNG_ML:
-        found = (
-            f"{total_ml:.0f} ml of lung is labelled; less than {LEAST_LUNG_ML:.0f} ml counts as none. Is it a chest CT?"
-        )
-        remedy = "For a crop that shows no whole lung, use [--roi=full|lungseg3d segment --roi full]."
-        return [QualityIssue("W_NO_LUNG", found, remedy)]
+        return [_no_lung_issue(total_ml, 0.0 if ct is None else lung_tissue_ml(ct))]
     return [*_side_issues(right_ml, left_ml), *_edge_issues(ras)]
 
 
@@ -89,6 +90,29 @@ def compare_lungs(labels: Volume, by_rules: Volume) -> list[QualityIssue]:
             "Look at the outlines: consolidation, effusion, or a lung that was missed.",
         )
     ]
+
+
+def lung_tissue_ml(ct: Volume) -> float:
+    """Volume of what has the HU of aerated lung, in pieces wider than two voxels.
+
+    Args:
+        ct: HU on a grid of about 4 mm, on which the air around a body is far from its borders.
+    """
+    low, high = _LUNG_TISSUE_HU
+    tissue = ndimage.binary_opening((ct.array > low) & (ct.array < high))
+    return float(np.count_nonzero(tissue)) * ct.voxel_volume_mm3 / 1000
+
+
+def _no_lung_issue(total_ml: float, tissue_ml: float) -> QualityIssue:
+    found = f"{total_ml:.0f} ml of lung is labelled; less than {LEAST_LUNG_ML:.0f} ml counts as none."
+    if tissue_ml < _LEAST_TISSUE_ML:
+        return QualityIssue("W_NO_LUNG", f"{found} Is it a chest CT?", "For a crop of a lung, use [--roi=full|lungseg3d segment --roi full].")
+    return QualityIssue(
+        "W_NO_LUNG",
+        f"{found} The image shows about {tissue_ml:.0f} ml of tissue as dense as lung, so it may be a crop.",
+        "To search a crop that shows no whole lung, use [--roi=full|lungseg3d segment --roi full]; of a whole chest, look "
+        "at image and header.",
+    )
 
 
 def _side_issues(right_ml: float, left_ml: float) -> list[QualityIssue]:

@@ -86,7 +86,8 @@ def _ended(state: BatchState) -> str:
         found = outcome.measures.get("nodules", 0)
         seconds = sum(outcome.timings_s.values())
         return f"{outcome.case_id}: done, {found} nodule{'' if found == 1 else 's'}, {seconds:.1f} s"
-    reason = next((f"{issue.code}: {issue.message}" for issue in outcome.issues if issue.code.startswith("E_")), "")
+    code = "W_NO_LUNG" if outcome.status == "no_lungs" else "E_"
+    reason = next((f"{issue.code}: {issue.message}" for issue in outcome.issues if issue.code.startswith(code)), "")
     return f"{outcome.case_id}: {outcome.status}, {reason}"
 
 

@@ -40,7 +40,7 @@ class Outcome(IntEnum):
 
 EXIT_CODES = """Exit codes:
   0  all done
-  8  some cases refused or failed, the others are done
+  8  some cases refused, failed or without lungs, the others are done
   3  none could be done; check: the input is refused
   5  train: the loss became NaN or infinite; the last checkpoint is good
   2  wrong usage
@@ -49,7 +49,7 @@ EXIT_CODES = """Exit codes:
 
 
 def outcome_of(statuses: Iterable[str]) -> Outcome:
-    """The exit code of cases whose statuses are `done`, `refused` or `failed`; no case at all is `NONE_DONE`."""
+    """The exit code of cases that are `done`, `no_lungs`, `refused` or `failed`; no case at all is `NONE_DONE`."""
     done = [status == "done" for status in statuses]
     if done and all(done):
         return Outcome.DONE

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lungseg3d.core import CaseResult
 
-_STYLES = {"done": "green", "refused": "yellow", "failed": "red"}
+_STYLES = {"done": "green", "refused": "yellow", "no_lungs": "yellow", "failed": "red"}
 
 
 def results_table(results: Sequence[CaseResult], out: Path) -> Table:
@@ -54,7 +54,9 @@ def _measures(result: CaseResult) -> tuple[str, str, str, str, str]:
 
 
 def _report_or_reason(result: CaseResult, out: Path) -> str:
-    if result.status == "done":
-        return str(out / result.case_id / "report.html")
+    """Where the report is, and what puts the result in doubt; of a case that stopped, why."""
+    if result.status in ("done", "no_lungs"):
+        doubts = [f"{issue.code}: {issue.message}" for issue in result.issues if issue.is_serious]
+        return "\n".join([str(out / result.case_id / "report.html"), *doubts])
     reasons = [issue for issue in result.issues if issue.code.startswith("E_")]
     return "\n".join(f"{issue.code}: {issue.message} {issue.remedy}".strip() for issue in reasons)

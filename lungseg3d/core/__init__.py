@@ -13,10 +13,23 @@ from lungseg3d.core.follow_up import Change, Estimate, FollowUp, NoduleChange
 from lungseg3d.core.islands import boxes_by_value, islands
 from lungseg3d.core.local_map import LocalMap, joined_maps
 from lungseg3d.core.low_confidence import LowConfidence
-from lungseg3d.core.records import Case, CaseResult, Lung, Nodule, QualityIssue, Severity, case_result_of, to_json
+from lungseg3d.core.records import (
+    NO_LUNGS,
+    SERIOUS_CODES,
+    Case,
+    CaseResult,
+    Lung,
+    Nodule,
+    QualityIssue,
+    Severity,
+    case_result_of,
+    to_json,
+)
 from lungseg3d.core.volume import Box, Grid, Volume
 
 __all__ = [
+    "NO_LUNGS",
+    "SERIOUS_CODES",
     "Box",
     "BundleError",
     "Case",

@@ -24,6 +24,12 @@ class Severity(str, Enum):
     ERROR = "error"
 
 
+SERIOUS_CODES = ("W_NO_LUNG", "W_ANATOMY_ORIENTATION", "W_LARGE_LESION", "W_DISEASED_LUNG")
+"""Warnings that put the whole result in doubt, the gravest first."""
+NO_LUNGS = "no_lungs"
+"""Status of a case in which no lung was found: its files are written, and no nodule was looked for."""
+
+
 @dataclass(frozen=True)
 class QualityIssue:
     """One thing that a reader of the result must know about its input or output.
@@ -49,6 +55,11 @@ class QualityIssue:
     def severity(self) -> Severity:
         """By the code's first letter."""
         return Severity.ERROR if self.code.startswith("E_") else Severity.WARNING
+
+    @property
+    def is_serious(self) -> bool:
+        """True for what puts the whole result in doubt: shown first, wherever a result is shown."""
+        return self.code in SERIOUS_CODES
 
 
 @dataclass(frozen=True)
@@ -159,11 +170,14 @@ class CaseResult:
 
     Attributes:
         case_id: name of the result's folder.
-        status: `done`, `refused` (the input) or `failed` (the program).
+        status: `done`, `no_lungs` (no lung was found, so no nodule was looked for), `refused` (the input) or `failed`
+            (the program).
         source: what was read: format, series, slices; no patient identifiers.
         grid: shape, spacing_mm and affine_ras of the CT's own grid.
         lungs, nodules: what was found, measured.
         issues: what a reader of the result must know.
+        checks: what was measured after segmentation: `orientation` of the image against its header (`agrees`, `against`
+            or `not determined` for each axis, and the signs found), `disease` of the lungs.
         provenance: versions, bundles, weights' SHA-256, options.
         timings_s: seconds by step, in order.
         peak_memory_mib: largest resident memory of the process so far.
@@ -177,6 +191,7 @@ class CaseResult:
     lungs: tuple[Lung, ...] = ()
     nodules: tuple[Nodule, ...] = ()
     issues: tuple[QualityIssue, ...] = ()
+    checks: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     timings_s: dict[str, float] = field(default_factory=dict)
     peak_memory_mib: float | None = None

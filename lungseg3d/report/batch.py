@@ -10,6 +10,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from lungseg3d.core import SERIOUS_CODES
 from lungseg3d.report.facts import list_facts
 from lungseg3d.report.numbers import number_text
 from lungseg3d.report.page import environment
@@ -23,7 +24,7 @@ def render_batch(content: Mapping[str, Any]) -> str:
     Args:
         content: `counts` (status -> cases), `identity` (facts), `cases` (see `batch_csv`).
     """
-    order = {"failed": 0, "refused": 1, "pending": 2}
+    order = {"failed": 0, "refused": 1, "no_lungs": 2, "pending": 3}
     bad = sorted((case for case in content["cases"] if case["status"] in order), key=lambda c: order[c["status"]])
     done = [case for case in content["cases"] if case["status"] not in order]
     bundles = content["identity"]["bundles"]
@@ -33,7 +34,7 @@ def render_batch(content: Mapping[str, Any]) -> str:
         *((role.replace("_", " ").capitalize(), list_facts(files)) for role, files in bundles.items()),
     ]
     page = environment().get_template("batch.html.j2")
-    return page.render(content=content, bad=bad, done=done, facts=facts, number=number_text)
+    return page.render(content=content, bad=bad, done=done, facts=facts, number=number_text, serious=SERIOUS_CODES)
 
 
 def batch_csv(content: Mapping[str, Any]) -> str:
@@ -46,7 +47,8 @@ def batch_csv(content: Mapping[str, Any]) -> str:
     writer.writerow([*_COLUMNS, "issues", "reason", "report"])
     for case in content["cases"]:
         codes = " ".join(dict.fromkeys(issue["code"] for issue in case["issues"]))
-        reason = next((issue["message"] for issue in case["issues"] if issue["code"].startswith("E_")), "")
+        is_reason = "W_NO_LUNG" if case["status"] == "no_lungs" else "E_"
+        reason = next((issue["message"] for issue in case["issues"] if issue["code"].startswith(is_reason)), "")
         cells = [case[name] for name in _COLUMNS]
         writer.writerow([*cells, codes, reason, case["report"]])
     return text.getvalue()

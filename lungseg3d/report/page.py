@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from lungseg3d.core import CaseResult, LocalMap, LowConfidence, Nodule, Severity, Volume
+from lungseg3d.core import SERIOUS_CODES, CaseResult, LocalMap, LowConfidence, Nodule, Severity, Volume
 from lungseg3d.core.labels import LUNGS, NODULE
 from lungseg3d.report.facts import Fact, list_facts
 from lungseg3d.report.figures import PanelStyle, axial_view, coronal_overview, nodule_panels
@@ -120,13 +120,16 @@ def _facts(result: CaseResult) -> dict[str, Any]:
         steps.append(Fact("all steps", f"{number_text(sum(result.timings_s.values()), 2)} s"))
     if result.peak_memory_mib is not None:
         steps.append(Fact("peak memory", f"{result.peak_memory_mib:.0f} MiB"))
-    issues = sorted(result.issues, key=lambda issue: issue.severity != Severity.ERROR)
+    serious = sorted((i for i in result.issues if i.is_serious), key=lambda i: SERIOUS_CODES.index(i.code))
+    issues = sorted((i for i in result.issues if not i.is_serious), key=lambda i: i.severity != Severity.ERROR)
     return {
         "result": result,
         "issues": [{"issue": issue, "severity": issue.severity.value} for issue in issues],
+        "serious": [{"issue": issue, "severity": issue.severity.value} for issue in serious],
         "groups": [
             ("Input", list_facts(result.source)),
             ("Grid", list_facts(result.grid)),
+            ("Checks of the image", list_facts(result.checks)),
             ("Program and options", list_facts(result.provenance)),
             ("Time and memory", steps),
         ],

@@ -43,11 +43,11 @@ class Outcome:
     """How a case ended.
 
     Attributes:
-        status: `done`, `refused` (the input) or `failed` (the program).
+        status: `done`, `no_lungs`, `refused` (the input) or `failed` (the program).
         issues: what a reader of the result must know.
         input_sha256, input_signature: of the input as it was before it was read; empty where it cannot be.
         outputs: the files in the task's folder, by name.
-        measures: `nodules`, `largest_mm`, `right_lung_ml`, `left_lung_ml`; those that are known.
+        measures: `nodules`, `largest_mm`, `right_lung_ml`, `left_lung_ml`; those that are known, so none without lungs.
         timings_s: seconds by step.
         peak_memory_mib: largest resident memory of the worker so far.
     """

@@ -17,6 +17,8 @@ from lungseg3d.workflows.batch_identity import Identity, differences
 from lungseg3d.workflows.batch_journal import ASIDE, BatchJournal, Record
 from lungseg3d.workflows.batch_plan import PlannedCase
 
+_COMPLETE = ("done", "no_lungs", "refused")
+
 
 @dataclass(frozen=True)
 class _Stale:
@@ -42,8 +44,8 @@ def cases_to_do(
 ) -> list[PlannedCase]:
     """Those of the cases that have no valid result yet; the journal has a record of each afterwards.
 
-    What failed is tried again; what was refused stays so while its input is the same, but for links. Outputs that are
-    not what the journal says (edited, cut short, of another program) are set aside, never replaced.
+    What failed is tried again; what was refused (but for links) or had no lungs stays so while its input is the same.
+    Outputs that are not what the journal says (edited, cut short, of another program) are set aside, never replaced.
 
     Raises:
         OutputError: E_STALE_OUTPUT when there are results of another input, model or option and not `overwrite`.
@@ -53,7 +55,7 @@ def cases_to_do(
     to_do, stale = [], []
     for case in cases:
         record = records.get(case.case_id)
-        if record is not None and record.status in ("done", "refused") and not _was_link(record):
+        if record is not None and record.status in _COMPLETE and not _was_link(record):
             if how := _otherwise(case, record, journal, identity):
                 stale.append(_Stale(case.case_id, how))
             elif outputs_in(out / case.case_id) == record.outputs:
@@ -68,7 +70,7 @@ def cases_to_do(
         )
     for case in to_do:
         record = records.get(case.case_id)
-        if record is not None and record.status in ("done", "refused"):
+        if record is not None and record.status in _COMPLETE:
             journal.reset(case.case_id)
         make_way(out / case.case_id, record, out / ASIDE)
     return to_do

@@ -25,7 +25,7 @@ from lungseg3d.workflows.batch_identity import Identity
 NAME = "journal.db"
 ASIDE = "set-aside"
 """Folder for what lies in the way and cannot be made again."""
-ENDED = ("done", "refused", "failed")
+ENDED = ("done", "no_lungs", "refused", "failed")
 _VERSION = 1
 _BUSY_S = 10.0
 _DAMAGE = re.compile("malformed|not a database|no such (table|column)|btreeInitPage|disk image|unsupported file format")
@@ -35,7 +35,7 @@ CREATE TABLE identities (sha256 TEXT PRIMARY KEY, facts TEXT NOT NULL);
 CREATE TABLE cases (
     case_id TEXT PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
-    status TEXT NOT NULL DEFAULT 'pending',  -- pending, placing, done, refused, failed
+    status TEXT NOT NULL DEFAULT 'pending',  -- pending, placing, done, no_lungs, refused, failed
     input_sha256 TEXT NOT NULL DEFAULT '',
     input_signature TEXT NOT NULL DEFAULT '',
     identity_sha256 TEXT NOT NULL DEFAULT '',
@@ -58,7 +58,8 @@ class Record:
     """What the journal says about a case; `outcome` as of its last end.
 
     Attributes:
-        status: `pending`, `placing` (its files are being moved to their final name), `done`, `refused` or `failed`.
+        status: `pending`, `placing` (its files are being moved to their final name), `done`, `no_lungs`, `refused`
+            or `failed`.
         key: of its input in the plan.
         input_signature: sizes and times of its files, by which an unchanged input is known without reading it.
         identity_sha256: of weights, configuration, options and program.
@@ -181,7 +182,7 @@ class BatchJournal:
             )
 
     def confirm(self, case_id: str) -> None:
-        """The files of an announced case lie under their final name: it is done (or refused, or failed)."""
+        """The files of an announced case lie under their final name: it is done (or without lungs, refused, failed)."""
         with self._transaction() as database:
             database.execute("UPDATE cases SET status=outcome WHERE case_id=? AND status='placing'", (case_id,))
 

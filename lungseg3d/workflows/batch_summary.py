@@ -20,7 +20,7 @@ from lungseg3d.workflows.batch_journal import Record
 
 SCHEMA_VERSION = 1
 MEASURES = ("nodules", "largest_mm", "right_lung_ml", "left_lung_ml")
-_STATUSES = ("done", "refused", "failed", "pending")
+_STATUSES = ("done", "no_lungs", "refused", "failed", "pending")
 
 
 def write_summary(out: Path, records: Mapping[str, Record], identity: Identity) -> tuple[Path, list[Path]]:

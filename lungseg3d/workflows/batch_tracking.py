@@ -15,7 +15,7 @@ from pathlib import Path
 from lungseg3d.engines.tracking_facts import flat_parameters, versions, without_paths
 from lungseg3d.engines.tracking_run import TrackedRun, unique_run_name
 from lungseg3d.workflows.batch_identity import Identity
-from lungseg3d.workflows.batch_journal import Record
+from lungseg3d.workflows.batch_journal import ENDED, Record
 from lungseg3d.workflows.compare_tracking import tracking_uri_of
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def _close(run: TrackedRun, records: Mapping[str, Record], files: Sequence[Path]
     counts = Counter(record.status for record in records.values())
     codes = Counter(issue.code for record in records.values() for issue in record.issues)
     seconds = [sum(record.timings_s.values()) for record in records.values() if record.status == "done"]
-    values = {f"cases/{status}": float(counts[status]) for status in ("done", "refused", "failed", "pending")}
+    values = {f"cases/{status}": float(counts[status]) for status in (*ENDED, "pending")}
     values |= {f"issues/{code}": float(count) for code, count in sorted(codes.items())}
     values |= {"seconds_a_case": sum(seconds) / len(seconds)} if seconds else {}
     run.log("metrics", step=0, values=values)

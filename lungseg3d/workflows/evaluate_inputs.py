@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from lungseg3d.core import GeometryError, Grid, IntakeError, QualityIssue, Volume
+from lungseg3d.core import NO_LUNGS, GeometryError, Grid, IntakeError, QualityIssue, Volume
 from lungseg3d.core.labels import LUNGS, NODULE, Label
 from lungseg3d.data import count_values, inverted_issue, label_issues, shape_issues, value_issue
 from lungseg3d.io import read_labels
@@ -84,6 +84,9 @@ def read_pair(entry: Mapping[str, Any], predictions: Predictions, rules: Rules) 
     _refuse(issues, case_id)
     found = predictions.find(entry)
     is_result = found.name == RESULT_MAP
+    if is_result and _has_no_lungs(found.with_name("result.json")):
+        text = f"{case_id}: no lungs were found when it was segmented, so that nothing was looked for in it"
+        raise IntakeError("E_NO_PREDICTION", text, "Segment the case with --roi full, or look at its report.")
     ours = _on_grid_of(label, found, case_id, "prediction")
     ours_values = {label.value: label for label in (*LUNGS, NODULE)} if is_result else rules.structures
     issues += _prediction_issues(ours, ours_values, ours_values if is_result else known)
@@ -154,6 +157,14 @@ def _masks(
     if NODULE.name in names:
         masks[NODULE.name] = array == nodule if nodule is not None else np.zeros(array.shape, bool)
     return masks if judged is None else {name: mask & judged for name, mask in masks.items()}
+
+
+def _has_no_lungs(path: Path) -> bool:
+    """True where a `result.json` says that no lung was found: its empty masks are no statement about nodules."""
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8"))["status"] == NO_LUNGS)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _confidences(path: Path, key: str) -> dict[int, float]:

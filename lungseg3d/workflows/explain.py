@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from monai.transforms import Compose
 
-from lungseg3d.core import IntakeError, QualityIssue, UsageError, Volume, joined_maps
+from lungseg3d.core import NO_LUNGS, IntakeError, QualityIssue, UsageError, Volume, joined_maps
 from lungseg3d.core.labels import LUNGS
 from lungseg3d.inference import (
     Bundle,
@@ -127,8 +127,8 @@ def _segmented(source: Path, out: Path, options: SegmentOptions) -> Path:
     """The folder of results of a CT that is segmented now."""
     (result,) = segment_cases([source], out, options)
     if result.status != "done":
-        issue = result.issues[-1]
-        raise IntakeError(issue.code, issue.message, issue.remedy)
+        issue = next(issue for issue in result.issues if issue.code.startswith(("E_", "W_NO_LUNG")))
+        raise IntakeError("E_NOT_A_RESULT" if result.status == NO_LUNGS else issue.code, issue.message, issue.remedy)
     return out / result.case_id
 
 
@@ -154,7 +154,8 @@ def _record_of(results: Path) -> Mapping[str, Any]:
         text = f"{results.name}: result.json cannot be read ({type(error).__name__}: {error})."
         raise UsageError("E_NO_NODULE", text, "Segment the CT again.") from error
     if status != "done":
-        raise UsageError("E_NO_NODULE", f"{results.name}: this case was {status}, so it has no nodules.")
+        said = "no lungs were found in this case" if status == NO_LUNGS else f"this case was {status}"
+        raise UsageError("E_NO_NODULE", f"{results.name}: {said}, so it has no nodules.")
     return record
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core import CaseResult, IntakeError, OutputError, QualityIssue, case_result_of, to_json
+from lungseg3d.core import NO_LUNGS, CaseResult, IntakeError, OutputError, QualityIssue, case_result_of, to_json
 from lungseg3d.io import ReadOptions, find_source_series, read_labels, write_text
 from lungseg3d.io.folders import placing_together
 from lungseg3d.workflows.dicom_objects import NIFTI_NAMES, formats_of, make_objects, write_objects
@@ -96,6 +96,10 @@ def _record(folder: Path) -> tuple[dict[str, Any], CaseResult]:
         ) from error
     absent = [name for name in NIFTI_NAMES if not (folder / name).is_file()]
     if result.status != "done" or absent:
-        what = f"the case was {result.status}" if result.status != "done" else f"{' and '.join(absent)} missing"
-        raise IntakeError("E_NOT_A_RESULT", f"{folder.name}: {what}.", "Segment it with nifti among the formats.")
+        said = "no lungs were found" if result.status == NO_LUNGS else f"the case was {result.status}"
+        what = said if result.status != "done" else f"{' and '.join(absent)} missing"
+        remedy = "Segment it with nifti among the formats."
+        if result.status == NO_LUNGS:
+            remedy = "There is nothing to export: look at the report."
+        raise IntakeError("E_NOT_A_RESULT", f"{folder.name}: {what}.", remedy)
     return record, result

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from scipy import ndimage
 
 from lungseg3d.analysis import Chest, volume_interval_mm3
-from lungseg3d.core import CaseResult, GeometryError, IntakeError, Nodule, Volume, case_result_of
+from lungseg3d.core import NO_LUNGS, CaseResult, GeometryError, IntakeError, Nodule, Volume, case_result_of
 from lungseg3d.io import ReadOptions, open_ct, read_labels, time_point_header
 from lungseg3d.workflows.dicom_objects import SEG_NAME
 
@@ -88,8 +88,9 @@ def _record(folder: Path) -> CaseResult:
             "E_NOT_A_RESULT", f"{folder.name}: no readable result.json ({error}).", "Give a folder that segment wrote."
         ) from error
     if result.status != "done":
-        reasons = "; ".join(f"{i.code}: {i.message}" for i in result.issues if i.code.startswith("E_"))
-        what = f"the case was {result.status} ({reasons})." if reasons else f"the case was {result.status}."
+        reasons = "; ".join(f"{i.code}: {i.message}" for i in result.issues if i.code.startswith(("E_", "W_NO_LUNG")))
+        said = "no lungs were found" if result.status == NO_LUNGS else f"the case was {result.status}"
+        what = f"{said} ({reasons})." if reasons else f"{said}."
         raise IntakeError("E_NOT_A_RESULT", f"{folder.name}: {what}", "Segment the CT again.")
     absent = [name for name in _MASKS if not (folder / name).is_file()]
     if absent:

@@ -9,20 +9,18 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from lungseg3d.analysis import check_lungs, compare_lungs, measure_lungs, measure_nodules, segment_lungs_by_rules
-from lungseg3d.core import CaseResult, QualityIssue, Volume
+from lungseg3d.analysis import measure_lungs, measure_nodules
+from lungseg3d.core import NO_LUNGS, CaseResult
 from lungseg3d.io import placing_together, voxels_crc32, write_labels, write_text
 from lungseg3d.report import NoduleMaps, nodules_csv, render_html, result_json
-from lungseg3d.tensors import orthogonalise, resample
 from lungseg3d.workflows.dicom_objects import MASK_NAMES, NIFTI_NAMES, with_objects, write_objects
+from lungseg3d.workflows.segment_checks import check_segmented
 from lungseg3d.workflows.segment_extras import EXTRA_FILES, extra_files, write_extras
 from lungseg3d.workflows.segment_input import CaseJob, OpenedCase
 from lungseg3d.workflows.segment_models import Models, provenance_of, range_issues
 from lungseg3d.workflows.segment_networks import Segmented
 from lungseg3d.workflows.segment_options import SegmentOptions
 from lungseg3d.workflows.stopwatch import Stopwatch, peak_memory_mib
-
-QUALITY_SPACING_MM = 4.0
 
 
 def finished(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models, watch: Stopwatch) -> CaseResult:
@@ -69,7 +67,7 @@ def _measured(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models
     ct = reading.volume
     in_lungs = found.lungs if options.roi == "lungs" else None
     with ThreadPoolExecutor(1, "check") as beside:
-        checking = beside.submit(_lung_issues, ct, found.labels, options)
+        checking = beside.submit(check_segmented, ct, found, options.roi)
         with watch.step("measure"):
             thickness_mm = reading.source.get("slice_thickness_mm")
             measured = measure_nodules(
@@ -79,15 +77,16 @@ def _measured(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models
             lungs = measure_lungs(found.labels) if in_lungs is not None else ()
         with watch.step("check"):
             ood_issues = range_issues(models, reading, in_lungs and found.labels)
-            lung_issues = checking.result()
+            checked = checking.result()
     return CaseResult(
         case_id=job.case_id,
-        status="done",
+        status=NO_LUNGS if "W_NO_LUNG" in {issue.code for issue in checked.issues} else "done",
         source={**reading.source, "voxels_crc32": voxels_crc32(ct)},
         grid={"shape": ct.shape, "spacing_mm": ct.spacing_mm, "affine_ras": ct.affine},
         lungs=tuple(lungs),
         nodules=tuple(nodules),
-        issues=(*reading.issues, *opened.issues, *lung_issues, *ood_issues, *models.confidences.issues),
+        issues=(*reading.issues, *opened.issues, *checked.issues, *ood_issues, *models.confidences.issues),
+        checks=checked.record,
         provenance=provenance_of(models, options),
         timings_s=watch.seconds,
         peak_memory_mib=peak_memory_mib(),
@@ -97,13 +96,3 @@ def _measured(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models
 
 def _nifti_names(options: SegmentOptions) -> tuple[str, ...]:
     return NIFTI_NAMES if "nifti" in options.formats else ()
-
-
-def _lung_issues(ct: Volume, labels: Volume, options: SegmentOptions) -> list[QualityIssue]:
-    """What is odd about the lungs; nothing for a crop, which shows no whole lung."""
-    if options.roi == "full":
-        return []
-    coarse_ct = resample(orthogonalise(ct), QUALITY_SPACING_MM)
-    coarse_labels = resample(orthogonalise(labels, order=0, fill=0), QUALITY_SPACING_MM, labels=True)
-    by_rules = segment_lungs_by_rules(coarse_ct)
-    return [*check_lungs(labels), *compare_lungs(coarse_labels, by_rules)]

@@ -17,6 +17,7 @@ from lungseg3d.cli.program import app
 from lungseg3d.core import OutputError, Volume
 from lungseg3d.io import pin_weights, write_dicom_series, write_labels, write_volume
 from lungseg3d.workflows import segment, segment_case, segment_results
+from lungseg3d.workflows.segment_checks import Checked
 from lungseg3d.workflows.segment_models import open_models
 from lungseg3d.workflows.segment_options import SegmentOptions
 from lungseg3d.workflows.trained_bundle import write_trained_bundle
@@ -105,7 +106,7 @@ def verb_of(small, chest, bundles, tmp_path_factory) -> Callable[..., Verb]:
 
     patch.setattr(segment, "open_models", once(opened, lambda _: open_models(options)))
     patch.setattr(segment_case, "run_networks", once(found, segment_case.run_networks))
-    patch.setattr(segment_results, "_lung_issues", lambda *_: [])
+    patch.setattr(segment_results, "check_segmented", lambda *_: Checked())
 
     def make(name: str, out: Path | None = None) -> Verb:
         out = out or tmp_path_factory.mktemp(name)
