@@ -30,6 +30,7 @@ NODULE = Nodule(1, 523.6, 10.0, 11.4, 9.0, 20.0, 5.0, 1.0, "solid", *CENTROIDS, 
 DONE = CaseResult("case-1", "done", lungs=(Lung("right_lung", 2500.4), Lung("left_lung", 2100.0)), nodules=(NODULE,))
 REFUSED = CaseResult("case-2", "refused", issues=(QualityIssue("E_NOT_CT", "the series is MR.", "Choose a CT."),))
 FAILED = CaseResult("case-3", "failed")
+LUNGLESS = CaseResult("case-4", "no_lungs", issues=(QualityIssue("W_NO_LUNG", "0 ml of lung is labelled.", "Look."),))
 
 
 def run(*arguments: object):
@@ -125,7 +126,15 @@ def test_segment_passes_every_option_on(segmenting, ct, tmp_path):
 
 @pytest.mark.parametrize(
     ("results", "code"),
-    [([DONE], 0), ([DONE, REFUSED], 8), ([DONE, FAILED], 8), ([REFUSED, FAILED], 3), ([], 3)],
+    [
+        ([DONE], 0),
+        ([DONE, REFUSED], 8),
+        ([DONE, FAILED], 8),
+        ([DONE, LUNGLESS], 8),
+        ([REFUSED, FAILED], 3),
+        ([LUNGLESS], 3),
+        ([], 3),
+    ],
 )
 def test_segment_ends_with_0_8_or_3_by_how_many_cases_are_done(segmenting, ct, results, code):
     segmenting.results = results
@@ -139,6 +148,22 @@ def test_segment_prints_a_row_for_each_case(segmenting, ct):
     assert done_row.split() == ["case-1", "done", "1", "11.4", "2500", "2100", "0.0", "out/case-1/report.html"]
     assert refused_row.split(maxsplit=2) == ["case-2", "refused", "E_NOT_CT: the series is MR. Choose a CT."]
     assert "case-1: lungs" in shown.stderr.splitlines()
+
+
+def test_a_case_without_lungs_has_no_count_of_nodules_and_says_why(segmenting, ct):
+    segmenting.results = [LUNGLESS]
+    rows = run("segment", ct, "--out", "out").stdout.splitlines()
+    (row,) = [row for row in rows if row.startswith("case-4")]
+    assert row.split() == ["case-4", "no_lungs", "out/case-4/report.html"]
+    assert "W_NO_LUNG: 0 ml of lung is labelled." in " ".join(" ".join(rows).split())
+
+
+def test_what_puts_a_result_in_doubt_stands_in_the_table_and_other_warnings_do_not(segmenting, ct):
+    issues = (QualityIssue("W_OOD_NOISE", "noisy."), QualityIssue("W_ANATOMY_ORIENTATION", "the spine lies in front."))
+    segmenting.results = [replace(DONE, issues=issues)]
+    shown = " ".join(run("segment", ct, "--out", "out").stdout.split())
+    assert "W_ANATOMY_ORIENTATION: the spine lies in front." in shown
+    assert "W_OOD_NOISE" not in shown
 
 
 def test_a_refusal_is_code_message_and_remedy_without_a_traceback(segmenting, ct):

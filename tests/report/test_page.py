@@ -266,3 +266,33 @@ def test_a_failed_case_blames_the_program_and_not_the_input(record, volumes):
     text = plain_text(render_refusal(record(volumes[0], volumes[2], status="failed")))
     assert "the program failed" in text
     assert "refused" not in text
+
+
+def test_what_puts_the_result_in_doubt_stands_above_everything_else(record, volumes):
+    ct, labels, nodules = volumes
+    issues = (
+        QualityIssue("W_OOD_NOISE", "there is more noise."),
+        QualityIssue("W_DISEASED_LUNG", "opacities fill 12 % of the lungs.", "Look at the outlines."),
+        QualityIssue("W_ANATOMY_ORIENTATION", "the spine lies at the front.", "Correct the header."),
+    )
+    checks = {"orientation": {"front_back": "against", "found": {"spine": "front"}}}
+    text = plain_text(render_html(record(ct, nodules, issues=issues, checks=checks), ct, labels, nodules))
+    places = [text.index(words) for words in ("W_ANATOMY_ORIENTATION", "W_DISEASED_LUNG", "Largest:", "W_OOD_NOISE")]
+    assert places == sorted(places)
+    assert text.count("W_ANATOMY_ORIENTATION") == 1
+    assert "1 further quality issue" in text
+    assert "front backagainst orientation · found · spinefront" in text
+
+
+def test_a_case_without_lungs_makes_no_statement_about_nodules(record, volumes):
+    ct, labels, nodules = volumes
+    none = labels.with_array(np.zeros_like(labels.array))
+    issue = QualityIssue("W_NO_LUNG", "0 ml of lung is labelled.", "Use --roi full.")
+    result = record(ct, nodules, status="no_lungs", lungs=(), nodules=(), issues=(issue,))
+    html = render_html(result, ct, none, none)
+    text = plain_text(html)
+    assert "No lungs were found, so no nodule was looked for." in text
+    assert "No nodules found" not in text
+    assert "the whole volume was searched" not in text
+    assert text.index("W_NO_LUNG") < text.index("No lungs were found")
+    Page(html)

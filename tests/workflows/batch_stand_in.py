@@ -1,7 +1,7 @@
 """A segmenter for tests of batches: real reading and writing, a threshold in place of the networks; and its faults.
 
 In: tasks. Out: results within milliseconds, the same for the same input. Faults are asked for by the input's name:
-`raise`, `hang`, `greedy` (takes all memory), `killed`, `abort`, `altered` (while it is read).
+`raise`, `hang`, `greedy` (takes all memory), `killed`, `abort`, `altered` (while it is read); `lungless` finds no lung.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,9 @@ class StandIn:
         volume_ml = float(lungs.sum()) * reading.volume.voxel_volume_mm3 / 1000
         lung = Lung("right_lung", volume_ml)
         result = CaseResult(task.case_id, "done", lungs=(lung,), issues=reading.issues, files=tuple(FILES))
+        if "lungless" in task.source.path.name:
+            issue = QualityIssue("W_NO_LUNG", "0 ml of lung is labelled.", "Use --roi full.")
+            result = replace(result, status="no_lungs", lungs=(), issues=(issue,))
         with placing_together(task.folder, last="result.json") as stage:
             write_labels(stage / "labels.nii.gz", reading.volume.with_array(lungs.astype(np.uint8)))
             write_text(stage / "nodules.csv", nodules_csv(result))

@@ -390,3 +390,35 @@ def test_links_out_of_the_tree_are_named_and_followed_by_the_same_line_with_one_
     assert statuses == {"absent": "refused", "own": "done", "linked-1": "done", "linked-2": "done"}
     assert before.stat().st_mtime_ns == changed
     assert sorted(path.name for path in outside.iterdir()) == ["ct-00.nii.gz", "ct-01.nii.gz", "ct-02.nii.gz"]
+
+
+def test_a_case_without_lungs_is_complete_counted_apart_and_has_no_count_of_nodules(tmp_path, monkeypatch):
+    source = good_cts(tmp_path / "in", 1)
+    write_ct(source / "lungless.nii.gz", 50)
+    monkeypatch.setattr("lungseg3d.workflows.batch.CaseSegmenter", lambda options, threads: StandIn())
+    out = tmp_path / "out"
+    shown = CliRunner().invoke(app, ["batch", str(source), "--out", str(out), "--workers", "1"])
+    assert shown.exit_code == 8, shown.output
+    assert "1 done, 1 no_lungs" in shown.output
+    found = json.loads((out / "summary.json").read_text())
+    assert found["counts"] == {"done": 1, "no_lungs": 1}
+    (case,) = [case for case in found["cases"] if case["case_id"] == "lungless"]
+    assert (case["status"], case["nodules"], case["right_lung_ml"]) == ("no_lungs", None, None)
+    (row,) = [row for row in csv.DictReader((out / "summary.csv").open()) if row["case_id"] == "lungless"]
+    assert (row["nodules"], row["reason"]) == ("", "0 ml of lung is labelled.")
+    page = (out / "index.html").read_text()
+    assert "W_NO_LUNG" in page.split('id="done"')[0]
+    assert sorted(path.name for path in (out / "lungless").iterdir()) == FILES
+    before = contents(out)
+    again = CliRunner().invoke(app, ["batch", str(source), "--out", str(out), "--workers", "1"])
+    assert again.exit_code == 8
+    assert "(2 before)" in again.output
+    assert contents(out) == before
+    assert CliRunner().invoke(app, ["batch", "--verify", str(out)]).exit_code == 0
+
+
+def test_a_batch_in_which_no_case_has_lungs_ends_with_3(tmp_path, monkeypatch):
+    write_ct(tmp_path / "in" / "lungless.nii.gz", 50)
+    monkeypatch.setattr("lungseg3d.workflows.batch.CaseSegmenter", lambda options, threads: StandIn())
+    shown = CliRunner().invoke(app, ["batch", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--workers", "1"])
+    assert shown.exit_code == 3, shown.output

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from lungseg3d.cli.program import app
 from lungseg3d.core import LungSegError, UsageError, Volume
 from lungseg3d.inference import shipped_bundle
-from lungseg3d.io import sha256_of, write_labels, write_volume
+from lungseg3d.io import read_labels, sha256_of, write_labels, write_volume
 from lungseg3d.workflows import evaluate as evaluate_module
 from lungseg3d.workflows.evaluate import EvaluateOptions, evaluate
 from lungseg3d.workflows.evaluate_cases import measure_mask, score_case
@@ -216,6 +216,16 @@ def test_a_case_without_a_prediction_or_on_another_grid_is_named_and_the_others_
     assert [failure["case_id"] for failure in summary["failed"]] == ["one", "two"]
     rows = list(csv.DictReader((data / "out" / "cases.csv").open()))
     assert [row["issue"] for row in rows] == ["E_NO_PREDICTION", "E_GRID_MISMATCH", ""]
+
+
+def test_a_case_in_which_no_lungs_were_found_is_named_and_its_empty_masks_count_for_nothing(data):
+    labels = data / "results" / "one" / "labels.nii.gz"
+    write_labels(labels, read_labels(labels).with_array(np.zeros(SHAPE, np.uint8)))
+    (labels.parent / "result.json").write_text(json.dumps({"case_id": "one", "status": "no_lungs", "nodules": []}))
+    content = run(data)
+    (failure,) = content["failed"]
+    assert (failure["case_id"], failure["code"]) == ("one", "E_NO_PREDICTION")
+    assert "no lungs were found" in failure["message"]
 
 
 @pytest.mark.parametrize(

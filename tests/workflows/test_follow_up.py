@@ -127,6 +127,23 @@ def test_a_folder_that_holds_no_finished_case_is_refused(folders, tmp_path):
         follow_up(tmp_path / "stopped", folders[1], tmp_path / "out")
 
 
+def test_a_case_without_lungs_cannot_be_compared_and_says_so(folders, tmp_path):
+    (tmp_path / "leg").mkdir()
+    issue = {"code": "W_NO_LUNG", "message": "0 ml of lung is labelled."}
+    (tmp_path / "leg" / "result.json").write_text(
+        json.dumps({"case_id": "leg", "status": "no_lungs", "issues": [issue]})
+    )
+    with pytest.raises(IntakeError, match=r"E_NOT_A_RESULT: leg: no lungs were found \(W_NO_LUNG"):
+        follow_up(tmp_path / "leg", folders[1], tmp_path / "out")
+
+
+def test_a_ct_without_lungs_is_refused_once_it_is_segmented(chest, bundles, tmp_path):
+    write_volume(tmp_path / "leg.nii.gz", chest.ct.with_array(np.maximum(chest.ct.array, 0)))
+    segment = SegmentOptions(device="cpu", precision="fp32", lung_bundle=bundles.lungs, nodule_bundle=bundles.nodules)
+    with pytest.raises(IntakeError, match=r"E_NOT_A_RESULT: leg.nii.gz: 0 ml of lung"):
+        follow_up(tmp_path / "leg.nii.gz", tmp_path / "leg.nii.gz", tmp_path / "out", FollowUpOptions(segment=segment))
+
+
 def test_two_series_are_segmented_dated_and_compared(chest, bundles, tmp_path):
     for name, date in (("first", "20010102"), ("second", "20010401")):
         write_dicom_series(tmp_path / name, chest.ct, spec=SeriesSpec(seed=name, study_date=date))

@@ -211,14 +211,29 @@ def test_the_full_roi_finds_no_lungs_and_says_so(chest, options, tmp_path):
     assert dice(found == 3, known) > 0.9
 
 
-def test_a_volume_without_lung_is_done_with_a_warning(options, tmp_path):
+def test_a_volume_without_lung_is_written_but_not_done(options, tmp_path):
     hu = np.random.default_rng(0).normal(40, 20, (20, 20, 20)).astype(np.int16)
     hu[0] = -550  # half air, as at the skin
     write_volume(tmp_path / "leg.nii.gz", Volume(hu, np.diag([3.0, 3, 3, 1])))
     (result,) = segment_cases([tmp_path / "leg.nii.gz"], tmp_path / "out", options)
-    assert (result.status, result.lungs, result.nodules) == ("done", (), ())
-    assert "W_NO_LUNG" in [issue.code for issue in result.issues]
+    assert (result.status, result.lungs, result.nodules) == ("no_lungs", (), ())
+    (issue,) = [issue for issue in result.issues if issue.code == "W_NO_LUNG"]
+    assert "Is it a chest CT?" in issue.message
+    page = (tmp_path / "out" / "leg" / "report.html").read_text(encoding="utf-8")
+    assert "No lungs were found" in page
+    assert "No nodules found" not in page
     assert sorted(path.name for path in (tmp_path / "out" / "leg").iterdir()) == FILES
+
+
+def test_a_crop_of_lung_says_what_it_shows_and_offers_the_full_roi(chest, options, tmp_path):
+    inside = (slice(41, 52), slice(14, 32), slice(9, 24))
+    write_volume(tmp_path / "crop.nii.gz", Volume(np.ascontiguousarray(chest.ct.array[inside]), chest.ct.affine))
+    (result,) = segment_cases([tmp_path / "crop.nii.gz"], tmp_path / "out", options)
+    (issue,) = [issue for issue in result.issues if issue.code == "W_NO_LUNG"]
+    assert result.status == "no_lungs"
+    assert "tissue as dense as lung" in issue.message
+    assert "--roi full" in issue.remedy
+    assert result.checks["orientation"]["front_back"] == "not determined"
 
 
 @pytest.fixture
