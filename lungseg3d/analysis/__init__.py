@@ -11,8 +11,8 @@ from lungseg3d.analysis.acquisition import (
 from lungseg3d.analysis.candidates import CandidateRule, NoduleMap, find_nodules
 from lungseg3d.analysis.diameters import axial_diameters_mm
 from lungseg3d.analysis.field_of_view import FieldOfView
-from lungseg3d.analysis.lung_pictures import Chest
 from lungseg3d.analysis.lung_disease import DISEASE_CODES, LungDisease, check_disease, measure_disease
+from lungseg3d.analysis.lung_pictures import Chest
 from lungseg3d.analysis.lung_quality import LUNG_CODES, check_lungs, compare_lungs
 from lungseg3d.analysis.lungs import segment_lungs_by_rules
 from lungseg3d.analysis.matching import Match, Matching, gate_mm, match_nodules

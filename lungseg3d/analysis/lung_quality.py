@@ -26,6 +26,7 @@ LUNG_CODES: Mapping[str, str] = MappingProxyType(
 )
 
 LEAST_LUNG_ML = 300.0
+_FULL_ROI = "[--roi=full|lungseg3d segment --roi full]"
 _LUNG_TISSUE_HU = (-930.0, -600.0)
 _LEAST_TISSUE_ML = 10.0
 _LEAST_SHARE_OF_ONE_LUNG = 0.08
@@ -106,12 +107,11 @@ def lung_tissue_ml(ct: Volume) -> float:
 def _no_lung_issue(total_ml: float, tissue_ml: float) -> QualityIssue:
     found = f"{total_ml:.0f} ml of lung is labelled; less than {LEAST_LUNG_ML:.0f} ml counts as none."
     if tissue_ml < _LEAST_TISSUE_ML:
-        return QualityIssue("W_NO_LUNG", f"{found} Is it a chest CT?", "For a crop of a lung, use [--roi=full|lungseg3d segment --roi full].")
+        return QualityIssue("W_NO_LUNG", f"{found} Is it a chest CT?", f"For a crop of a lung, use {_FULL_ROI}.")
     return QualityIssue(
         "W_NO_LUNG",
         f"{found} The image shows about {tissue_ml:.0f} ml of tissue as dense as lung, so it may be a crop.",
-        "To search a crop that shows no whole lung, use [--roi=full|lungseg3d segment --roi full]; of a whole chest, look "
-        "at image and header.",
+        f"To search a crop that shows no whole lung, use {_FULL_ROI}; of a whole chest, look at image and header.",
     )
 
 
