@@ -86,7 +86,8 @@ def read_pair(entry: Mapping[str, Any], predictions: Predictions, rules: Rules) 
     is_result = found.name == RESULT_MAP
     if is_result and _has_no_lungs(found.with_name("result.json")):
         text = f"{case_id}: no lungs were found when it was segmented, so that nothing was looked for in it"
-        raise IntakeError("E_NO_PREDICTION", text, "Look at its report; a crop is segmented with [--roi=full|lungseg3d segment --roi full].")
+        remedy = "Look at its report; a crop is segmented with [--roi=full|lungseg3d segment --roi full]."
+        raise IntakeError("E_NO_PREDICTION", text, remedy)
     ours = _on_grid_of(label, found, case_id, "prediction")
     ours_values = {label.value: label for label in (*LUNGS, NODULE)} if is_result else rules.structures
     issues += _prediction_issues(ours, ours_values, ours_values if is_result else known)

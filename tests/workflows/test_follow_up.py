@@ -138,8 +138,10 @@ def test_a_case_without_lungs_cannot_be_compared_and_says_so(folders, tmp_path):
 
 
 def test_a_ct_without_lungs_is_refused_once_it_is_segmented(chest, bundles, tmp_path):
-    write_volume(tmp_path / "leg.nii.gz", chest.ct.with_array(np.maximum(chest.ct.array, 0)))
-    write_volume(tmp_path / "arm.nii.gz", chest.ct.with_array(np.maximum(chest.ct.array, 10)))
+    for name, least_hu in (("leg", 0), ("arm", 10)):
+        hu = np.maximum(chest.ct.array, least_hu)
+        hu[0] = -1000
+        write_volume(tmp_path / f"{name}.nii.gz", chest.ct.with_array(hu))
     segment = SegmentOptions(device="cpu", precision="fp32", lung_bundle=bundles.lungs, nodule_bundle=bundles.nodules)
     with pytest.raises(IntakeError, match=r"E_NOT_A_RESULT: leg.nii.gz: 0 ml of lung"):
         follow_up(tmp_path / "leg.nii.gz", tmp_path / "arm.nii.gz", tmp_path / "out", FollowUpOptions(segment=segment))
