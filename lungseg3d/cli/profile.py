@@ -28,11 +28,11 @@ def profiling(wanted: bool) -> Iterator[Profile | None]:
 
 
 def say_profile(profile: Profile, device: str, precision: str) -> None:
-    """Print the steps, and the networks beside what the machine reaches in products of large matrices now."""
-    from lungseg3d.workflows.profile import ceiling_gflops
+    """Print the steps, and the networks beside the most that the machine reaches, see `ceiling_of`."""
+    from lungseg3d.workflows.profile import ceiling_of
 
     say_table(_steps_table(profile))
-    say_table(_networks_table(profile, ceiling_gflops(precision, device), precision))
+    say_table(_networks_table(profile, ceiling_of(profile, precision, device), precision))
 
 
 def _steps_table(profile: Profile) -> Any:
@@ -51,15 +51,16 @@ def _steps_table(profile: Profile) -> Any:
     return table
 
 
-def _networks_table(profile: Profile, ceiling: float, precision: str) -> Any:
+def _networks_table(profile: Profile, ceiling: float | None, precision: str) -> Any:
     from rich.table import Table
 
-    table = Table(title=f"Networks; ceiling: {ceiling:.0f} GFLOP/s in products of large matrices, {precision}")
+    most = "not measured" if ceiling is None else f"{ceiling:.0f} GFLOP/s, the most that it reached now"
+    table = Table(title=f"Networks; ceiling of this machine in {precision}: {most}")
     table.add_column("network")
     for name in ("calls", "windows of 96 x 96 x 96", "seconds", "GFLOP/s", "of the ceiling"):
         table.add_column(name, justify="right")
     for network in profile.networks:
-        share = f"{network.gflops / ceiling:.0%}"
+        share = f"{network.gflops / ceiling:.0%}" if ceiling else "–"
         row = (network.calls, f"{network.windows:.1f}", f"{network.seconds:.2f}", f"{network.gflops:.0f}", share)
         table.add_row(network.name, *map(str, row))
     return table

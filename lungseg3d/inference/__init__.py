@@ -10,7 +10,7 @@ from lungseg3d.inference.meter import Meter, metered
 from lungseg3d.inference.nodule_windows import NoduleWindow, nodule_windows
 from lungseg3d.inference.nodules import NodulesOnSourced
 from lungseg3d.inference.outlines import OutlineCandidatesd
-from lungseg3d.inference.predictors import BACKENDS, Plan, choose, predictor_of
+from lungseg3d.inference.predictors import BACKENDS, Plan, choose, has_openvino, predictor_of
 from lungseg3d.inference.saving import SaveLabelMapsd
 from lungseg3d.inference.second_look import SecondLookd
 from lungseg3d.inference.uncertainty import NoduleDoubt, doubt_nodules, outlining_views
@@ -41,6 +41,7 @@ __all__ = [
     "default_layer",
     "doubt_nodules",
     "grad_cam",
+    "has_openvino",
     "list_layers",
     "metered",
     "nodule_windows",

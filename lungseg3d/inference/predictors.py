@@ -22,13 +22,14 @@ from monai.networks.utils import eval_mode
 from lungseg3d.core import Box, BundleError
 from lungseg3d.inference.folding import folded
 from lungseg3d.inference.meter import Predictor, watched
-from lungseg3d.tensors import autocast_for, resolve_precision
+from lungseg3d.tensors import autocast_for, obstacle_to, resolve_precision
+from lungseg3d.tensors.trial import OPENVINO_PRECISIONS
 
 logger = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "torch", "compile", "openvino")
 _EXAMPLE_SIDE = 32
-_OPENVINO_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+_MOST_OFF = 1e-2
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,16 @@ class Plan:
 
 
 def choose(backend: str, precision: str, device: torch.device | str) -> Plan:
-    """What `auto` means on this machine; what was asked for by name stays.
+    """What `auto` means on this machine; what was asked for by name stays, and is tried first.
+
+    PyTorch in fp32 is taken as it is. Everything else that is asked for by name computes a small convolution, see
+    `lungseg3d.tensors.obstacle_to`.
 
     Raises:
         ValueError: a name that is none of `BACKENDS` or `PRECISIONS`.
         BundleError: E_BACKEND when OpenVINO is asked for and is not installed, or for a GPU or a precision that it does
-            not take.
+            not take, or when a backend does not work here; E_PRECISION for a precision that this machine cannot
+            compute.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
@@ -60,8 +65,9 @@ def choose(backend: str, precision: str, device: torch.device | str) -> Plan:
     resolved = resolve_precision(precision, device)
     if backend == "openvino":
         _check_openvino(kind, resolved)
-        return Plan("openvino", resolved, "asked for by name")
-    if backend in ("torch", "compile"):
+    if backend != "auto" or precision != "auto":
+        _check_by_trial("torch" if backend == "auto" else backend, resolved, device)
+    if backend != "auto":
         return Plan(backend, resolved, "asked for by name")
     if kind != "cpu":
         return Plan("torch", resolved, f"{kind} multiplies {resolved} in hardware")
@@ -170,25 +176,23 @@ class _Folded:
 
 class _OpenVino:
     def __init__(self, network: torch.nn.Module, precision: str) -> None:
-        import openvino
-
         _check_openvino(device_of(network).type, precision)
-        example = torch.zeros(1, 1, _EXAMPLE_SIDE, _EXAMPLE_SIDE, _EXAMPLE_SIDE)
+        example = torch.linspace(0, 1, _EXAMPLE_SIDE**3).reshape(1, 1, *3 * (_EXAMPLE_SIDE,))
         try:
-            with eval_mode(network):
+            import openvino
+
+            with eval_mode(network), torch.no_grad():
                 traced = torch.jit.trace(network, example, check_trace=False)
                 model = openvino.convert_model(traced, example_input=example)
+                expected = network(example)
             model.reshape([-1, 1, -1, -1, -1])
-            self._compiled = openvino.Core().compile_model(
-                model,
-                "CPU",
-                {
-                    # OpenVINO's CPU default is bfloat16 where the CPU has it; the one that was asked for is taken.
-                    "INFERENCE_PRECISION_HINT": _OPENVINO_PRECISIONS[precision],
-                    "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-                    "NUM_STREAMS": 1,
-                },
-            )
+            # OpenVINO's CPU default is bfloat16 where the CPU has it; the one that was asked for is taken.
+            hint = OPENVINO_PRECISIONS[precision]
+            threads = torch.get_num_threads()
+            settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+            self._compiled = openvino.Core().compile_model(model, "CPU", settings)
+            taken = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+            _check_answer(self(example), expected, is_exact=taken == hint == "f32")
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise BundleError(
@@ -196,10 +200,22 @@ class _OpenVino:
                 f"OpenVINO cannot take {type(network).__name__} ({reason}).",
                 "[Use --backend=torch.|Install another version of OpenVINO, or none.]",
             ) from error
+        if taken != hint:
+            text = f"OpenVINO computes {type(network).__name__} in {taken}, not in {precision}, on this processor."
+            raise BundleError("E_PRECISION", text, "Use --precision fp32 or --backend torch.")
 
     def __call__(self, images: torch.Tensor, part: Box | None = None) -> torch.Tensor:
         (logits,) = self._compiled([images.float().contiguous().cpu().numpy()]).values()
         return _part_of(torch.from_numpy(logits), part)
+
+
+def _check_answer(found: torch.Tensor, expected: torch.Tensor, is_exact: bool) -> None:
+    """Raise for logits of another shape, not finite, or in fp32 far off PyTorch's."""
+    if found.shape != expected.shape:
+        raise ValueError(f"it answers with the shape {tuple(found.shape)} instead of {tuple(expected.shape)}")
+    off = float((found - expected).norm() / expected.norm().clamp_min(1e-6))
+    if not torch.isfinite(found).all() or (is_exact and off > _MOST_OFF):
+        raise ValueError(f"its logits are wrong: {off:.2g} of their norm off")
 
 
 def _logits(network: torch.nn.Module, images: torch.Tensor, part: Box | None) -> torch.Tensor:
@@ -217,6 +233,22 @@ def _part_of(logits: torch.Tensor, part: Box | None) -> torch.Tensor:
     return logits[:, :, x, y, z]
 
 
+def _check_by_trial(backend: str, precision: str, device: torch.device | str) -> None:
+    if (backend, precision) == ("torch", "fp32") and torch.device(device).type == "cpu":
+        return
+    obstacle = obstacle_to(backend, precision, device)
+    if not obstacle:
+        return
+    here = "this processor" if torch.device(device).type == "cpu" else str(device)
+    if precision == "fp32":
+        text = f"--backend {backend} does not work on {here}: {obstacle}."
+        raise BundleError("E_BACKEND", text, "Use --backend auto or torch; lungseg3d doctor tries them all.")
+    by = {"torch": "PyTorch", "compile": "PyTorch's compiler", "openvino": "OpenVINO"}[backend]
+    text = f"--precision {precision}: {by} does not compute it on {here}: {obstacle}."
+    instead = "--precision auto or fp32" if backend == "torch" else "--precision fp32 or --backend auto"
+    raise BundleError("E_PRECISION", text, f"Use {instead}; lungseg3d doctor tries them all.")
+
+
 def _check_openvino(device: str, precision: str) -> None:
     if not has_openvino():
         raise BundleError("E_BACKEND", "OpenVINO is not installed.", "pip install 'lungseg3d[openvino]'")
@@ -224,7 +256,7 @@ def _check_openvino(device: str, precision: str) -> None:
         raise BundleError(
             "E_BACKEND", f"OpenVINO runs on the CPU here, not on {device}.", "[Use --device=cpu.|Choose the CPU.]"
         )
-    if precision not in _OPENVINO_PRECISIONS:
+    if precision not in OPENVINO_PRECISIONS:
         raise BundleError(
             "E_BACKEND",
             f"OpenVINO has no {precision} on a CPU.",

@@ -62,14 +62,14 @@ class FusedResidualBlock(nn.Module):
 def can_fuse(*modules: nn.Module) -> bool:
     """Whether all convolutions of modules are ones that oneDNN takes, and no norm is left beside them.
 
-    False where PyTorch was built without oneDNN.
+    False where PyTorch was built without oneDNN, and in bf16 where its operators need a processor with AVX-512.
     """
     layers = [layer for module in modules for layer in module.modules()]
     convolutions = [layer for layer in layers if isinstance(layer, nn.Conv3d)]
     return (
-        _is_there()
-        and not any(isinstance(layer, nn.BatchNorm3d) for layer in layers)
-        and all(c.bias is not None and c.weight.dtype in _DTYPES and not c.weight.is_cuda for c in convolutions)
+        not any(isinstance(layer, nn.BatchNorm3d) for layer in layers)
+        and all(c.bias is not None and c.weight.dtype in _DTYPES and c.weight.device.type == "cpu" for c in convolutions)
+        and all(_is_there(dtype) for dtype in {c.weight.dtype for c in convolutions})
     )
 
 
@@ -80,20 +80,22 @@ def _words(convolution: nn.Conv3d) -> tuple[Any, ...]:
 
 
 @functools.cache
-def _is_there() -> bool:
-    """Whether this PyTorch has the operators, and they say what a convolution says; builds differ by machine."""
+def _is_there(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch has the operators here, and they say what a convolution says; builds differ by machine."""
     steps = torch.linspace(-1, 1, 2 * 2 * 27)
     weight, features = steps.reshape(2, 2, 3, 3, 3), torch.linspace(-1, 1, 2 * 64).reshape(1, 2, 4, 4, 4)
-    words = weight, torch.ones(2), [1, 1, 1], [1, 1, 1], [1, 1, 1], 1
+    cast, given = (t.to(dtype=dtype, memory_format=torch.channels_last_3d) for t in (weight, features))
+    words = cast, torch.ones(2, dtype=dtype), [1, 1, 1], [1, 1, 1], [1, 1, 1], 1
     try:
         with torch.no_grad():
-            one = torch.ops.mkldnn._convolution_pointwise(features, *words, "relu", [], "")
+            one = torch.ops.mkldnn._convolution_pointwise(given, *words, "relu", [], "")
             both = torch.ops.mkldnn._convolution_pointwise_.binary(
-                features.clone(), features, *words, "add", 1.0, "relu", [], ""
+                given.clone(), given, *words, "add", 1.0, "relu", [], ""
             )
     except (AttributeError, RuntimeError):
         return False
     expected = nn.functional.conv3d(features, weight, torch.ones(2), padding=1)
-    return torch.allclose(one, expected.relu(), atol=1e-4) and torch.allclose(
-        both, (expected + features).relu(), atol=1e-4
+    most = 1e-4 if dtype == torch.float32 else 0.1  # values up to 15, rounded to 8 bits
+    return torch.allclose(one.float(), expected.relu(), atol=most) and torch.allclose(
+        both.float(), (expected + features).relu(), atol=most
     )

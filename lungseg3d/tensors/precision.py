@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from lungseg3d.tensors.capability import is_right_here
+
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 def resolve_precision(precision: str, device: torch.device | str) -> str:
-    """`auto` becomes `bf16` where the device multiplies bfloat16 in hardware, else `fp32`; others stay.
+    """`auto` becomes `bf16` where the device multiplies bfloat16 in hardware and rightly, else `fp32`; others stay.
 
     Raises:
         ValueError: a name that is none of `PRECISIONS`.
@@ -28,9 +30,11 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
         return precision
     if torch.device(device).type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    # Without AVX-512 BF16 or AMX units, bf16 on a CPU is emulated and slower than fp32.
+    if torch.device(device).type != "cpu":
+        return "fp32"
+    # Without AVX-512 BF16 or AMX units, bf16 on a CPU is emulated and slower than fp32. Flags alone are not believed.
     has_bf16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bf16" if has_bf16 and torch.cpu._is_avx512_bf16_supported() else "fp32"
+    return "bf16" if has_bf16 and torch.cpu._is_avx512_bf16_supported() and is_right_here("bf16") else "fp32"
 
 
 def autocast_for(precision: str, device: torch.device | str) -> AbstractContextManager:

@@ -7,19 +7,28 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from lungseg3d.core import BundleError
-from lungseg3d.inference import Plan, choose, open_bundle, predictor_of, shipped_bundle
+from lungseg3d.core.errors import one_line
+from lungseg3d.inference import Plan, choose, has_openvino, open_bundle, predictor_of, shipped_bundle
 from lungseg3d.networks.cost import gflop_of
-from lungseg3d.tensors import best_seconds, matmul_gflops
+from lungseg3d.tensors import best_seconds, ceiling_gflops, obstacle_to
 
 WINDOW = 96
+_WAYS = (
+    ("torch", "fp32"),
+    ("torch", "bf16"),
+    ("torch", "fp16"),
+    ("compile", "fp32"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+)
 _FLAGS = {
     "avx2": "AVX2",
     "avx512f": "AVX-512",
@@ -30,6 +39,12 @@ _FLAGS = {
 }
 
 
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS")
+"""Variables by which libraries use less of a processor than there is."""
+# What the bundle's configuration would choose by itself is chosen here way by way.
+_PLAIN = {"precision": "fp32", "backend": "torch"}
+
+
 @dataclass(frozen=True)
 class Speed:
     """One way to run the nodule network.
@@ -38,8 +53,9 @@ class Speed:
         backend, precision, device: the way.
         windows_per_s: windows of 96 x 96 x 96 voxels a second; None where it does not run here.
         gflops: what the network reaches, in GFLOP/s.
-        ceiling_gflops: what products of large matrices reach in PyTorch at this precision.
-        note: why it does not run, else empty.
+        ceiling_gflops: the most that was reached in this precision there: by large matrices or a large convolution in
+            PyTorch, or by this network. None where PyTorch does not compute it.
+        note: why it does not run or was not measured, else empty.
     """
 
     backend: str
@@ -69,42 +85,53 @@ class Diagnosis:
 
 
 def doctor(seconds: float = 2.0, on_progress: Callable[[str, str, float], None] | None = None) -> Diagnosis:
-    """Look at this machine and measure every way to run the shipped nodule network.
+    """Look at this machine, try every way to run the shipped nodule network, and measure those that work.
 
     Args:
         seconds: how long each way is tried.
-        on_progress: called with "", what is measured, and the part done.
+        on_progress: called with "", what is tried, and the part done.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = open_bundle(shipped_bundle("lung_nodule_ct_segmentation"), roi="full", skip=1).network
-    ways = [("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16")]
-    ways += [("torch", "fp16")] if device == "cuda" else []
-    ceilings: dict[str, float] = {}
+    network = open_bundle(shipped_bundle("lung_nodule_ct_segmentation"), roi="full", skip=1, **_PLAIN).network
+    ceilings: dict[tuple[str, str], float | None] = {}
     speeds = []
-    for number, (backend, precision) in enumerate(ways):
+    for number, (backend, precision) in enumerate(_WAYS):
         if on_progress:
-            on_progress("", f"measuring {backend} {precision}", number / len(ways))
-        ceilings.setdefault(precision, 0.0)
+            on_progress("", f"trying {backend} {precision}", number / len(_WAYS))
         where = "cpu" if backend == "openvino" else device
-        if not ceilings[precision]:
-            ceilings[precision] = matmul_gflops(precision, where, min(seconds, 0.5))
-        speeds.append(_speed(network, backend, precision, where, ceilings[precision], seconds))
+        if (precision, where) not in ceilings:
+            is_there = not obstacle_to("torch", precision, where)
+            ceilings[precision, where] = ceiling_gflops(precision, where, min(seconds, 0.5)) if is_there else None
+        speeds.append(_speed(network, backend, precision, where, seconds))
     plan = choose("auto", "auto", device)
-    return Diagnosis(tuple(_facts()), tuple(speeds), plan, tuple(_advice(plan, speeds)))
+    return Diagnosis(tuple(_facts()), tuple(_beside(ceilings, speeds)), plan, tuple(_advice(plan, speeds)))
 
 
-def _speed(
-    network: torch.nn.Module, backend: str, precision: str, device: str, ceiling: float, seconds: float
-) -> Speed:
+def _speed(network: torch.nn.Module, backend: str, precision: str, device: str, seconds: float) -> Speed:
+    unknown = Speed(backend, precision, device, None, None, None)
+    if backend == "openvino" and not has_openvino():
+        return replace(unknown, note="OpenVINO is not installed")
+    if obstacle := obstacle_to(backend, precision, device):
+        return replace(unknown, note=obstacle)
+    if backend == "compile":
+        return replace(unknown, note="works; not measured, as compiling takes a minute")
     image = torch.rand(1, 1, WINDOW, WINDOW, WINDOW)
     network = network.to(device)
     try:
         predictor = predictor_of(network, backend, precision)
-    except BundleError as error:
-        return Speed(backend, precision, device, None, None, ceiling, error.message)
-    took_s = best_seconds(lambda: predictor(image), device, seconds)
+        took_s = best_seconds(lambda: predictor(image), device, seconds)
+    except (BundleError, RuntimeError) as error:
+        return replace(unknown, note=error.message if isinstance(error, BundleError) else one_line(str(error)))
     gflop = gflop_of(network, torch.device(device), WINDOW) or 0.0
-    return Speed(backend, precision, device, 1 / took_s, gflop / took_s, ceiling)
+    return replace(unknown, windows_per_s=1 / took_s, gflops=gflop / took_s)
+
+
+def _beside(ceilings: Mapping[tuple[str, str], float | None], speeds: Sequence[Speed]) -> Iterator[Speed]:
+    """Each way beside the most that was reached in its precision on its device, by this network, too."""
+    for speed in speeds:
+        ceiling = ceilings[speed.precision, speed.device]
+        alike = [s.gflops for s in speeds if (s.precision, s.device) == (speed.precision, speed.device) and s.gflops]
+        yield speed if ceiling is None else replace(speed, ceiling_gflops=max([ceiling, *alike]))
 
 
 def _facts() -> list[tuple[str, str]]:
@@ -113,6 +140,7 @@ def _facts() -> list[tuple[str, str]]:
         ("processor", _cpu_name()),
         ("cores", f"{_cores()} for this process; PyTorch uses {torch.get_num_threads()} threads"),
         ("instructions", ", ".join(name for flag, name in _FLAGS.items() if flag in flags) or "not known"),
+        *(("limited by", f"{name}={os.environ[name]}") for name in _LIMITS if name in os.environ),
         ("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"),
     ]
     if torch.cuda.is_available():

@@ -14,7 +14,7 @@ import torch
 
 from lungseg3d.inference import Meter, metered
 from lungseg3d.networks.cost import GFLOP_SIDE, gflop_of_part
-from lungseg3d.tensors import matmul_gflops
+from lungseg3d.tensors import ceiling_gflops, obstacle_to
 from lungseg3d.workflows.stopwatch import StepCost, recorded_steps
 
 
@@ -55,9 +55,18 @@ def profiled() -> Iterator[Profile]:
     profile.networks += _networks(meter)
 
 
-def ceiling_gflops(precision: str, device: torch.device | str) -> float:
-    """GFLOP/s that this machine reaches now in products of large matrices: see `matmul_gflops`."""
-    return matmul_gflops(precision, device)
+def ceiling_of(profile: Profile, precision: str, device: torch.device | str) -> float | None:
+    """The most GFLOP/s that this machine reached with the same number of threads in the same precision.
+
+    In products of large matrices and a large convolution, measured now, see `lungseg3d.tensors.ceiling_gflops`; or in
+    these networks, when other programs have more of the machine now than they had then. So no network lies above.
+
+    Returns:
+        None where PyTorch does not compute in this precision here, so that there is nothing to measure.
+    """
+    if obstacle_to("torch", precision, device):
+        return None
+    return max([ceiling_gflops(precision, device), *(network.gflops for network in profile.networks)])
 
 
 def _added_up(steps: list[StepCost]) -> list[StepCost]:
