@@ -15,7 +15,7 @@ import typer
 from lungseg3d.cli.console import progress, say, say_table
 from lungseg3d.cli.outcome import Outcome, outcome_of, reporting_errors
 from lungseg3d.cli.quick_start import import_monai_to_segment
-from lungseg3d.cli.results import results_table
+from lungseg3d.cli.results import result_lines, results_table
 
 
 @reporting_errors
@@ -34,10 +34,11 @@ def demo(
 
     with progress() as on_progress:
         result = run_demo(out, seed, on_progress)
-    say_table(results_table([result.result], result.report.parent.parent))
+    say_table(results_table([result.result]))
     found = f"Found {result.found} of {result.planted} planted nodules of 5 mm and more"
     say(f"\n{found}; {result.unplanted} more match none.")
-    say(f"Report: {result.report}")
+    (line,) = result_lines([result.result], result.report.parent.parent)
+    say(f"Report: {result.report}" if result.result.status == "done" else line)
     if (_has_browser() if open_report is None else open_report) and result.result.status == "done":
         import webbrowser
 

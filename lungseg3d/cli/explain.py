@@ -37,7 +37,7 @@ def explain(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", file_okay=False, metavar="DIR", help="Default: beside the results.")
     ] = None,
-    device: Annotated[Device, typer.Option(help="auto takes a GPU where there is one.")] = Device.auto,
+    device: Device = "auto",
     nodule_bundle: Annotated[
         Path | None,
         typer.Option(
@@ -58,7 +58,7 @@ def explain(
     from lungseg3d.workflows.explain import explain as explain_nodule
     from lungseg3d.workflows.segment import SegmentOptions
 
-    options = SegmentOptions(device=device.value, nodule_bundle=nodule_bundle, trust_bundle=trust_bundle, read=reading)
+    options = SegmentOptions(device=device, nodule_bundle=nodule_bundle, trust_bundle=trust_bundle, read=reading)
     if list_layers:
         _say_layers(network_layers(options))
         return

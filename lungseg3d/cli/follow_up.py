@@ -39,7 +39,7 @@ def follow_up(
     ] = None,
     prior_ct: Annotated[Path | None, _ct("--prior-ct", "PRIOR")] = None,
     current_ct: Annotated[Path | None, _ct("--current-ct", "CURRENT")] = None,
-    device: Annotated[Device, typer.Option(help="To segment with; auto takes a GPU where there is one.")] = Device.auto,
+    device: Device = "auto",
     precision: Annotated[Precision, typer.Option(help="auto takes what the device does well.")] = Precision.auto,
     sr: Annotated[
         bool, typer.Option("--sr", help="DICOM SR follow_up.dcm, too; results need their segmentation.dcm.")
@@ -56,7 +56,7 @@ def follow_up(
     from lungseg3d.workflows.follow_up import follow_up as run
     from lungseg3d.workflows.segment_options import SegmentOptions
 
-    segment = SegmentOptions(device=device.value, precision=precision.value, overwrite=overwrite, read=reading)
+    segment = SegmentOptions(device=device, precision=precision.value, overwrite=overwrite, read=reading)
     options = FollowUpOptions(days, prior_ct, current_ct, segment, sr)
     with progress() as on_progress:
         result = run(prior, current, out, options, on_progress)

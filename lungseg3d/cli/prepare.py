@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lungseg3d.cli.commands import Program
 from lungseg3d.cli.console import complain, progress, say
 from lungseg3d.cli.options import with_reading_options_of
 from lungseg3d.cli.outcome import EXIT_CODES, Outcome, note_options, outcome_of, reporting_errors
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from lungseg3d.io import ReadOptions
     from lungseg3d.workflows.prepare import FoundDataset
 
-app = typer.Typer(no_args_is_help=True)
+app = Program(no_args_is_help=True)
 
 Source = Annotated[Path, typer.Argument(metavar="SOURCE", file_okay=False, help="Folder of the dataset; read only.")]
 Download = Annotated[

@@ -13,6 +13,7 @@ import typer
 from lungseg3d.cli.batch import batch
 from lungseg3d.cli.calibrate import calibrate
 from lungseg3d.cli.check import check, convert
+from lungseg3d.cli.commands import Program
 from lungseg3d.cli.compare import compare
 from lungseg3d.cli.console import allow_any_text
 from lungseg3d.cli.demo import demo
@@ -29,10 +30,9 @@ from lungseg3d.cli.replay import replay
 from lungseg3d.cli.segment import segment
 from lungseg3d.cli.train import train
 
-app = typer.Typer(
+app = Program(
     name="lungseg3d",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXIT_CODES,

@@ -1,6 +1,6 @@
 """What was found, as a table for the terminal: one row a case.
 
-In: the results of `segment` and where they were written. Out: a rich table. Knows no workflow.
+In: the results of `segment` and where they were written. Out: a rich table, lines. Knows no workflow.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 _STYLES = {"done": "green", "refused": "yellow", "no_lungs": "yellow", "failed": "red"}
 
 
-def results_table(results: Sequence[CaseResult], out: Path) -> Table:
-    """One row a case: status, nodules, diameter of the largest, lung volumes, seconds, its report or the reason.
+def results_table(results: Sequence[CaseResult]) -> Table:
+    """One row a case: status, nodules, diameter of the largest, lung volumes, seconds; measures where there are any.
 
     Args:
         results: as `segment_cases` returns them.
-        out: the folder that holds a folder for each case.
     """
     from rich.table import Table
     from rich.text import Text
@@ -30,13 +29,23 @@ def results_table(results: Sequence[CaseResult], out: Path) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("case", no_wrap=True, overflow="ellipsis", max_width=32)
     table.add_column("status", no_wrap=True)
-    for title in ("nodules", "largest\nmm", "right lung\nml", "left lung\nml", "time\ns"):
+    is_measured = any(result.status == "done" for result in results)
+    for title in ("nodules", "largest\nmm", "right lung\nml", "left lung\nml", "time\ns") if is_measured else ():
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("report, or reason", overflow="fold")
     for result in results:
         status = Text(result.status, style=_STYLES.get(result.status, ""))
-        table.add_row(Text(result.case_id), status, *_measures(result), Text(_report_or_reason(result, out)))
+        table.add_row(Text(result.case_id), status, *(_measures(result) if is_measured else ()))
     return table
+
+
+def result_lines(results: Sequence[CaseResult], out: Path) -> list[str]:
+    """A line for each case: its report, or why there is none. No table, which would break a path to fit its column.
+
+    Args:
+        results: as `segment_cases` returns them.
+        out: the folder that holds a folder for each case.
+    """
+    return [f"{result.case_id}: {_report_or_reason(result, out)}" for result in results]
 
 
 def _measures(result: CaseResult) -> tuple[str, str, str, str, str]:
@@ -59,4 +68,4 @@ def _report_or_reason(result: CaseResult, out: Path) -> str:
         doubts = [f"{issue.code}: {issue.message}" for issue in result.issues if issue.is_serious]
         return "\n".join([str(out / result.case_id / "report.html"), *doubts])
     reasons = [issue for issue in result.issues if issue.code.startswith("E_")]
-    return "\n".join(f"{issue.code}: {issue.message} {issue.remedy}".strip() for issue in reasons)
+    return " ".join(f"{issue.code}: {issue.message} {issue.remedy}".strip() for issue in reasons)

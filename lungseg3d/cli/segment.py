@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lungseg3d.cli.console import complain, progress, say_table
+from lungseg3d.cli.console import complain, progress, say, say_table
 from lungseg3d.cli.options import InputPaths
 from lungseg3d.cli.outcome import outcome_of, reporting_errors
 from lungseg3d.cli.profile import profiling, say_profile
 from lungseg3d.cli.quick_start import import_monai_to_segment
-from lungseg3d.cli.results import results_table
+from lungseg3d.cli.results import result_lines, results_table
 from lungseg3d.cli.segment_options import with_segment_options
 
 if TYPE_CHECKING:
@@ -57,7 +57,10 @@ def segment(
 
     with progress() as on_progress, profiling(profile) as costs:
         results = segment_cases(inputs, out, replace(asked, recursive=recursive), on_progress)
-    say_table(results_table(results, out))
+    say_table(results_table(results))
+    say("")
+    for line in result_lines(results, out):
+        say(line)
     for result in results:
         for issue in result.issues:
             if issue.code == "W_NO_DICOM_OBJECTS":  # asked for and not there: not only in the record

@@ -32,14 +32,6 @@ class Roi(str, Enum):
     full = "full"
 
 
-class Device(str, Enum):
-    """What the networks run on."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
 class Precision(str, Enum):
     """Arithmetic of the networks."""
 
@@ -58,6 +50,22 @@ class Backend(str, Enum):
     openvino = "openvino"
 
 
+def _device(name: str) -> str:
+    from lungseg3d.workflows.segment_options import DEVICE_NAMES, is_device_name
+
+    if not is_device_name(name):
+        raise typer.BadParameter(f"{name!r} is none of {DEVICE_NAMES}")
+    return name
+
+
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="auto|cpu|cuda|cuda:N|mps", callback=_device, help="auto takes a GPU where there is one."
+    ),
+]
+
+
 def _bundle(text: str) -> Any:
     return Annotated[Path | None, typer.Option(parser=existing_bundle, metavar="DIR", help=text)]
 
@@ -66,7 +74,7 @@ _ROI = typer.Option(help="lungs: find the lungs first. full: for crops, no lungs
 # Field of SegmentOptions -> (annotation that typer reads, default).
 _SEGMENT: dict[str, tuple[Any, Any]] = {
     "roi": (Annotated[Roi, _ROI], Roi.lungs),
-    "device": (Annotated[Device, typer.Option(help="auto takes a GPU where there is one.")], Device.auto),
+    "device": (Device, "auto"),
     "precision": (
         Annotated[Precision, typer.Option(help="auto takes what the device does well.")],
         Precision.auto,

@@ -13,6 +13,22 @@ import typer
 from lungseg3d.cli.options import TrustBundle, existing_bundle
 from lungseg3d.cli.outcome import reporting_errors
 
+NETWORKS = (
+    "attention_unet",
+    "dual_attention_unet",
+    "dynunet",
+    "fusion_unet",
+    "light_unet",
+    "mednext",
+    "s3tu",
+    "se_unet",
+    "segresnet",
+    "swin_hybrid",
+    "swin_unetr",
+    "unet_plus_plus",
+    "vnet",
+)
+"""Of the shipped bundles, for --help, which opens no folder."""
 # MONAI takes what is no Python for text, and the text "false" for true.
 _WORDS = {"true": "True", "false": "False", "null": "None"}
 
@@ -21,7 +37,12 @@ _WORDS = {"true": "True", "false": "False", "null": "None"}
 def train(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", parser=existing_bundle, help="MONAI bundle.")],
     network: Annotated[
-        str | None, typer.Option("--network", metavar="NAME", help="Overlay configs/networks/NAME.json.")
+        str | None,
+        typer.Option(
+            "--network",
+            metavar="NAME|FILE.json",
+            help=f"Overlay configs/networks/NAME.json, or a file. The shipped bundles have {', '.join(NETWORKS)}.",
+        ),
     ] = None,
     training: Annotated[
         str | None, typer.Option("--training", metavar="NAME", help="Overlay configs/training/NAME.json.")

@@ -106,7 +106,7 @@ class RunTracking:
         self._has_warned = False
         self.model_card = Path(model_card) if model_card else None
         self._run: TrackedRun | None = None
-        self._began = 0.0
+        self._before: dict[Path, tuple[int, int]] = {}
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer, and with the evaluator that was given."""
@@ -125,7 +125,7 @@ class RunTracking:
     def start(self, engine: Any) -> None:
         """Open the run, and close the one that a kill left open."""
         self.close("KILLED")
-        self._began = time.time()
+        self._before = {path: _state(path) for paths in self.artifacts.values() for path in map(Path, paths)}
         self._end = ProcessEnd(self.close)
         # Last of all, when the other handlers have written what is sent at the end.
         engine.add_event_handler(Events.COMPLETED, self.finish)
@@ -234,8 +234,9 @@ class RunTracking:
     def _log_artifacts(self, run: TrackedRun) -> None:
         for under, paths in self.artifacts.items():
             for path in map(Path, paths):
-                # A file of an earlier run in this folder is not this run's.
-                if path.is_file() and path.stat().st_mtime >= self._began - 1:
+                # A file of an earlier run in this folder is not this run's. Times of files are compared with one
+                # another only: a file server's clock may differ from ours.
+                if path.is_file() and _state(path) != self._before.get(path):
                     run.log_file("artifact", path, under=under)
 
     def _warn(self, text: str) -> None:
@@ -243,6 +244,15 @@ class RunTracking:
         if not self._has_warned:
             logger.warning(f"W_TRACKING_FAULT: {text}")
         self._has_warned = True
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """What changes when a file is written: its time in ns and its inode, which another file under its name has not."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_mtime_ns, found.st_ino)
 
 
 def _as_json(content: Any) -> str:

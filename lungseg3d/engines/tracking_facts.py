@@ -135,7 +135,11 @@ def versions() -> dict[str, str]:
 
 
 def git_revision() -> str | None:
-    """The commit of this package's source tree, with `+changes` where files differ from it; None outside one."""
+    """The commit of this package's source tree, with `+changes` where files differ from it; None outside one.
+
+    A repository around the package that does not track its files, such as a project whose virtual environment it is
+    installed in, has a revision of its own and is not asked.
+    """
     root = Path(lungseg3d.__file__).parent
 
     def git(*words: str) -> str:
@@ -143,6 +147,7 @@ def git_revision() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=2).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", Path(lungseg3d.__file__).name)
         commit = git("rev-parse", "HEAD")
         return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no", ".") else "")
     except (OSError, subprocess.SubprocessError):

@@ -6,18 +6,24 @@ Knows no thread and no journal. MLflow is loaded when a store is opened, with te
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from monai.utils import path_to_sqlite_uri
 
 from lungseg3d.io import sha256_of
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes that make one store at once are not told apart there
+    fcntl = None  # type: ignore[assignment]
 
 RUN_KEY_TAG = "lungseg3d.run_key"
 """Tag that holds the key of the journal, by which a run is found again whose id was lost."""
@@ -53,7 +59,10 @@ class Store:
         for name in ("alembic", "mlflow.store.db.utils"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self.folder = folder
-        self.client = MlflowClient(tracking_uri=tracking_uri)
+        with _alone_in(tracking_uri):
+            self.client = MlflowClient(tracking_uri=tracking_uri)
+            if tracking_uri.startswith("sqlite:"):
+                self.client.search_experiments(max_results=1)  # has MLflow make the tables now
         self._files_at = (folder / "mlruns").absolute().as_uri() if tracking_uri.startswith("sqlite:") else None
 
     def apply(self, operation: Mapping[str, Any], run_id: str | None) -> str | None:
@@ -151,8 +160,13 @@ class Store:
 
         experiment = self.client.get_experiment_by_name(name)
         if experiment is None:
-            # Where another process is quicker this fails, and the next try finds what it made.
-            return self.client.create_experiment(name, artifact_location=self._files_at)
+            try:
+                return self.client.create_experiment(name, artifact_location=self._files_at)
+            except MlflowException:
+                # Another process may have been quicker.
+                experiment = self.client.get_experiment_by_name(name)
+                if experiment is None:
+                    raise
         if experiment.lifecycle_stage != "active":
             raise MlflowException(f"the experiment {name} is deleted; restore it, or give another name")
         return experiment.experiment_id
@@ -175,6 +189,32 @@ class Store:
         if oldest != run.info.run_id:
             self.client.delete_run(run.info.run_id)
         return oldest
+
+
+@contextlib.contextmanager
+def _alone_in(tracking_uri: str) -> Iterator[None]:
+    """Hold the folder of a SQLite store: two processes that make its tables at once would lose one another's run.
+
+    A file system without locks, and a folder that is not there, are left to MLflow.
+    """
+    path = sqlite_path(tracking_uri)
+    if path is None or fcntl is None:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            folder = os.open(path.parent, os.O_RDONLY)
+            stack.callback(os.close, folder)
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+
+
+def sqlite_path(tracking_uri: str) -> Path | None:
+    """The file of a SQLite store, such as `sqlite:///relative.db` or `sqlite:////absolute.db`; None for others."""
+    scheme, _, rest = tracking_uri.partition(":///")
+    if not scheme.startswith("sqlite") or not rest or rest.startswith(":memory:"):
+        return None
+    return Path(unquote(rest.partition("?")[0])).absolute()
 
 
 def turn_telemetry_off() -> None:

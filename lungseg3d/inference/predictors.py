@@ -202,7 +202,9 @@ class _OpenVino:
             ) from error
         if taken != hint:
             text = f"OpenVINO computes {type(network).__name__} in {taken}, not in {precision}, on this processor."
-            raise BundleError("E_PRECISION", text, "Use --precision fp32 or --backend torch.")
+            raise BundleError(
+                "E_PRECISION", text, "[Use --precision=fp32, or --backend=torch.|Choose the precision fp32.]"
+            )
 
     def __call__(self, images: torch.Tensor, part: Box | None = None) -> torch.Tensor:
         (logits,) = self._compiled([images.float().contiguous().cpu().numpy()]).values()
@@ -242,11 +244,11 @@ def _check_by_trial(backend: str, precision: str, device: torch.device | str) ->
     here = "this processor" if torch.device(device).type == "cpu" else str(device)
     if precision == "fp32":
         text = f"--backend {backend} does not work on {here}: {obstacle}."
-        raise BundleError("E_BACKEND", text, "Use --backend auto or torch; lungseg3d doctor tries them all.")
+        raise BundleError("E_BACKEND", text, "[Use --backend=auto, or torch.|Choose the backend torch.]")
     by = {"torch": "PyTorch", "compile": "PyTorch's compiler", "openvino": "OpenVINO"}[backend]
     text = f"--precision {precision}: {by} does not compute it on {here}: {obstacle}."
-    instead = "--precision auto or fp32" if backend == "torch" else "--precision fp32 or --backend auto"
-    raise BundleError("E_PRECISION", text, f"Use {instead}; lungseg3d doctor tries them all.")
+    instead = "--precision=auto, or fp32" if backend == "torch" else "--precision=fp32, or --backend=torch"
+    raise BundleError("E_PRECISION", text, f"[Use {instead}.|Choose the precision fp32.]")
 
 
 def _check_openvino(device: str, precision: str) -> None:

@@ -66,9 +66,11 @@ def can_fuse(*modules: nn.Module) -> bool:
     """
     layers = [layer for module in modules for layer in module.modules()]
     convolutions = [layer for layer in layers if isinstance(layer, nn.Conv3d)]
+    on_cpu = all(c.weight.device.type == "cpu" for c in convolutions)
     return (
-        not any(isinstance(layer, nn.BatchNorm3d) for layer in layers)
-        and all(c.bias is not None and c.weight.dtype in _DTYPES and c.weight.device.type == "cpu" for c in convolutions)
+        on_cpu
+        and not any(isinstance(layer, nn.BatchNorm3d) for layer in layers)
+        and all(c.bias is not None and c.weight.dtype in _DTYPES for c in convolutions)
         and all(_is_there(dtype) for dtype in {c.weight.dtype for c in convolutions})
     )
 

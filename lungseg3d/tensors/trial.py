@@ -27,7 +27,7 @@ _IMAGE_SHAPE = (16, 16, 16)
 # For a time, as large as it takes: PyTorch gives fp32 to oneDNN only where channels and the first two sides multiply to
 # more than 20,480.
 _TIMED_SHAPE = (26, 26, 4)
-# Of the norm of the result: roundings of 8, 11 and (TF32 on a GPU) 11 bits, several times over; what is wrong is far off.
+# Of the norm of the result: several roundings of 8 or 11 bits (TF32 on a GPU); what is wrong is far off.
 _TOLERANCES = {"fp32": 5e-3, "bf16": 2e-2, "fp16": 5e-3}
 
 

@@ -150,9 +150,9 @@ def _with_checked_bundles(asked: SegmentOptions) -> SegmentOptions:
 
 
 def _check(options: BatchOptions) -> None:
-    if options.memory_limit_gib is not None and options.segment.device == "cuda":
+    if options.memory_limit_gib is not None and options.segment.device.startswith("cuda"):
         text = "--memory-limit bounds the address space, of which CUDA takes hundreds of GiB that it does not use."
-        raise UsageError("E_BAD_OPTION", text, "Leave it out with --device cuda.")
+        raise UsageError("E_BAD_OPTION", text, "Leave it out on a GPU.")
     if options.engine not in ("local", "ray"):
         raise UsageError("E_BAD_OPTION", f"engine {options.engine!r} is neither local nor ray.")
     if options.address is not None and options.engine != "ray":

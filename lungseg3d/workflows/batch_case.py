@@ -104,7 +104,7 @@ class CaseSegmenter:
     @property
     def start_method(self) -> str:
         """Forked from a process that has loaded everything, which takes no time; CUDA survives no fork."""
-        may_use_cuda = self.options.device == "cuda" or (
+        may_use_cuda = self.options.device.startswith("cuda") or (
             self.options.device == "auto" and Path("/dev/nvidiactl").exists()
         )
         return "spawn" if may_use_cuda else "forkserver"

@@ -139,6 +139,9 @@ def make_plan(choices: Choices, out: Path | str, batches_per_epoch: Mapping[str,
     members: list[Member] = []
     experiment = root.name
     for network in choices.networks:
+        if Path(network).name != network or network.endswith(".json"):
+            text = f"{network} is a file, and compare takes names of {root.name}/configs/networks."
+            raise UsageError("E_NO_OVERLAY", text, "Put the file there, and give its name without .json.")
         configs = tuple(training_files(root, network, choices.training))
         overrides = dict(choices.overrides)
         if batches_per_epoch and network in batches_per_epoch:

@@ -6,18 +6,19 @@ In: `SegmentOptions`. Out: `Models`, provenance.
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import torch
 
-from lungseg3d.core import BundleError, QualityIssue, Volume
+from lungseg3d.core import BundleError, QualityIssue, UsageError, Volume
 from lungseg3d.inference import Bundle, Plan, SegmentLungsd, choose, open_bundle, shipped_bundle
 from lungseg3d.io import Reading, trusting_bundles
-from lungseg3d.tensors import keep_freed_memory
+from lungseg3d.tensors import keep_freed_memory, obstacle_to
 from lungseg3d.workflows.segment_extras import Confidences
-from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.segment_options import DEVICE_NAMES, SegmentOptions, is_device_name
 from lungseg3d.workflows.training_range import RangeJudge, acquisition_of, read_training_range
 
 
@@ -54,18 +55,43 @@ def open_models(options: SegmentOptions) -> Models:
     return Models(nodules, lungs, device, plan, Confidences.of(nodules, options.settings), ranges)
 
 
-def resolve_device(name: str) -> torch.device:
-    """The device of `auto`, `cpu` or `cuda`.
+def resolve_device(name: str, option: str = "--device ") -> torch.device:
+    """The device of a name, once a small convolution there was right; `auto` takes a GPU that passes, else the CPU.
+
+    Args:
+        name: `auto`, `cpu`, `cuda`, `cuda:1` and so on, or `mps`.
+        option: what the device is asked for by, for the message.
 
     Raises:
-        BundleError: E_DEVICE when CUDA is asked for and not there.
+        UsageError: E_DEVICE for another name.
+        BundleError: E_DEVICE for a device that is not there, or does not compute.
     """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise BundleError(
-            "E_DEVICE", "no CUDA device is available to PyTorch", "[Use --device=cpu, or auto.|Choose the CPU.]"
-        )
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(automatic if name == "auto" else name)
+    if not is_device_name(name):
+        raise UsageError("E_DEVICE", f"{option}{name}: this is no device.", f"There are {DEVICE_NAMES}.")
+    if name == "auto":
+        has_gpu = torch.cuda.is_available() and not obstacle_to("torch", "fp32", "cuda")
+        return torch.device("cuda" if has_gpu else "cpu")
+    reason = _absence(name) or ("" if name == "cpu" else obstacle_to("torch", "fp32", name))
+    if reason:
+        is_set = option != "--device "
+        remedy = f"Use {option}cpu." if is_set else "[Use --device=cpu, or auto.|Choose the CPU.]"
+        raise BundleError("E_DEVICE", f"{option}{name}: {reason}.", remedy)
+    return torch.device(name)
+
+
+def _absence(name: str) -> str:
+    """Why a device cannot be had; empty where it can."""
+    kind, _, number = name.partition(":")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        return "PyTorch finds no GPU of an Apple computer here"
+    if kind != "cuda":
+        return ""
+    if not torch.cuda.is_available():
+        built = torch.version.cuda or torch.version.hip
+        return "PyTorch finds no CUDA device here" if built else "this PyTorch is built for CPUs, without CUDA"
+    count = torch.cuda.device_count()
+    there = "there is one CUDA device, cuda:0" if count == 1 else f"there are cuda:0 to cuda:{count - 1}"
+    return "" if int(number or 0) < count else there
 
 
 def range_issues(models: Models, reading: Reading, labels: Volume | None) -> list[QualityIssue]:
@@ -79,7 +105,21 @@ def range_issues(models: Models, reading: Reading, labels: Volume | None) -> lis
     if not any(judge.found for judge in models.ranges):
         return []
     like = acquisition_of(reading.volume, labels, reading.source)
-    return [issue for judge in models.ranges for issue in judge.issues(like)]
+    return joined_issues([issue for judge in models.ranges for issue in judge.issues(like)])
+
+
+def joined_issues(issues: Sequence[QualityIssue]) -> list[QualityIssue]:
+    """One issue for each code; bundles that say the same are named side by side, before the colon."""
+    found: list[QualityIssue] = []
+    for code in dict.fromkeys(issue.code for issue in issues):
+        alike = [issue for issue in issues if issue.code == code]
+        names: dict[str, list[str]] = {}
+        for issue in alike:
+            name, _, text = issue.message.partition(": ")
+            names.setdefault(text, []).append(name)
+        message = " ".join(f"{' and '.join(who)}: {text}" for text, who in names.items())
+        found.append(QualityIssue(code, message, alike[0].remedy))
+    return found
 
 
 def provenance_of(models: Models, options: SegmentOptions) -> dict[str, Any]:

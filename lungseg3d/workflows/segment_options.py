@@ -5,6 +5,7 @@ In: nothing. Out: `SegmentOptions`. Loads no torch, so that who only plans the w
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,13 @@ from lungseg3d.workflows.settings import Settings
 
 LATER_OPTION = {"since": "counted only where it is not the default"}
 """Metadata of a field that was added when there were batches already, see `batch_identity`."""
+DEVICE_NAMES = "auto, cpu, cuda, cuda:N (the GPU of this number, from 0) and mps (Apple)"
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?|mps")
+
+
+def is_device_name(name: str) -> bool:
+    """Whether a name is one of `DEVICE_NAMES`; the device need not be there."""
+    return bool(_DEVICE.fullmatch(name))
 
 
 @dataclass(frozen=True)
@@ -21,7 +29,7 @@ class SegmentOptions:
 
     Attributes:
         roi: `lungs` finds the lungs first; `full` takes the whole volume, for crops.
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` and so on, or `mps`.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         backend: `auto`, `torch`, `compile` or `openvino`.
         lung_bundle, nodule_bundle: bundle folders; None takes the shipped ones.

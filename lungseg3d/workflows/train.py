@@ -40,7 +40,7 @@ def train_command(
 
     Args:
         bundle: root folder of the bundle.
-        network, training: names of overlays in `configs/networks/` and `configs/training/`.
+        network, training: names of overlays in `configs/networks/` and `configs/training/`, or paths of `.json` files.
         fold: held-out fold.
         overrides: configuration keys (`a::b` for nested ones) and their values as text.
         out: folder for weights, logs and tracking; default `runs/<bundle>` in the current folder.
@@ -156,9 +156,16 @@ def _line_to_go_on(
 
 
 def _overlay(root: Path, kind: str, name: str) -> Path:
-    path = root / "configs" / kind / f"{name}.json"
-    if path.is_file():
+    """The file of an overlay: of a name in the bundle, or a file of one's own by its path, `FILE.json`."""
+    path = root / "configs" / kind / f"{name.removesuffix('.json')}.json"
+    is_name = Path(name).name == name
+    if is_name and path.is_file():
         return path
+    if name.endswith(".json"):
+        if Path(name).is_file():
+            return Path(name).absolute()
+        text = f"{name}: there is no such file, and {root.name} has no configs/{kind}/{Path(name).name}."
+        raise UsageError("E_NO_OVERLAY", text, "Give a name of configs/" + kind + ", or a file such as ./network.json.")
     known = sorted(overlay.stem for overlay in path.parent.glob("*.json"))
     nearest = get_close_matches(name, known, n=1)
     hint = f"Did you mean {nearest[0]}?" if nearest else f"There are: {', '.join(known) or 'none'}."

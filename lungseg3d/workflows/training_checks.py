@@ -23,6 +23,7 @@ from lungseg3d.inference.configuration import parser_of
 from lungseg3d.io import CheckedBundle, check_bundle, check_override, read_weights
 from lungseg3d.tensors import load_state
 from lungseg3d.workflows.manifest_faults import joined_warnings, label_faults, manifest_faults, refuse_faults
+from lungseg3d.workflows.training_values import check_machine, check_value
 
 _DATA_LISTS = "lungseg3d.data.load_datalist"
 _OUR_LOADER = "lungseg3d.engines.PretrainedWeights"
@@ -45,7 +46,7 @@ def training_configuration(
         overrides, fold, more: as in `configuration_of`.
 
     Raises:
-        BundleError: E_CONFIGURATION for a file that is no JSON; E_UNTRUSTED_CONFIG, see `lungseg3d.io.check_bundle`.
+        BundleError: E_CONFIGURATION; E_UNTRUSTED_CONFIG for an override that could run code.
         UsageError: as `configuration_of`.
     """
     return configuration_of(check_bundle(root, configs), overrides, fold=fold, **more)
@@ -64,13 +65,15 @@ def configuration_of(
 
     Raises:
         BundleError: E_CONFIGURATION; E_UNTRUSTED_CONFIG for an override that could run code.
-        UsageError: E_NO_KEY for an unknown key, with the nearest; E_NO_FOLD for a fold of a bundle without folds.
+        UsageError: E_NO_KEY for an unknown key, with the nearest; E_VALUE for a value that cannot be; E_NO_FOLD for a
+            fold of a bundle without folds.
     """
     parser = parser_of(checked)
     for key, text in overrides.items():
         _check_key(parser, key)
         value = DefaultParseValue(text)
         check_override(key, value)
+        check_value(key, text, value, parser.get(key.replace("::", "#"), None))
         parser[key.replace("::", "#")] = value
     if fold is not None:
         if "fold" not in parser:
@@ -91,9 +94,11 @@ def check_training(parser: ConfigParser, root: Path) -> None:
         LungSegError: E_MANIFEST, E_MISSING_DATA, E_SPLIT_LEAK or E_DUPLICATE_CASE of a data list; E_LABEL_VALUES,
             E_LABEL_INVERTED, and what reading a label raises, with all cases that have it.
         UsageError: E_NO_FOLD when the fold holds out no case.
+        LungSegError: E_DEVICE, E_PRECISION for what this machine does not have or compute.
         BundleError: E_UNSAFE_CHECKPOINT, E_BAD_CHECKPOINT for weights to start from; E_CLASS_COUNT when the network's
             classes are not those of the bundle's metadata.
     """
+    check_machine(parser)
     for path, node in _nodes(parser.get()):
         if isinstance(node, Mapping) and node.get("_target_") == _DATA_LISTS:
             _check_data(parser, path)

@@ -12,9 +12,11 @@ from lungseg3d.workflows.doctor import Speed, doctor
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Measures without waiting: a window takes half a second, matrices reach 100 GFLOP/s."""
+    """Measures without waiting: a window takes half a second, matrices reach 60 GFLOP/s, bf16 is emulated."""
     monkeypatch.setattr(doctor_module, "best_seconds", lambda work, device, seconds: 0.5)
-    monkeypatch.setattr(doctor_module, "matmul_gflops", lambda precision, device, seconds: 100.0)
+    monkeypatch.setattr(doctor_module, "ceiling_gflops", lambda precision, device, seconds: 60.0)
+    lacking = {"bf16": "it is emulated", "fp16": ""}
+    monkeypatch.setattr(doctor_module, "obstacle_to", lambda backend, precision, device: lacking.get(precision, ""))
     monkeypatch.setattr(doctor_module, "gflop_of", lambda network, device, side: 40.0)
     monkeypatch.setattr(predictors, "has_openvino", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -23,9 +25,13 @@ def quick(monkeypatch):
 def test_every_way_is_measured_and_one_that_is_missing_says_why(quick):
     found = doctor()
     ways = {(speed.backend, speed.precision): speed for speed in found.speeds}
-    assert ways["torch", "fp32"] == Speed("torch", "fp32", "cpu", 2.0, 80.0, 100.0)
+    # The network reached more than the matrices: that is the ceiling then, and no share is above 100 %.
+    assert ways["torch", "fp32"] == Speed("torch", "fp32", "cpu", 2.0, 80.0, 80.0)
+    assert ways["torch", "bf16"] == Speed("torch", "bf16", "cpu", None, None, None, "it is emulated")
+    assert ways["torch", "fp16"].windows_per_s == 2.0
     assert ways["openvino", "fp32"].windows_per_s is None
     assert "not installed" in ways["openvino", "fp32"].note
+    assert "not measured" in ways["compile", "fp32"].note
     assert found.plan.backend == "torch"
     assert {"processor", "cores", "memory", "GPU", "torch"} <= {name for name, _ in found.facts}
 

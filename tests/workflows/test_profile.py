@@ -8,7 +8,8 @@ import torch
 from lungseg3d.inference import predictor_of
 from lungseg3d.networks import LightUNet3d
 from lungseg3d.networks.cost import gflop_of
-from lungseg3d.workflows.profile import profiled
+from lungseg3d.workflows import profile as profile_module
+from lungseg3d.workflows.profile import NetworkCost, Profile, ceiling_of, profiled
 from lungseg3d.workflows.stopwatch import Stopwatch
 
 
@@ -35,3 +36,16 @@ def test_nothing_is_kept_after_the_profile_has_ended():
     with Stopwatch().step("read"):
         pass
     assert profile.steps == []
+
+
+@pytest.mark.parametrize(("measured", "ceiling"), [(50.0, 80.0), (100.0, 100.0)])
+def test_no_network_lies_above_the_ceiling(monkeypatch, measured, ceiling):
+    monkeypatch.setattr(profile_module, "obstacle_to", lambda *way: "")
+    monkeypatch.setattr(profile_module, "ceiling_gflops", lambda precision, device: measured)
+    profile = Profile(networks=[NetworkCost("A", 1, 1.0, 1.0, 80.0), NetworkCost("B", 1, 1.0, 1.0, 20.0)])
+    assert ceiling_of(profile, "fp32", "cpu") == ceiling
+
+
+def test_a_precision_that_pytorch_does_not_compute_has_no_ceiling(monkeypatch):
+    monkeypatch.setattr(profile_module, "obstacle_to", lambda *way: "emulated")
+    assert ceiling_of(Profile(), "bf16", "cpu") is None
