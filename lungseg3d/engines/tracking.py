@@ -125,7 +125,7 @@ class RunTracking:
     def start(self, engine: Any) -> None:
         """Open the run, and close the one that a kill left open."""
         self.close("KILLED")
-        self._before = {path: _state(path) for paths in self.artifacts.values() for path in map(Path, paths)}
+        self._note_artifacts()
         self._end = ProcessEnd(self.close)
         # Last of all, when the other handlers have written what is sent at the end.
         engine.add_event_handler(Events.COMPLETED, self.finish)
@@ -230,6 +230,9 @@ class RunTracking:
         self._meter.parts.remove()
         self.trainer.remove_event_handler(self.finish, Events.COMPLETED)
         run.close()
+
+    def _note_artifacts(self) -> None:
+        self._before = {path: _state(path) for paths in self.artifacts.values() for path in map(Path, paths)}
 
     def _log_artifacts(self, run: TrackedRun) -> None:
         for under, paths in self.artifacts.items():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from monai.bundle import ConfigParser
 
+from lungseg3d.engines import tracking_facts
 from lungseg3d.engines.tracking_facts import (
     configuration_in_use,
     description,
@@ -103,3 +106,37 @@ def test_the_revision_is_a_commit_and_versions_name_what_computes():
 def test_the_description_is_one_line():
     network = {"network/class": "LightUNet3d", "network/parameters": "1234567"}
     assert description(network, {"train": ["a", "b"]}) == "**LightUNet3d**, 1.23 M parameters; cases: 2 train"
+
+
+def git_in(folder, *words: str) -> str:
+    command = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package `lungseg3d` two folders deep in a repository with one commit, which does not track it yet."""
+    package = tmp_path / "env" / "lungseg3d" / "__init__.py"
+    package.parent.mkdir(parents=True)
+    package.write_text("", encoding="utf-8")
+    (tmp_path / "thesis.txt").write_text("another project", encoding="utf-8")
+    git_in(tmp_path, "init", "-q")
+    git_in(tmp_path, "add", "thesis.txt")
+    git_in(tmp_path, "commit", "-q", "-m", "first")
+    monkeypatch.setattr(tracking_facts.lungseg3d, "__file__", str(package))
+    return package
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_a_repository_around_the_package_that_does_not_track_it_is_not_asked(package, tmp_path, ignored):
+    if ignored:
+        (tmp_path / ".gitignore").write_text("env\n", encoding="utf-8")
+    assert git_revision() is None
+
+
+def test_the_repository_that_tracks_the_package_says_its_commit(package, tmp_path):
+    git_in(tmp_path, "add", ".")
+    git_in(tmp_path, "commit", "-q", "-m", "second")
+    assert git_revision() == git_in(tmp_path, "rev-parse", "HEAD")
+    package.write_text("changed = True\n", encoding="utf-8")
+    assert git_revision().endswith("+changes")
