@@ -33,6 +33,17 @@ class RealData(type(Path())):  # type: ignore[misc]
         return path
 
 
+@pytest.fixture(autouse=True)
+def _skip_bf16_where_it_is_not_computed(request: pytest.FixtureRequest) -> None:
+    """Skips what is marked `bf16` where the product itself refuses bf16, with its reason; nothing else."""
+    if request.node.get_closest_marker("bf16") is None:
+        return
+    from lungseg3d.tensors import obstacle_to
+
+    if obstacle := obstacle_to("torch", "bf16"):
+        pytest.skip(f"this processor does not compute bf16: {obstacle}")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real CTs: LUNGSEG3D_REAL_DATA, else `../shared/data` by the repository; skips where it is absent."""

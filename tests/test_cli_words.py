@@ -15,6 +15,7 @@ from lungseg3d.cli.program import app
 from lungseg3d.cli.results import result_lines, results_table
 from lungseg3d.cli.train import NETWORKS
 from lungseg3d.core import BundleError, CaseResult, QualityIssue, UsageError
+from lungseg3d.inference import predictors
 from lungseg3d.workflows.segment_models import joined_issues, resolve_device
 from lungseg3d.workflows.train import training_files
 from tests.small_data import BUNDLES
@@ -107,3 +108,13 @@ def test_what_two_bundles_say_alike_is_said_once():
     first, second = joined_issues([*alike, *other])
     assert (first.code, first.message) == ("W_OOD_CONTRAST", "one and two: 90 HU.")
     assert second.message == "one: one mm. two: two mm."
+
+
+@pytest.mark.parametrize("words", [["--device", "cuda:7"], ["--backend", "openvino"], ["--precision", "bf16"]])
+def test_a_batch_makes_no_folder_for_what_the_machine_does_not_compute(tmp_path, monkeypatch, words):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(predictors, "has_openvino", lambda: False)
+    monkeypatch.setattr(predictors, "obstacle_to", lambda *way: "it is emulated")
+    done = RUNNER.invoke(app, ["batch", str(tmp_path), "-o", str(tmp_path / "out"), *words])
+    assert done.exit_code == 3
+    assert not (tmp_path / "out").exists()

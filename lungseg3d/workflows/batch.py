@@ -70,6 +70,8 @@ def batch(
     out = Path(out)
     _check(options)
     options = replace(options, segment=_with_checked_bundles(options.segment))
+    if segmenter is None:
+        _check_machine(options)
     opened: Segmenter = segmenter or CaseSegmenter(options.segment, options.threads)
     identity = identity_of(options.segment, options.threads)
     plan = make_plan(selection, out, on_progress and _searching(on_progress))
@@ -157,3 +159,17 @@ def _check(options: BatchOptions) -> None:
         raise UsageError("E_BAD_OPTION", f"engine {options.engine!r} is neither local nor ray.")
     if options.address is not None and options.engine != "ray":
         raise UsageError("E_BAD_OPTION", "--address is of a Ray cluster.", "Add --engine ray.")
+
+
+def _check_machine(options: BatchOptions) -> None:
+    """Refuse what was asked for by name and this machine does not compute, before a folder is made.
+
+    Workers of a cluster have other machines, and check for themselves.
+    """
+    asked = options.segment
+    by_default = (asked.device, asked.backend, asked.precision) == ("auto", "auto", "auto")
+    if options.engine != "local" or by_default:
+        return
+    from lungseg3d.workflows.segment_models import check_machine  # loads torch
+
+    check_machine(asked)

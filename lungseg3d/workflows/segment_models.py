@@ -55,6 +55,16 @@ def open_models(options: SegmentOptions) -> Models:
     return Models(nodules, lungs, device, plan, Confidences.of(nodules, options.settings), ranges)
 
 
+def check_machine(options: SegmentOptions) -> None:
+    """Whether this machine computes as the options ask.
+
+    Raises:
+        UsageError: E_DEVICE.
+        BundleError: E_DEVICE, E_BACKEND, E_PRECISION.
+    """
+    choose(options.backend, options.precision, resolve_device(options.device))
+
+
 def resolve_device(name: str, option: str = "--device ") -> torch.device:
     """The device of a name, once a small convolution there was right; `auto` takes a GPU that passes, else the CPU.
 

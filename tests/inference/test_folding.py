@@ -38,7 +38,7 @@ def test_no_norm_is_left_and_the_network_keeps_its_own():
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.bf16)])
 def test_a_predictor_says_the_same_of_a_part_as_of_the_whole(precision):
     network, image = make_network(), torch.rand(1, 1, 32, 32, 32)
     box = Box((8, 8, 8), (24, 20, 16))
@@ -55,7 +55,7 @@ def test_a_predictor_follows_weights_that_change():
     assert torch.allclose(predictor_of(network, "torch", "fp32")(image), before + 1, atol=1e-4)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.bf16)])
 def test_blocks_are_fused_into_their_convolutions(precision):
     network, image = make_network(), torch.rand(1, 1, 16, 16, 16)
     copied = folded(network, precision)
@@ -66,6 +66,7 @@ def test_blocks_are_fused_into_their_convolutions(precision):
     assert said.dtype == torch.float32
 
 
+@pytest.mark.bf16
 def test_a_network_with_weights_of_two_types_is_still_computed():
     network = torch.nn.Sequential(
         torch.nn.Conv3d(1, 4, 3, padding=1), torch.nn.BatchNorm3d(4), torch.nn.InstanceNorm3d(4, affine=True)
@@ -75,6 +76,7 @@ def test_a_network_with_weights_of_two_types_is_still_computed():
         assert torch.allclose(predictor_of(network, "torch", "bf16")(image), network(image), atol=0.2)
 
 
+@pytest.mark.bf16
 @pytest.mark.parametrize("shape", [(16, 16, 16), (80, 80, 16), (48, 32, 8)])
 def test_in_bf16_the_logits_are_right_also_where_the_deepest_level_is_one_voxel_thick(shape):
     torch.manual_seed(0)
@@ -87,6 +89,7 @@ def test_in_bf16_the_logits_are_right_also_where_the_deepest_level_is_one_voxel_
         assert torch.allclose(predictor(image), expected, atol=0.1)
 
 
+@pytest.mark.bf16
 def test_single_convolutions_are_right_in_bf16_however_small_the_image():
     torch.manual_seed(0)
     network = torch.nn.Sequential(

@@ -111,6 +111,7 @@ class Rounding(torch.nn.Module):
         return logits
 
 
+@pytest.mark.bf16
 @pytest.mark.parametrize("doubt", [0.0, 0.03])
 def test_whoever_is_close_to_what_is_wanted_is_judged_in_fp32(doubt):
     # A logit of 1.3862, a probability of 0.8000; of the logits that bfloat16 knows, 1.3828 is nearest: 0.7995.

@@ -1,6 +1,7 @@
 """The second look: only candidates, only where they are, the mean of all views."""
 
 import numpy as np
+import pytest
 import torch
 from monai.data import MetaTensor
 
@@ -145,6 +146,7 @@ class OneByOne(torch.nn.Module):
         return logits
 
 
+@pytest.mark.bf16
 def test_where_the_third_digit_decides_it_is_that_of_fp32():
     case = make_case(at=((20, 20, 20), (55, 45, 40)))
     case["image"][0, :45] *= 0.6156  # a logit of 4.624, a probability of 0.9903; with 8 bits it is 4.625 or 4.59375

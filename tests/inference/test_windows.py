@@ -176,6 +176,7 @@ def test_the_batch_size_changes_nothing_but_the_batches(unet):
     torch.testing.assert_close(one, five, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.bf16
 def test_bf16_comes_close_and_probabilities_are_float32(unet):
     image = torch.rand(1, 1, 32, 32, 32)
     result = run(unet, image, precision="bf16")

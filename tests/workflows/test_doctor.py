@@ -16,6 +16,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(doctor_module, "best_seconds", lambda work, device, seconds: 0.5)
     monkeypatch.setattr(doctor_module, "ceiling_gflops", lambda precision, device, seconds: 60.0)
     lacking = {"bf16": "it is emulated", "fp16": ""}
+    monkeypatch.setattr(predictors, "obstacle_to", lambda *way: "")
     monkeypatch.setattr(doctor_module, "obstacle_to", lambda backend, precision, device: lacking.get(precision, ""))
     monkeypatch.setattr(doctor_module, "gflop_of", lambda network, device, side: 40.0)
     monkeypatch.setattr(predictors, "has_openvino", lambda: False)

@@ -13,6 +13,7 @@ import pytest
 
 from lungseg3d.core import Volume
 from lungseg3d.data import PhantomSpec, make_phantom
+from lungseg3d.inference import predictors
 from lungseg3d.io import write_volume
 from lungseg3d.workflows.batch_identity import identity_of
 from lungseg3d.workflows.memory_plan import BASE_BYTES, reading_options
@@ -114,3 +115,22 @@ def test_768_x_768_x_1200_voxels_are_refused_where_they_do_not_fit_and_nothing_i
     code, peak, said = run(large, "--out", tmp_path / "out", "--device", "cpu", "--max-memory", "4")
     assert (code, "E_MEMORY_BUDGET" in said) == (3, True)
     assert peak < BASE_BYTES
+
+
+@pytest.mark.parametrize("backend", ["openvino", "compile"])
+def test_a_backend_that_knows_no_slabs_is_planned_with_more(monkeypatch, backend):
+    monkeypatch.setattr(predictors, "obstacle_to", lambda *way: "")
+    monkeypatch.setattr(predictors, "has_openvino", lambda: True)
+    plain, more = (
+        reading_options(SegmentOptions(max_memory_gib=4.0, backend=name, precision="fp32", device="cpu")).memory
+        for name in ("torch", backend)
+    )
+    assert plain.base_bytes == BASE_BYTES
+    assert more.base_bytes >= BASE_BYTES + 0.2 * GIB
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_auto_is_planned_as_what_it_takes(monkeypatch, installed):
+    monkeypatch.setattr(predictors, "has_openvino", lambda: installed)
+    auto = SegmentOptions(max_memory_gib=4.0, precision="fp32", device="cpu")
+    assert (reading_options(auto).memory.base_bytes > BASE_BYTES) == installed
