@@ -71,6 +71,7 @@ def _room(module: str) -> str:
 # Who may write by itself, and why. Everything else goes through these modules of lungseg3d.io.
 WRITERS = {"lungseg3d.io.files", "lungseg3d.io.folders", "lungseg3d.io.growing", "lungseg3d.io.case_folders"}
 EXCEPTIONS = {
+    ("lungseg3d.engines.beginning", "_is_inherited"): "the open lock of the parent process names this one from now on",
     ("lungseg3d.workflows.batch_journal", "__init__"): "SQLite writes its own file, each record synced",
     ("lungseg3d.workflows.batch_journal", "_make"): "SQLite writes the temporary file that `placing` renames",
     ("lungseg3d.io.decoder_process", "_fill"): "memory that two processes share, which is no file",

@@ -9,6 +9,7 @@ from lungseg3d.analysis.acquisition import (
     range_of_json,
 )
 from lungseg3d.analysis.candidates import CandidateRule, NoduleMap, find_nodules
+from lungseg3d.analysis.density_there import DensityAt
 from lungseg3d.analysis.diameters import axial_diameters_mm
 from lungseg3d.analysis.field_of_view import FieldOfView
 from lungseg3d.analysis.lung_disease import DISEASE_CODES, LungDisease, check_disease, measure_disease
@@ -39,6 +40,7 @@ __all__ = [
     "Acquisition",
     "CandidateRule",
     "Chest",
+    "DensityAt",
     "FieldOfView",
     "LungDisease",
     "LungRegistration",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lungseg3d.analysis.density_there import DensityAt
 from lungseg3d.analysis.field_of_view import FieldOfView
 from lungseg3d.analysis.matching import Match, match_nodules, rim_mm_of
 from lungseg3d.analysis.nodules import classed
@@ -28,6 +29,8 @@ _ORDER = (
     Change.NOT_COVERED,
     Change.STABLE,
 )
+_CUT_APART_MM = 3.0
+"""How far the middle of what is left of a nodule at the edge of a field of view may lie from the whole one's."""
 _NOT_PAIRED = "the lungs of the two CTs do not fit together, so nodules were not paired"
 
 
@@ -39,11 +42,13 @@ class TimePoint:
         nodules: measured, each with the interval of its volume.
         grid: of the CT.
         view: what the CT covers; None = all of its grid.
+        density: of the CT and at its nodules; None where the CT is not at hand.
     """
 
     nodules: Sequence[Nodule]
     grid: Grid
     view: FieldOfView | None = None
+    density: DensityAt | None = None
 
     def depth_mm(self, place_mm: np.ndarray | Sequence[float]) -> float:
         """How deep inside the field of view a place (RAS, mm) lies; negative outside."""
@@ -71,21 +76,36 @@ def compare_nodules(
     """
     if not registration.fit.is_good:
         return _numbered([*_undetermined(prior.nodules, True), *_undetermined(current.nodules, False)])
-    rim_mm = rim_mm_of(registration.driven_by)
     matching = match_nodules(prior.nodules, current.nodules, registration)
-    changes = [_matched(match, prior, current, days) for match in matching.matches]
-    for nodule in matching.only_prior:
-        place = registration.to_current([nodule.centroid_ras_mm])[0]
-        change, reason = _alone(Change.GONE, place, nodule, current, rim_mm)
-        places = nodule.centroid_ras_mm, _triple(place)
-        changes.append(NoduleChange(0, change, reason, nodule, None, *places))
-    for nodule in matching.only_current:
-        place = registration.to_prior([nodule.centroid_ras_mm])[0]
-        change, reason = _alone(Change.NEW, place, nodule, prior, rim_mm)
-        places = _triple(place), nodule.centroid_ras_mm
-        there = classed(nodule, is_new=True) if change is Change.NEW else nodule
-        changes.append(NoduleChange(0, change, reason, None, there, *places))
+    parted = [match for match in matching.matches if _is_parted_by_cut(match, prior, current)]
+    changes = [_matched(match, prior, current, days) for match in matching.matches if match not in parted]
+    for nodule in (*matching.only_prior, *(match.prior for match in parted)):
+        changes.append(_only_in_one(Change.GONE, nodule, prior, current, registration))
+    for nodule in (*matching.only_current, *(match.current for match in parted)):
+        changes.append(_only_in_one(Change.NEW, nodule, current, prior, registration))
     return _numbered(changes)
+
+
+def _is_parted_by_cut(match: Match, prior: TimePoint, current: TimePoint) -> bool:
+    """Whether a field of view shows too little of a nodule to say that it is the other one."""
+    return match.distance_mm > _CUT_APART_MM and (prior.cuts(match.prior) or current.cuts(match.current))
+
+
+def _only_in_one(
+    change: Change, nodule: Nodule, own: TimePoint, other: TimePoint, registration: LungRegistration
+) -> NoduleChange:
+    """Judge a nodule without a partner: `change` (new or gone), or why neither can be said."""
+    to_other = registration.to_prior if change is Change.NEW else registration.to_current
+    place = to_other([nodule.centroid_ras_mm])[0]
+    word, reason = _alone(change, place, nodule, own, other, rim_mm_of(registration.driven_by))
+    here, there = own.density, other.density
+    if word is change and here and there and here.is_seen_in(nodule.id, there.ct, to_other):
+        when = "prior" if change is Change.NEW else "current"
+        word, reason = Change.NOT_DETERMINED, f"the {when} CT is as dense there, though no nodule was found in it"
+    if change is Change.GONE:
+        return NoduleChange(0, word, reason, nodule, None, nodule.centroid_ras_mm, _triple(place))
+    found = classed(nodule, is_new=True) if word is Change.NEW else nodule
+    return NoduleChange(0, word, reason, None, found, _triple(place), nodule.centroid_ras_mm)
 
 
 def _numbered(changes: Sequence[NoduleChange]) -> tuple[NoduleChange, ...]:
@@ -126,17 +146,21 @@ def _matched(match: Match, prior: TimePoint, current: TimePoint, days: float | N
     )
 
 
-def _alone(change: Change, place: np.ndarray, nodule: Nodule, other: TimePoint, rim_mm: float) -> tuple[Change, str]:
-    """New or gone, unless the other CT does not show the place, or shows another nodule right there."""
-    when = "prior" if change is Change.NEW else "current"
+def _alone(
+    change: Change, place: np.ndarray, nodule: Nodule, own: TimePoint, other: TimePoint, rim_mm: float
+) -> tuple[Change, str]:
+    """New or gone, unless a CT does not show the place or not all of it, or shows another nodule right there."""
+    names = ("current", "prior") if change is Change.NEW else ("prior", "current")
     depth_mm = other.depth_mm(place)
     if depth_mm < 0:
-        return Change.NOT_COVERED, f"not covered: the {when} CT does not show its place"
+        return Change.NOT_COVERED, f"not covered: the {names[1]} CT does not show its place"
     if depth_mm < _radius_mm(nodule) + rim_mm:
-        return Change.NOT_COVERED, f"cut off by the field of view of the {when} CT, or right at its edge"
+        return Change.NOT_COVERED, f"cut off by the field of view of the {names[1]} CT, or right at its edge"
+    if own.cuts(nodule):
+        return Change.NOT_COVERED, f"cut off by the field of view of the {names[0]} CT, which shows a part of it"
     for there in other.nodules:
         if np.linalg.norm(place - there.centroid_ras_mm) < (there.long_axis_mm + nodule.long_axis_mm) / 2:
-            return Change.NOT_MEASURABLE, f"where nodule {there.id} of the {when} CT lies: merged or parted?"
+            return Change.NOT_MEASURABLE, f"where nodule {there.id} of the {names[1]} CT lies: merged or parted?"
     return change, ""
 
 

@@ -166,7 +166,8 @@ def _compared(
     between, persons = time_between(before.header, now.header), compare_persons(before.header, now.header)
     days, days_from = (options.days, "given") if options.days is not None else (between.days, "DICOM")
     first, second = (
-        TimePoint(time.result.nodules, time.labels.grid, time.chest.field_of_view) for time in (before, now)
+        TimePoint(time.result.nodules, time.labels.grid, time.chest.field_of_view, time.density)
+        for time in (before, now)
     )
     fit = registration.fit
     issues = [*issues_of(before, now, registration, persons), *time_issues(options.days, between)]

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from scipy import ndimage
 
-from lungseg3d.analysis import Chest, volume_interval_mm3
+from lungseg3d.analysis import Chest, DensityAt, volume_interval_mm3
 from lungseg3d.core import NO_LUNGS, CaseResult, GeometryError, IntakeError, Nodule, Volume, case_result_of
 from lungseg3d.io import ReadOptions, open_ct, read_labels, time_point_header
 from lungseg3d.workflows.dicom_objects import SEG_NAME
@@ -42,6 +42,11 @@ class Examination:
     def chest(self) -> Chest:
         """What registration takes of it."""
         return Chest(self.labels, self.ct)
+
+    @property
+    def density(self) -> DensityAt | None:
+        """What the CT shows at its nodules; None without the CT."""
+        return None if self.ct is None else DensityAt(self.ct, self.nodules)
 
 
 def is_result(path: Path) -> bool:

@@ -14,6 +14,7 @@ from lungseg3d.analysis import (
     FOLLOW_UP_CODES,
     Acquisition,
     Chest,
+    DensityAt,
     FieldOfView,
     RegistrationFit,
     TimePoint,
@@ -337,6 +338,52 @@ def test_a_new_nodule_of_5_mm_is_category_3_where_a_first_screening_says_2():
     assert (small.lung_rads_by_diameter, small.lung_rads_by_volume) == ("2", "2")
     (change,) = compare_nodules(TimePoint((), WIDE), TimePoint((small,), WIDE), shifted_by(0, 0, 0), None)
     assert (change.current.lung_rads_by_diameter, change.current.lung_rads_by_volume) == ("3", "3")
+
+
+def test_a_nodule_of_which_the_border_leaves_a_part_far_from_its_middle_is_no_pair_and_neither_new_nor_gone():
+    whole = nodule_at(1, (150, 150, 150), 5000.0)
+    cut = nodule_at(1, (150, 150, 1), 900.0)
+    changes = compare_nodules(TimePoint((whole,), WIDE), TimePoint((cut,), WIDE), shifted_by(0, 0, -145), 90)
+    assert [change.change for change in changes] == [Change.NOT_COVERED] * 2
+    assert {change.reason.split(", ")[0] for change in changes} == {"cut off by the field of view of the current CT"}
+
+
+def ct_with_ball(middle: tuple[int, int, int] | None, hu: float = 30.0) -> DensityAt:
+    """Lung of -850 HU, 60 x 60 x 60 voxels of 1 mm, with one nodule of 8 mm (id 1) or none, and its map."""
+    image, nodules = np.full((60, 60, 60), -850, np.int16), np.zeros((60, 60, 60), np.uint16)
+    if middle is not None:
+        inside = ((np.indices(image.shape) - np.reshape(middle, (3, 1, 1, 1))) ** 2).sum(axis=0) <= 16
+        image[inside], nodules[inside] = hu, 1
+    return DensityAt(Volume(image, np.eye(4)), Volume(nodules, np.eye(4)))
+
+
+@pytest.mark.parametrize(
+    ("there", "hu", "is_seen"),
+    [
+        ((30, 30, 33), 30, True),  # the same, as the registration has it
+        ((31, 30, 33), 30, True),  # registered to within 1 mm
+        (None, 30, False),  # lung alone
+        ((30, 30, 33), -650, False),  # ground glass where a solid one was
+        ((20, 30, 33), 30, False),  # beside it
+    ],
+)
+def test_a_nodule_is_seen_where_the_other_ct_has_its_contrast(there, hu, is_seen):
+    here, other = ct_with_ball((30, 30, 30)), ct_with_ball(there, hu)
+    assert here.is_seen_in(1, other.ct, lambda places: places + np.array([0, 0, 3])) is is_seen
+    assert here.is_seen_in(1, other.ct, lambda places: places + np.array([0, 0, 40])) is False  # not covered there
+    assert here.is_seen_in(2, other.ct, lambda places: places) is False  # no such nodule
+
+
+@pytest.mark.parametrize("is_prior", [True, False])
+@pytest.mark.parametrize(("there", "is_there"), [((30, 30, 30), True), (None, False)])
+def test_found_in_one_ct_and_seen_in_both_is_neither_new_nor_gone(is_prior, there, is_there):
+    here, other = ct_with_ball((30, 30, 30)), ct_with_ball(there)
+    times = [TimePoint((nodule_at(1, (30, 30, 30)),), here.ct.grid, None, here)]
+    times.append(TimePoint((), other.ct.grid, None, other))
+    (found,) = compare_nodules(*(times if is_prior else times[::-1]), shifted_by(0, 0, 0), 90)
+    alone = Change.GONE if is_prior else Change.NEW
+    assert found.change is (Change.NOT_DETERMINED if is_there else alone)
+    assert ("is as dense there" in found.reason) is is_there
 
 
 def test_a_nodule_that_the_border_cuts_is_not_measured():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -302,7 +303,8 @@ def test_a_bug_in_one_case_is_a_failure_that_stops_no_other(small, options, tmp_
         return []
 
     monkeypatch.setattr(segment_results, "measure_nodules", broken_once)
-    results = segment_cases([small, small], tmp_path / "out", full_roi(options))
+    other = Path(shutil.copy(small, tmp_path / "other.nii.gz"))
+    results = segment_cases([small, other], tmp_path / "out", full_roi(options))
     assert [r.status for r in results] == ["failed", "done"]
     (issue,) = results[0].issues
     assert issue.code == "E_UNEXPECTED"

@@ -14,6 +14,7 @@ from lungseg3d.workflows import segment_case, segment_input, segment_line
 from lungseg3d.workflows.segment_options import SegmentOptions
 
 NAMES = ["a", "b", "c", "d"]
+MODELS = object()  # nobody asks it anything: the networks are stood in for
 
 
 class Hall:
@@ -66,20 +67,20 @@ def jobs(folder: Path):
 
 def test_the_next_ct_is_read_while_networks_run_and_records_keep_their_order(hall, tmp_path):
     calls: list[tuple[str, str, float]] = []
-    results = segment_line.segment_line(jobs(tmp_path), None, lambda *call: calls.append(call))
+    results = segment_line.segment_line(jobs(tmp_path), MODELS, lambda *call: calls.append(call))
     assert [(r.case_id, r.status) for r in results] == [(name, "done") for name in NAMES]
     assert [name for what, name in hall.log if what == "written"] == NAMES
     assert [call[0] for call in calls if call[1] == "done"] == NAMES
 
 
 def test_no_more_than_three_cts_are_held_at_once(hall, tmp_path):
-    segment_line.segment_line(jobs(tmp_path), None)
+    segment_line.segment_line(jobs(tmp_path), MODELS)
     assert hall.most_held <= 3
 
 
 def test_without_reading_ahead_one_ct_is_held(hall, tmp_path, monkeypatch):
     monkeypatch.setattr(segment_case, "run_networks", lambda *_: "found")
-    results = segment_line.segment_line(jobs(tmp_path), None, ahead=False)
+    results = segment_line.segment_line(jobs(tmp_path), MODELS, ahead=False)
     assert [r.case_id for r in results] == NAMES
     assert hall.most_held == 1
 
@@ -87,7 +88,7 @@ def test_without_reading_ahead_one_ct_is_held(hall, tmp_path, monkeypatch):
 @pytest.mark.parametrize("bad", NAMES)
 def test_a_bad_case_stops_no_other(hall, tmp_path, bad):
     hall.bad = bad
-    results = segment_line.segment_line(jobs(tmp_path), None)
+    results = segment_line.segment_line(jobs(tmp_path), MODELS)
     assert [(r.case_id, r.status) for r in results] == [(n, "refused" if n == bad else "done") for n in NAMES]
     assert (tmp_path / "out" / bad / "result.json").is_file()
 
@@ -102,5 +103,5 @@ def test_jobs_are_asked_for_one_ahead_only(hall, tmp_path, monkeypatch):
 
     at_networks: list[int] = []
     monkeypatch.setattr(segment_case, "run_networks", lambda *_: at_networks.append(len(asked)) or "found")
-    segment_line.segment_line(lazily(), None)
+    segment_line.segment_line(lazily(), MODELS)
     assert at_networks == [2, 3, 4, 4]
