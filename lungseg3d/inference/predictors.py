@@ -247,8 +247,10 @@ def _check_by_trial(backend: str, precision: str, device: torch.device | str) ->
         raise BundleError("E_BACKEND", text, "[Use --backend=auto, or torch.|Choose the backend torch.]")
     by = {"torch": "PyTorch", "compile": "PyTorch's compiler", "openvino": "OpenVINO"}[backend]
     text = f"--precision {precision}: {by} does not compute it on {here}: {obstacle}."
-    instead = "--precision=auto, or fp32" if backend == "torch" else "--precision=fp32, or --backend=torch"
-    raise BundleError("E_PRECISION", text, f"[Use {instead}.|Choose the precision fp32.]")
+    remedy = "[Use --precision=auto, or fp32.|Choose the precision fp32.]"
+    if backend != "torch":
+        remedy = "[Use --precision=fp32, or --backend=torch.|Choose the precision fp32.]"
+    raise BundleError("E_PRECISION", text, remedy)
 
 
 def _check_openvino(device: str, precision: str) -> None:

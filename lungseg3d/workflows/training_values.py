@@ -78,14 +78,23 @@ def check_value(key: str, text: str, value: Any, before: Any) -> None:
     Raises:
         UsageError: E_VALUE.
     """
-    if isinstance(value, str) and value.startswith(("$", "@", "%")):
-        return  # an expression: nobody knows its value yet
+    if _has_expression(value):
+        return  # nobody knows its value yet; whether it may be evaluated is asked elsewhere
     last = key.replace("#", "::").split("::")[-1]
     if value is None and (before is None or last in _MAY_BE_NULL):
         return
     test, words = _TESTS.get(last, _like(before))
     if not test(value):
         raise UsageError("E_VALUE", f"--set {key}={text}: {key} is {words}.", "Give another value.")
+
+
+def _has_expression(value: Any) -> bool:
+    """Whether a value, or one inside of it, is an expression, a reference or a macro of a MONAI configuration."""
+    if isinstance(value, Mapping):
+        return any(map(_has_expression, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_expression, value))
+    return isinstance(value, str) and value.startswith(("$", "@", "%"))
 
 
 def check_machine(parser: ConfigParser) -> None:

@@ -106,6 +106,7 @@ OF_ONE_VERB = {
     "workflows/follow_up": ("follow-up",),
     "workflows/check_manifest": ("prepare check",),
     "workflows/doctor": (),
+    "workflows/training_values": ("train", "compare"),
     "analysis/scan_differences": ("follow-up",),
     "io/memory_budget": ("segment", "batch"),
     "io/bundle_scan": ("segment", "batch", "explain", "train", "compare"),
@@ -165,7 +166,8 @@ def _of_one_verb(module: str) -> tuple[str, ...] | None:
 
 # What was asked for may be named by the option that asked for it, for it was there.
 _GIVEN = re.compile(
-    r"as --[a-z-]+ asks|\(--assume-hu\)|--strict is set|--assume-axes 7 does not name|--max-memory|--format (does|is)"
+    r"^--(precision|backend) 7[: ]|^--device $|as --[a-z-]+ asks|\(--assume-hu\)|--strict is set"
+    r"|--assume-axes 7 does not name|--max-memory|--format (does|is)"
 )
 
 
