@@ -12,7 +12,7 @@ from pathlib import Path
 from lungseg3d.core.remedies import remedy_text
 
 _MOST_CHARACTERS = 600
-_PROJECT = __name__.partition(".")[0]
+_PACKAGE = Path(__file__).resolve().parents[1]
 _PATH = re.compile(r"""(?P<quote>['"])[^'"\n]*[/\\][^'"\n]*(?P=quote)|(?<![\w.<])(?:[A-Za-z]:)?[/\\][^\s'":;,()]+""")
 
 
@@ -75,11 +75,10 @@ def fault_of(error: BaseException) -> str:
     Its own words stay out: they may hold a path or a header, and folders are named after patients.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if _PROJECT in Path(frame.filename).parts]
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)]
     if not ours:
         return type(error).__name__
-    parts = Path(ours[-1].filename).parts
-    module = "/".join(parts[len(parts) - parts[::-1].index(_PROJECT) - 1 :])
+    module = Path(ours[-1].filename).relative_to(_PACKAGE.parent).as_posix()
     return f"{type(error).__name__} in {module}, line {ours[-1].lineno} ({ours[-1].name})"
 
 

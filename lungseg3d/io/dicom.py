@@ -182,10 +182,16 @@ def _warn_of_headers(plan: SeriesPlan, scan: Scan, findings: Findings) -> None:
 def _warn_of_identity(files: Sequence[DicomFile], findings: Findings) -> None:
     """What DICOM objects of the series would come to grief on, said now and not after hours of work."""
     ordered = list({id(file): file for file in files}.values())
-    with ordered[0].place.open() as stream:
-        tags = ["SpecificCharacterSet", *IDENTIFIERS]
-        header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
-    for oddity in find_oddities(ordered, mend_texts(header)):
+    tags = ["SpecificCharacterSet", *IDENTIFIERS]
+    try:
+        with ordered[0].place.open() as stream:
+            header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
+            texts = mend_texts(header)
+    except Exception as error:  # a damaged header can make pydicom raise anything, and the image needs none of it
+        what = f"the identifiers of the first slice cannot be parsed ({type(error).__name__}), so that there may be"
+        findings.warn("W_INVALID_VALUE", f"{what} no SEG or SR.", "Export the series again if you need them.")
+        texts = ()
+    for oddity in find_oddities(ordered, texts):
         findings.warn(oddity.issue.code, oddity.issue.message, oddity.issue.remedy)
 
 

@@ -22,6 +22,7 @@ from lungseg3d.io import (
     Algorithm,
     Masks,
     Measured,
+    ReadOptions,
     find_source_series,
     list_segments,
     make_dicom_seg,
@@ -286,3 +287,15 @@ def test_objects_bear_the_dates_of_the_ct_or_those_of_their_creation(spoil, tmp_
     uids = [made.SOPInstanceUID for made in (*of_source, *created, *later)]
     assert len(set(uids)) == len(uids)
     assert created[0].SegmentSequence[0].TrackingUID == of_source[0].SegmentSequence[0].TrackingUID
+
+
+def test_identifiers_that_cannot_be_parsed_cost_the_objects_and_not_the_ct(clean, monkeypatch):
+    def fail(header):
+        raise pydicom.errors.BytesLengthException("expected an even multiple of 4 bytes")
+
+    monkeypatch.setattr("lungseg3d.io.dicom.mend_texts", fail)
+    reading = open_ct(clean, ReadOptions(decode="in-process"))
+    assert reading.volume.array.shape == (24, 20, SLICES)
+    (said,) = [issue.message for issue in reading.issues if issue.code == "W_INVALID_VALUE"]
+    assert "BytesLengthException" in said
+    assert "no SEG or SR" in said
