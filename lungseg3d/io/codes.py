@@ -86,7 +86,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "W_INVALID_NUMBER": "Series or Instance Number is no integer string; nothing here depends on it.",
         "W_INVALID_TEXT": "Texts of the header are too long for DICOM; SEG and SR bear them cut, with a mark.",
         "W_INVALID_UID": "A UID of study, series or instance is absent or invalid: SEG and SR cannot be made.",
-        "W_INVALID_VALUE": "Values of the header that cannot be what they say; SEG and SR bear them empty.",
+        "W_INVALID_VALUE": "Values of the header are impossible or unreadable; SEG and SR lack them, or are not made.",
         "W_LINK_NOT_FOLLOWED": "Links that lead outside of the input were left out; --follow-links follows them.",
         "W_LOCALIZER_DROPPED": "Scout images were left out.",
         "W_LOSSY_SOURCE": "The pixels were compressed with loss.",
