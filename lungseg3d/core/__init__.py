@@ -14,6 +14,7 @@ from lungseg3d.core.islands import boxes_by_value, islands
 from lungseg3d.core.local_map import LocalMap, joined_maps
 from lungseg3d.core.low_confidence import LowConfidence
 from lungseg3d.core.records import (
+    CANDIDATE_REASONS,
     NO_LUNGS,
     SERIOUS_CODES,
     Case,
@@ -28,6 +29,7 @@ from lungseg3d.core.records import (
 from lungseg3d.core.volume import Box, Grid, Volume
 
 __all__ = [
+    "CANDIDATE_REASONS",
     "NO_LUNGS",
     "SERIOUS_CODES",
     "Box",

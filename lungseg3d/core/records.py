@@ -26,6 +26,12 @@ class Severity(str, Enum):
 
 SERIOUS_CODES = ("W_NO_LUNG", "W_ANATOMY_ORIENTATION", "W_LARGE_LESION", "W_DISEASED_LUNG")
 """Warnings that put the whole result in doubt, the gravest first."""
+CANDIDATE_REASONS = {
+    "below-point": "less sure than the operating point asks for",
+    "outside-lungs": "most of it lies outside the lungs",
+    "hilar-vessel": "continuous with a vessel of the hilum",
+}
+"""Why a finding is kept as a candidate and does not stand in the list of nodules: `Nodule.reason`, and its words."""
 NO_LUNGS = "no_lungs"
 """Status of a case in which no lung was found: its files are written, and no nodule was looked for."""
 
@@ -67,7 +73,8 @@ class Nodule:
     """One measured nodule.
 
     Attributes:
-        id: value in `nodules.nii.gz`; 1 is the largest.
+        id: value in `nodules.nii.gz`, or of a candidate in `candidates.nii.gz`; 1 is the surest, and among equally sure
+            ones the largest. Candidates count on behind the nodules, so that a number means one finding of a case.
         volume_mm3: voxels times voxel volume; of a small solid nodule by its HU, too (`volume_method`).
         equivalent_diameter_mm: diameter of the sphere of that volume.
         long_axis_mm: longest diameter in any one axial plane (RECIST 1.1; Eisenhauer et al. 2009).
@@ -101,6 +108,7 @@ class Nodule:
             where the bundle has no calibration.
         uncertainty: mean entropy of the probability in and around the mask, 0 (sure) to 1 bit; None when not asked for.
         view_agreement: mean Dice of the outline in each mirrored view with that of all of them, 0 to 1; None too.
+        reason: why it is a candidate and not in the list, a key of `CANDIDATE_REASONS`; empty for a listed nodule.
     """
 
     id: int
@@ -135,6 +143,7 @@ class Nodule:
     view_agreement: float | None = None
     volume_method: str = "voxels"
     voxel_sum_mm3: float | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,7 +183,13 @@ class CaseResult:
             (the program).
         source: what was read: format, series, slices; no patient identifiers.
         grid: shape, spacing_mm and affine_ras of the CT's own grid.
-        lungs, nodules: what was found, measured.
+        lungs: what was found, measured.
+        nodules: the findings at or above the operating point, measured, the surest first: the list for a reader.
+        candidates: what else the networks marked, measured, each with its `reason`; masks in `candidates.nii.gz`.
+        operating_point: by what `nodules` and `candidates` were told apart: `name` (`default`, `sensitive`, `fp=N`,
+            `min-confidence`, `settings` or `none`), `least_confidence` (calibrated, by kind of nodule), and what it
+            costs where that was measured: `false_findings_a_scan`, `sensitivity`. Empty in records of schema 1, whose
+            `nodules` are everything that was found.
         issues: what a reader of the result must know.
         checks: what was measured after segmentation: `orientation` of the image against its header (`agrees`, `against`
             or `not determined` for each axis, and the signs found), `disease` of the lungs.
@@ -190,12 +205,19 @@ class CaseResult:
     grid: dict[str, Any] = field(default_factory=dict)
     lungs: tuple[Lung, ...] = ()
     nodules: tuple[Nodule, ...] = ()
+    candidates: tuple[Nodule, ...] = ()
+    operating_point: dict[str, Any] = field(default_factory=dict)
     issues: tuple[QualityIssue, ...] = ()
     checks: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     timings_s: dict[str, float] = field(default_factory=dict)
     peak_memory_mib: float | None = None
     files: tuple[str, ...] = ()
+
+    @property
+    def findings(self) -> tuple[Nodule, ...]:
+        """Everything that the networks marked: the nodules of the list, then the candidates."""
+        return self.nodules + self.candidates
 
 
 def case_result_of(record: Mapping[str, Any]) -> CaseResult:
@@ -208,7 +230,8 @@ def case_result_of(record: Mapping[str, Any]) -> CaseResult:
         TypeError, KeyError, ValueError: it is no record of a case.
     """
     known = _known(CaseResult, record)
-    known["nodules"] = tuple(Nodule(**_known(Nodule, _with_tuples(row))) for row in record.get("nodules", ()))
+    for key in ("nodules", "candidates"):
+        known[key] = tuple(Nodule(**_known(Nodule, _with_tuples(row))) for row in record.get(key, ()))
     known["lungs"] = tuple(Lung(**_known(Lung, row)) for row in record.get("lungs", ()))
     known["issues"] = tuple(QualityIssue(**_known(QualityIssue, row)) for row in record.get("issues", ()))
     known["files"] = tuple(record.get("files", ()))

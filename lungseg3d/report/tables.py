@@ -13,8 +13,12 @@ from typing import Any
 
 from lungseg3d.core import CaseResult, Nodule, to_json
 
-SCHEMA_VERSION = 1
-"""Raised when a key of `result.json` is renamed, removed or changes its meaning; not when one is added."""
+SCHEMA_VERSION = 2
+"""Raised when a key of `result.json` is renamed, removed or changes its meaning; not when one is added.
+
+2: `nodules` are the findings at or above the operating point, the surest first (in 1 all findings, the largest first);
+the others stand under `candidates`.
+"""
 
 _COLUMNS: tuple[tuple[str, str], ...] = (
     ("id", "d"),
@@ -82,7 +86,7 @@ def result_json(result: CaseResult) -> str:
         TypeError: the record holds something that has no JSON form.
     """
     record = {"schema_version": SCHEMA_VERSION, **finite(to_json(result))}
-    for key in ("source", "grid", "provenance"):
+    for key in ("source", "grid", "operating_point", "provenance"):
         record[key] = _sorted(record[key])
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

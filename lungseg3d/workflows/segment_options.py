@@ -37,7 +37,10 @@ class SegmentOptions:
         recursive: a folder that holds several studies is several cases.
         uncertainty: look at every nodule again from all sides: a map, and two numbers of each.
         explain: Grad-CAM of every nodule, on the report and as a map.
-        settings: which nodules are sure enough to be kept.
+        settings: which nodules are sure enough to be listed, and which a report marks; see `operating_point`.
+        operating_point: from which confidence findings are listed: `default`, `sensitive` or `fp=N`, of the bundle's
+            measured points; what is less sure is kept as candidates.
+        min_confidence: calibrated confidence from which findings are listed, 0 to 1, in place of an operating point.
         read: how CTs are read.
         trust_bundle: bundles may run code, and their weights need no checksum.
         formats: `nifti`, `seg`, `sr`: how masks are written, and measurements beside CSV and JSON (`dicom_objects`).
@@ -65,3 +68,5 @@ class SegmentOptions:
     formats: tuple[str, ...] = ("nifti",)
     # In the identity of a batch only where it is not the default: batches of versions without it go on.
     dates: str = field(default="source", metadata=LATER_OPTION)
+    operating_point: str = field(default="default", metadata=LATER_OPTION)
+    min_confidence: float | None = field(default=None, metadata=LATER_OPTION)
