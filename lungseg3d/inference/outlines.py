@@ -7,7 +7,7 @@ Knows no file and no label.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from monai.config import KeysCollection
 from scipy import ndimage
 
 from lungseg3d.analysis import pieces_of
+from lungseg3d.core import Box
 from lungseg3d.inference.views import LookAgaind, MirroredViews, window_around
 
 _NEAR_VOXELS = 8.0
@@ -31,9 +32,6 @@ class OutlineCandidatesd(LookAgaind):
         roi_size: side of the window in voxels; larger for candidates that nearly fill it.
         peak: candidates that never reach this probability are dropped.
         threshold: probability of the network at an outline; it becomes 0.5.
-        seed_middle: outline what lies in the middle of the image, whatever was found there, and nothing else: for crops
-            that somebody cut around a nodule. Where the middle is empty, the candidates are outlined as ever.
-        most_seeded_voxels: longest side of an image whose middle is taken; in larger ones it means nothing.
     """
 
     def __init__(
@@ -44,36 +42,39 @@ class OutlineCandidatesd(LookAgaind):
         roi_size: int = 48,
         peak: float = 0.99,
         threshold: float = 0.5,
-        seed_middle: bool = False,
-        most_seeded_voxels: int = 80,
     ) -> None:
         super().__init__(keys, image_key)
         self.views, self.roi_size = views, roi_size
         self.peak, self.threshold = peak, threshold
-        self.seed_middle, self.most_seeded_voxels = seed_middle, most_seeded_voxels
 
     def looked(self, image: torch.Tensor, found: np.ndarray) -> np.ndarray:
         """(X, Y, Z) probabilities, 0 away from the outlines."""
-        if self.seed_middle and max(found.shape) <= self.most_seeded_voxels:
-            middle = (np.array(found.shape) - 1) / 2
-            outlined = self._outlined(image, [(middle, self.roi_size, 1.0)])
-            if outlined.any():
-                return outlined
-        return self._outlined(image, self._candidates(found))
-
-    def _outlined(self, image: torch.Tensor, places: Iterable[tuple[np.ndarray, int, float]]) -> np.ndarray:
-        """The outlines of what lies in the middle of windows, each with its side and how sure the search was."""
         outlined = np.zeros(image.shape[1:], np.float32)
-        for middle, side, certainty in places:
+        for middle, side, certainty in self._candidates(found):
             if outlined[tuple(np.rint(middle).astype(int))] >= 0.5:
                 continue  # a piece of what has been outlined already
-            part, corner, inside = window_around(image, middle, side)
-            piece = self._middle_piece(self.views.mean(part))
+            piece, box = self.outline_around(image, middle, side)
             if piece.any():  # its peak stays that of the search, by which the next step judges
                 piece[np.unravel_index(int(piece.argmax()), piece.shape)] = certainty
-            place = tuple(slice(c + s.start, c + s.stop) for c, s in zip(corner, inside, strict=True))
-            outlined[place] = np.maximum(outlined[place], piece[inside])
+            outlined[box.slices] = np.maximum(outlined[box.slices], piece)
         return outlined
+
+    def outline_around(self, image: torch.Tensor, middle: np.ndarray, side: int) -> tuple[np.ndarray, Box]:
+        """The outline of what lies at a place of an image (1, X, Y, Z), seen in a window of this side around it.
+
+        Args:
+            image: the network's input, in [0, 1].
+            middle: the place in voxels of the image, (3,).
+            side: of the window, in voxels.
+
+        Returns:
+            Probabilities of one connected piece, 0.5 at its border and 0 beyond its rim, all 0 where the network
+            outlines nothing; and the part of the image that they cover: what of the window lies inside the image.
+        """
+        part, corner, inside = window_around(image, middle, side)
+        piece = self._middle_piece(self.views.mean(part))[inside]
+        start = tuple(c + s.start for c, s in zip(corner, inside, strict=True))
+        return piece, Box.whole(piece.shape).moved(start)
 
     def _candidates(self, found: np.ndarray) -> Iterator[tuple[np.ndarray, int, float]]:
         """Middle and side of the window of each candidate, and how sure the search was of it."""

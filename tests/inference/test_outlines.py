@@ -92,12 +92,27 @@ def test_a_candidate_as_large_as_the_window_has_a_larger_one():
     assert torch.equal(found[0] > 0.5, case["image"][0] > 0.5)
 
 
-def test_the_middle_of_a_crop_is_a_candidate_where_asked_and_the_crop_is_small():
+def test_nothing_is_outlined_where_the_search_found_nothing_however_small_the_image():
     case = make_case(((30, 25, 20), 0.9), found=0.0)
     assert not outline(case).any()
-    seeded = outline(case, seed_middle=True)
-    assert torch.equal(seeded[0] > 0.5, case["image"][0] > 0.5)
-    assert not outline(case, seed_middle=True, most_seeded_voxels=59).any()
+
+
+def test_a_place_is_outlined_whatever_the_search_found_there():
+    case = make_case(((30, 25, 20), 0.9), ((10, 10, 10), 0.9), found=0.0)
+    looking = OutlineCandidatesd("pred", MirroredViews(Bright(), precision="fp32"))
+    piece, box = looking.outline_around(case["image"], np.array([10.4, 9.8, 10]), 21)
+    wanted = np.zeros((60, 50, 40), bool)
+    wanted[8:13, 8:13, 8:13] = True
+    assert np.array_equal(piece > 0.5, wanted[box.slices])
+    assert (piece > 0.5).sum() == 125
+
+
+def test_the_outline_of_a_place_at_the_edge_covers_what_lies_inside_of_the_image():
+    case = make_case(((2, 20, 38), 0.9))
+    looking = OutlineCandidatesd("pred", MirroredViews(Bright(), precision="fp32"))
+    piece, box = looking.outline_around(case["image"], np.array([2, 20, 38]), 21)
+    assert (box.start, box.stop) == ((0, 10, 28), (13, 31, 40))
+    assert piece.shape == box.shape
 
 
 def test_the_peak_stays_that_of_the_search_by_which_the_next_step_judges():
@@ -114,13 +129,8 @@ def test_two_candidates_in_one_nodule_are_outlined_once():
     assert len(network.seen) == 1
 
 
-def test_of_a_crop_only_the_middle_is_outlined():
+def test_of_a_crop_every_candidate_is_outlined_and_not_what_lies_in_its_middle():
     case = make_case(((30, 25, 20), 0.9), ((10, 10, 10), 0.9))
-    found = outline(case, seed_middle=True)[0].numpy() > 0.5
-    assert found[28:33, 23:28, 18:23].all()
-    assert found.sum() == 125
-
-
-def test_a_crop_with_nothing_in_its_middle_keeps_its_candidates():
-    case = make_case(((10, 10, 10), 0.9))
-    assert torch.equal(outline(case, seed_middle=True)[0] > 0.5, case["image"][0] > 0.5)
+    assert torch.equal(outline(case)[0] > 0.5, case["image"][0] > 0.5)
+    case["pred"][0, 28:33] = 0
+    assert np.argwhere(outline(case)[0].numpy() > 0.5).max() == 12
