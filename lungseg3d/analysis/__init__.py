@@ -12,6 +12,7 @@ from lungseg3d.analysis.candidates import CandidateRule, NoduleMap, find_nodules
 from lungseg3d.analysis.density_there import DensityAt
 from lungseg3d.analysis.diameters import axial_diameters_mm
 from lungseg3d.analysis.field_of_view import FieldOfView
+from lungseg3d.analysis.finding_places import anatomy_reasons
 from lungseg3d.analysis.lung_disease import DISEASE_CODES, LungDisease, check_disease, measure_disease
 from lungseg3d.analysis.lung_pictures import Chest
 from lungseg3d.analysis.lung_quality import LUNG_CODES, check_lungs, compare_lungs
@@ -53,6 +54,7 @@ __all__ = [
     "RegistrationFit",
     "TimePoint",
     "TrainingRange",
+    "anatomy_reasons",
     "are_one_ct",
     "axial_diameters_mm",
     "check_disease",
