@@ -50,12 +50,12 @@ def evaluate(
         ),
     ] = 0.1,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the ten worst cases.")] = True,
-    operating_point: Annotated[
+    fit_operating_point: Annotated[
         str | None,
         typer.Option(
-            "--operating-point",
+            "--fit-operating-point",
             metavar="fp=N",
-            help="Find the confidence that leaves N false positives a scan: OUT/settings.json for segment --settings.",
+            help="Choose the cut that leaves N false positives a scan here: OUT/settings.json for segment --settings.",
         ),
     ] = None,
     track: Annotated[bool, typer.Option("--track", help="Log to MLFLOW_TRACKING_URI, else to OUT/mlruns.db.")] = False,
@@ -64,7 +64,7 @@ def evaluate(
     from lungseg3d.workflows.evaluate import EvaluateOptions
     from lungseg3d.workflows.evaluate import evaluate as evaluate_predictions
 
-    rate = _false_positives(operating_point)
+    rate = _false_positives(fit_operating_point)
     options = EvaluateOptions(data, split, fold, against, bundle, least_iou, pictures, track, rate)
     with progress() as on_progress:
         done = evaluate_predictions(manifest, predictions, out, options, on_progress)
@@ -76,7 +76,7 @@ def evaluate(
         complain(f"{failure['code']}: {failure['message']}\n{failure['remedy']}")
     say(f"Wrote {done.page}")
     if done.point is not None:
-        say(_point_text(done.point, out / "settings.json"))
+        say(_point_text(done.point, done.is_calibrated, out / "settings.json"))
     return outcome_of(done.statuses)
 
 
@@ -91,18 +91,19 @@ def _false_positives(asked: str | None) -> float | None:
             raise ValueError
     except ValueError:
         found = f"{asked!r}: give fp= and the false positives a scan that you allow, such as fp=1"
-        raise typer.BadParameter(found, param_hint="--operating-point") from None
+        raise typer.BadParameter(found, param_hint="--fit-operating-point") from None
     return rate
 
 
-def _point_text(point: OperatingPoint, path: Path) -> str:
+def _point_text(point: OperatingPoint, is_calibrated: bool, path: Path) -> str:
     def shown(interval: Any, digits: int) -> str:
         has_bounds = interval.low == interval.low
         low, high = (interval.low, interval.high) if has_bounds else (None, None)
         return interval_text({"mean": interval.mean, "low": low, "high": high}, digits)
 
     false, found = shown(point.false_positives_a_scan, 2), shown(point.sensitivity, 3)
-    cut = f"Cut at a confidence of {point.least_confidence:.4f}: {false} false positives a scan, sensitivity {found}"
+    kind = "calibrated confidence" if is_calibrated else "confidence"
+    cut = f"Cut at a {kind} of {point.least_confidence:.4f}: {false} false positives a scan, sensitivity {found}"
     cut += f", on these {point.scans} scans."
     return f"{cut}\nFor segment --settings: {path}"
 

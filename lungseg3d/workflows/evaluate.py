@@ -22,7 +22,7 @@ from lungseg3d.metrics import LEAST_IOU, OperatingPoint, pick_operating_point
 from lungseg3d.report import WorstCase, disagreement_view, render_evaluation
 from lungseg3d.workflows.evaluate_cases import CaseScore, score_case
 from lungseg3d.workflows.evaluate_inputs import Rules, read_pair
-from lungseg3d.workflows.evaluate_nodules import scan_matches
+from lungseg3d.workflows.evaluate_nodules import confidence_of, scan_matches
 from lungseg3d.workflows.evaluate_predictions import Predictions
 from lungseg3d.workflows.evaluate_summary import paired_comparison, summary_of
 from lungseg3d.workflows.evaluate_tables import cases_csv, nodules_csv
@@ -50,7 +50,8 @@ class EvaluateOptions:
         least_iou: overlap from which a nodule is found.
         pictures: whether the worst cases are drawn, for which their CTs are read.
         track: whether means and files go to MLflow.
-        operating_point: false positives a scan for which a confidence cut is wanted, as `settings.json`; None: no cut.
+        fit_operating_point: false positives a scan for which a confidence cut is chosen here and written as
+            `settings.json`; None: no cut.
     """
 
     data: Path | None = None
@@ -61,7 +62,7 @@ class EvaluateOptions:
     least_iou: float = LEAST_IOU
     pictures: bool = True
     track: bool = False
-    operating_point: float | None = None
+    fit_operating_point: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,15 @@ class Evaluated:
         content: what `summary.json` holds.
         statuses: `done` or `failed` of each case.
         page: the HTML file.
-        point: the operating point, where one was asked for.
+        point: the operating point that was chosen here, where one was asked for.
+        is_calibrated: whether it was chosen by calibrated confidences.
     """
 
     content: Mapping[str, Any]
     statuses: list[str]
     page: Path
     point: OperatingPoint | None = None
+    is_calibrated: bool = False
 
 
 def evaluate(
@@ -136,14 +139,16 @@ def evaluate(
         others = _score_all(entries, theirs, rules, options.least_iou, refused, told)
         facts["comparison"] = paired_comparison(scores, others)
     summary = summary_of(scores, **facts)
-    point = _operating_point(scores, options)
+    confidence = confidence_of(scores)
+    point = _fitted_point(scores, confidence, options.fit_operating_point)
+    is_calibrated = confidence == "calibrated_confidence"
     worst = _worst(scores, entries, ours, rules) if options.pictures else []
     texts = {"cases.csv": cases_csv(scores)}
     if any(NODULE.name in score.structures for score in scores):
         texts["nodules.csv"] = nodules_csv(scores)
     if point is not None:
         chosen_on = {key: facts[key] for key in ("manifest", "split")}
-        texts[SETTINGS_NAME] = settings_text(point, weights_of(entries, ours), chosen_on)
+        texts[SETTINGS_NAME] = settings_text(point, weights_of(entries, ours), chosen_on, is_calibrated=is_calibrated)
     texts["evaluation.html"] = render_evaluation(summary, worst)
     texts["summary.json"] = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with placing_together(out, last="summary.json") as stage:
@@ -154,7 +159,7 @@ def evaluate(
 
         track_evaluation(summary, out, [out / name for name in texts])
     statuses = ["done" if score.issue is None else "failed" for score in scores]
-    return Evaluated(summary, statuses, out / "evaluation.html", point)
+    return Evaluated(summary, statuses, out / "evaluation.html", point, is_calibrated)
 
 
 def _chosen(manifest: Path | str, content: Mapping[str, Any], options: EvaluateOptions) -> list[dict[str, Any]]:
@@ -183,18 +188,19 @@ def _warnings(
     return joined_warnings(found)
 
 
-def _operating_point(scores: Sequence[CaseScore], options: EvaluateOptions) -> OperatingPoint | None:
-    if options.operating_point is None:
+def _fitted_point(scores: Sequence[CaseScore], confidence: str, rate: float | None) -> OperatingPoint | None:
+    """The cut that leaves `rate` false positives a scan here; None where none was asked for."""
+    if rate is None:
         return None
     done = [score for score in scores if score.issue is None]
-    matches = scan_matches(done)
+    matches = scan_matches(done, confidence)
     try:
         if not matches:
             raise ValueError("the predictions have no confidences")
-        return pick_operating_point(matches, options.operating_point, [score.patient for score in done])
+        return pick_operating_point(matches, rate, [score.patient for score in done])
     except ValueError as error:
-        way_out = "Allow more false positives, or give more cases with references and results of segment."
-        raise UsageError("E_OPERATING_POINT", f"{error}.", way_out) from error
+        remedy = "Allow more false positives, or give more cases with references and results of segment."
+        raise UsageError("E_OPERATING_POINT", f"{error}.", remedy) from error
 
 
 def _score_all(

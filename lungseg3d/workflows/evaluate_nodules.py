@@ -97,18 +97,31 @@ def froc_of(scores: Sequence[CaseScore]) -> dict[str, Any] | None:
     }
 
 
-def scan_matches(scores: Sequence[CaseScore]) -> list[ScanMatches]:
-    """Confidences of found nodules and of false ones, for each case; nothing where a mark has no confidence."""
+def scan_matches(scores: Sequence[CaseScore], confidence: str = "confidence") -> list[ScanMatches]:
+    """Confidences of found nodules and of false ones, for each case; nothing where a mark has no confidence.
+
+    Args:
+        scores: of the cases.
+        confidence: which one, `confidence` or `calibrated_confidence`.
+    """
     marks = [nodule for score in scores for nodule in score.nodules if nodule.outcome != "missed"]
-    if any(nodule.confidence is None for nodule in marks):
+    if any(getattr(nodule, confidence) is None for nodule in marks):
         return []
     matches = []
     for score in scores:
-        found = [math.nan if n.outcome == "missed" else n.confidence for n in score.nodules if n.outcome != "false"]
-        false = [nodule.confidence for nodule in score.nodules if nodule.outcome == "false"]
+        wanted = [nodule for nodule in score.nodules if nodule.outcome != "false"]
+        found = [math.nan if nodule.outcome == "missed" else getattr(nodule, confidence) for nodule in wanted]
+        false = [getattr(nodule, confidence) for nodule in score.nodules if nodule.outcome == "false"]
         count = sum(nodule.outcome != "missed" for nodule in score.nodules)
         matches.append(ScanMatches(np.array(found, float), np.array(false, float), count))
     return matches
+
+
+def confidence_of(scores: Sequence[CaseScore]) -> str:
+    """`calibrated_confidence` where every mark has one, else `confidence`."""
+    marks = [nodule for score in scores for nodule in score.nodules if nodule.outcome != "missed"]
+    is_calibrated = bool(marks) and all(nodule.calibrated_confidence is not None for nodule in marks)
+    return "calibrated_confidence" if is_calibrated else "confidence"
 
 
 def calibration_of(rows: Rows) -> dict[str, Any] | None:

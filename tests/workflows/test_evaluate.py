@@ -17,6 +17,7 @@ from lungseg3d.io import read_labels, sha256_of, write_labels, write_volume
 from lungseg3d.workflows import evaluate as evaluate_module
 from lungseg3d.workflows.evaluate import EvaluateOptions, evaluate
 from lungseg3d.workflows.evaluate_cases import measure_mask, score_case
+from lungseg3d.workflows.settings import read_settings
 from lungseg3d.workflows.training_record import write_training_record
 
 AFFINE = np.diag([2.0, 1.0, 1.0, 1.0])
@@ -365,18 +366,31 @@ def test_every_voxel_metric_of_two_boxes_by_hand():
 
 def test_an_operating_point_becomes_a_settings_file_and_an_impossible_one_is_refused(data):
     arguments = ["evaluate", "-m", str(data / "data" / "boxes.json"), "--predictions", str(data / "results")]
-    asked = [*arguments, "--no-pictures", "--operating-point"]
+    asked = [*arguments, "--no-pictures", "--fit-operating-point"]
     shown = CliRunner().invoke(app, [*asked, "fp=0.2", "-o", str(data / "out")])
     assert shown.exit_code == 0, shown.output
     # Hits at 0.9 and 0.8, a false one at 0.3: nothing false is allowed on three scans.
     assert "Cut at a confidence of 0.5500: 0.00" in shown.stdout
     assert json.loads((data / "out" / "settings.json").read_text())["least_confidence"] == pytest.approx(0.55)
     for wrong in ("1", "fp=", "fp=0", "tp=1", "fp=nan"):
-        shown = CliRunner().invoke(app, [*arguments, "-o", str(data / "no"), "--operating-point", wrong])
+        shown = CliRunner().invoke(app, [*arguments, "-o", str(data / "no"), "--fit-operating-point", wrong])
         assert shown.exit_code == 2
     (data / "results" / "one" / "result.json").unlink()
     with pytest.raises(UsageError, match=r"E_OPERATING_POINT.*no confidences"):
-        run(data, operating_point=1.0)
+        run(data, fit_operating_point=1.0)
+
+
+def test_a_fitted_operating_point_is_a_calibrated_cut_where_every_finding_is_calibrated(data):
+    for name, sure in CONFIDENCE.items():
+        nodules = [{"id": 1, "confidence": sure, "calibrated_confidence": sure / 2}]
+        (data / "results" / name / "result.json").write_text(json.dumps({"nodules": nodules}))
+    words = ["evaluate", "-m", str(data / "data" / "boxes.json"), "--predictions", str(data / "results")]
+    shown = CliRunner().invoke(
+        app, [*words, "--no-pictures", "-o", str(data / "out"), "--fit-operating-point", "fp=0.2"]
+    )
+    assert "Cut at a calibrated confidence of 0.2750: 0.00" in shown.stdout
+    settings = read_settings(data / "out" / "settings.json")
+    assert (settings.least_calibrated_confidence, settings.least_confidence) == (pytest.approx(0.275), 0.0)
 
 
 def test_the_calibrated_confidence_is_judged_where_there_is_one(data):
