@@ -13,6 +13,7 @@ from lungseg3d.analysis.density_there import DensityAt
 from lungseg3d.analysis.diameters import axial_diameters_mm
 from lungseg3d.analysis.field_of_view import FieldOfView
 from lungseg3d.analysis.finding_places import anatomy_reasons
+from lungseg3d.analysis.listing import BELOW_POINT, Listing, list_findings
 from lungseg3d.analysis.lung_disease import DISEASE_CODES, LungDisease, check_disease, measure_disease
 from lungseg3d.analysis.lung_pictures import Chest
 from lungseg3d.analysis.lung_quality import LUNG_CODES, check_lungs, compare_lungs
@@ -30,6 +31,7 @@ from lungseg3d.analysis.volume_change import LEAST_CHANGE, doubling_time_days, v
 from lungseg3d.analysis.volume_interval import volume_interval_mm3
 
 __all__ = [
+    "BELOW_POINT",
     "DISEASE_CODES",
     "FOLLOW_UP_CODES",
     "LEAST_CHANGE",
@@ -43,6 +45,7 @@ __all__ = [
     "Chest",
     "DensityAt",
     "FieldOfView",
+    "Listing",
     "LungDisease",
     "LungRegistration",
     "Match",
@@ -71,6 +74,7 @@ __all__ = [
     "fleischner",
     "gate_mm",
     "kind_of",
+    "list_findings",
     "lung_rads",
     "match_nodules",
     "measure_acquisition",

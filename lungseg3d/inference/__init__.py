@@ -1,6 +1,7 @@
 """Floor 4: a trained bundle at work: open it, run windows that hold lung, bring the result back onto the CT's grid."""
 
 from lungseg3d.inference.bundle import Bundle, open_bundle
+from lungseg3d.inference.calibration_file import calibrated, read_calibration
 from lungseg3d.inference.candidates import CandidateSearch
 from lungseg3d.inference.confidence import CandidateConfidenced
 from lungseg3d.inference.explanation import Layer, default_layer, grad_cam, list_layers
@@ -9,8 +10,16 @@ from lungseg3d.inference.lungs import LungsOnSourced, SegmentLungsd
 from lungseg3d.inference.meter import Meter, metered
 from lungseg3d.inference.nodule_windows import NoduleWindow, nodule_windows
 from lungseg3d.inference.nodules import NodulesOnSourced
+from lungseg3d.inference.operating_points import (
+    POINT_NAMES,
+    ListingPoint,
+    OperatingPoints,
+    check_point_name,
+    read_points,
+)
 from lungseg3d.inference.outlines import OutlineCandidatesd
 from lungseg3d.inference.predictors import BACKENDS, Plan, choose, has_openvino, predictor_of
+from lungseg3d.inference.rule_digest import rule_sha256, rule_sha256_of
 from lungseg3d.inference.saving import SaveLabelMapsd
 from lungseg3d.inference.second_look import SecondLookd
 from lungseg3d.inference.uncertainty import NoduleDoubt, doubt_nodules, outlining_views
@@ -20,23 +29,28 @@ from lungseg3d.io import shipped_bundle
 
 __all__ = [
     "BACKENDS",
+    "POINT_NAMES",
     "Bundle",
     "CandidateConfidenced",
     "CandidateSearch",
     "JudgeCandidatesd",
     "Layer",
+    "ListingPoint",
     "LungsOnSourced",
     "Meter",
     "MirroredViews",
     "NoduleDoubt",
     "NoduleWindow",
     "NodulesOnSourced",
+    "OperatingPoints",
     "OutlineCandidatesd",
     "Plan",
     "SaveLabelMapsd",
     "SecondLookd",
     "SegmentLungsd",
     "WindowInferer",
+    "calibrated",
+    "check_point_name",
     "choose",
     "default_layer",
     "doubt_nodules",
@@ -48,5 +62,9 @@ __all__ = [
     "open_bundle",
     "outlining_views",
     "predictor_of",
+    "read_calibration",
+    "read_points",
+    "rule_sha256",
+    "rule_sha256_of",
     "shipped_bundle",
 ]

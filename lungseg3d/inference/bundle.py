@@ -17,6 +17,7 @@ from monai.transforms import Compose
 
 from lungseg3d.core import BundleError, LungSegError
 from lungseg3d.inference.configuration import parser_of
+from lungseg3d.inference.rule_digest import rule_sha256
 from lungseg3d.io import bundle_folder, check_bundle, joined_sha256, pinned_weights, read_pins
 from lungseg3d.tensors import load_state
 
@@ -36,6 +37,7 @@ class Bundle:
         network: on its device, in `eval` mode, weights loaded.
         preprocessing, inferer, postprocessing: as `inference.json` says; saving is left out.
         network_input: keys of the data that the inferer takes besides the image, such as a mask of lung.
+        rule_sha256: of the settings that decide which findings there are and how sure they are.
     """
 
     root: Path
@@ -48,6 +50,7 @@ class Bundle:
     inferer: Any
     postprocessing: Compose
     network_input: Mapping[str, str]
+    rule_sha256: str = ""
 
     @property
     def confidence_sha256(self) -> str:
@@ -90,6 +93,7 @@ def open_bundle(root: Path | str, *, skip: int = 0, **overrides: Any) -> Bundle:
     parser = parser_of(checked)
     for key, value in overrides.items():
         parser[key] = value
+    rule = rule_sha256(parser.get())
     metadata = checked.metadata or {}
     network = _part(parser, "network")
     load_state(network, data, str(weights))
@@ -111,6 +115,7 @@ def open_bundle(root: Path | str, *, skip: int = 0, **overrides: Any) -> Bundle:
         inferer=_part(parser, "inferer"),
         postprocessing=Compose(_part(parser, "postprocessing").transforms),
         network_input=parser.get("network_input", {}) or {},
+        rule_sha256=rule,
     )
 
 

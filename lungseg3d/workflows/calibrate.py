@@ -17,9 +17,10 @@ import numpy as np
 
 from lungseg3d.core import LungSegError, UsageError
 from lungseg3d.data import assign_folds
+from lungseg3d.inference.calibration_file import CALIBRATION, calibration_text
+from lungseg3d.inference.rule_digest import rule_sha256_of
 from lungseg3d.io import joined_sha256, sha256_of, write_text
 from lungseg3d.metrics import ConfidenceMap, Reliability, fit_confidence_map, held_out_confidences, reliability
-from lungseg3d.workflows.calibration_file import CALIBRATION, calibration_text
 from lungseg3d.workflows.evaluate_means import plain
 
 FOLDS_OF_ONE = 5
@@ -83,6 +84,7 @@ def calibrate(evaluations: Sequence[Path], bundle: Path, method: str = "platt") 
     facts = {
         "method": method,
         "weights_sha256": joined_sha256(*(sha256_of(file) for file in (weights, judge) if file.is_file())),
+        "rule_sha256": rule_sha256_of(bundle),
         "fitted_on": {
             "manifests": found.manifests,
             "evaluations": len(evaluations),

@@ -23,9 +23,9 @@ from lungseg3d.inference import (
     list_layers,
     nodule_windows,
 )
+from lungseg3d.inference.calibration_file import calibrated, read_calibration
 from lungseg3d.io import MAP_STEPS, write_map
 from lungseg3d.metrics import ConfidenceMap
-from lungseg3d.workflows.calibration_file import calibrated, read_calibration
 from lungseg3d.workflows.segment_options import SegmentOptions
 from lungseg3d.workflows.settings import Settings
 

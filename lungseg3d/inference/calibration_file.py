@@ -25,15 +25,18 @@ def calibration_text(fitted: ConfidenceMap, **facts: Any) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_calibration(bundle: Path, weights_sha256: str) -> tuple[ConfidenceMap | None, list[QualityIssue]]:
-    """The map of a bundle, where it has one for these weights.
+def read_calibration(
+    bundle: Path, weights_sha256: str, rule_sha256: str = ""
+) -> tuple[ConfidenceMap | None, list[QualityIssue]]:
+    """The map of a bundle, where it has one for these weights and this rule.
 
     Args:
         bundle: its folder.
         weights_sha256: of the networks behind its confidences, `Bundle.confidence_sha256`.
+        rule_sha256: of its configuration, `Bundle.rule_sha256`; files of earlier versions name none and fit any.
 
     Returns:
-        The map, or None; and W_OTHER_CALIBRATION where there is one for other weights, which is not used.
+        The map, or None; and W_OTHER_CALIBRATION where there is one for other weights or another rule: it is not used.
 
     Raises:
         BundleError: E_CALIBRATION for a file that is none.
@@ -45,12 +48,16 @@ def read_calibration(bundle: Path, weights_sha256: str) -> tuple[ConfidenceMap |
         content = json.loads(path.read_text(encoding="utf-8"))
         fitted = ConfidenceMap(tuple(content["confidence"]), tuple(content["probability"]))
         known = str(content["weights_sha256"])
+        known_rule = str(content.get("rule_sha256", "")) or rule_sha256
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         text = f"{path}: no calibration ({type(error).__name__}: {error})."
         raise BundleError("E_CALIBRATION", text, "Fit it again with lungseg3d calibrate, or remove it.") from error
-    if known == weights_sha256:
+    if known == weights_sha256 and (known_rule == rule_sha256 or not rule_sha256):
         return fitted, []
-    text = f"the calibration of {bundle.name} was fitted for weights {known[:12]}, these are {weights_sha256[:12]}."
+    if known == weights_sha256:
+        text = f"the calibration of {bundle.name} was fitted with other settings in configs/inference.json."
+    else:
+        text = f"the calibration of {bundle.name} was fitted for weights {known[:12]}, these are {weights_sha256[:12]}."
     return None, [QualityIssue("W_OTHER_CALIBRATION", text, "Fit it again: lungseg3d calibrate.")]
 
 
