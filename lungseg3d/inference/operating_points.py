@@ -56,20 +56,21 @@ class OperatingPoints:
 
     Attributes:
         points: by name.
-        rates: false findings a scan, ascending; (N,).
-        sensitivities: share of the nodules listed at each, (N,).
+        asked: false findings a scan for which the thresholds were picked, ascending; (N,).
+        rates, sensitivities: false findings a scan and share of the nodules listed, as measured there; (N,).
         thresholds: kind of nodule -> calibrated confidence from which on it is listed at each, (N,).
         facts: the rest of the file: population, size floor, by size and texture.
     """
 
     points: Mapping[str, ListingPoint]
+    asked: Sequence[float]
     rates: Sequence[float]
     sensitivities: Sequence[float]
     thresholds: Mapping[str, Sequence[float]]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def named(self, name: str) -> ListingPoint:
-        """The point of a name; `fp=N` is the last one of the curve with at most N false findings a scan.
+        """The point of a name; `fp=N` is the one that was picked for at most N false findings a scan.
 
         Raises:
             UsageError: E_BAD_OPTION for another name, or fewer false findings than the curve knows.
@@ -80,9 +81,9 @@ class OperatingPoints:
         match = _RATE.fullmatch(name)
         if match is None:
             raise UsageError("E_BAD_OPTION", f"the bundle has no operating point {name}.", f"Known: {POINT_NAMES}.")
-        within = [place for place, rate in enumerate(self.rates) if rate <= float(match[1])]
+        within = [place for place, rate in enumerate(self.asked) if rate <= float(match[1])]
         if not within:
-            text = f"fp={match[1]}: the curve of the bundle begins at {self.rates[0]:g} false findings a scan."
+            text = f"fp={match[1]}: the curve of the bundle begins at {self.asked[0]:g} false findings a scan."
             raise UsageError("E_BAD_OPTION", text, "Ask for more.")
         least = {kind: float(values[within[-1]]) for kind, values in self.thresholds.items()}
         rate, share = ({"value": float(of[within[-1]])} for of in (self.rates, self.sensitivities))
@@ -152,16 +153,16 @@ def _points_of(content: Mapping[str, Any]) -> OperatingPoints:
         )
         points[str(name)] = ListingPoint(str(name), least, *measured, population)
     curve = content["curve"]
-    rates = tuple(float(rate) for rate in curve["false_findings_a_scan"])
+    asked, rates = (tuple(map(float, curve[f"{of}false_findings_a_scan"])) for of in ("asked_", ""))
     shares = tuple(_share(share) for share in curve["sensitivity"])
     thresholds = {str(kind): tuple(map(_share, values)) for kind, values in curve["least_confidence"].items()}
-    if not rates or any(len(values) != len(rates) for values in (shares, *thresholds.values())):
+    if not rates or any(len(values) != len(asked) for values in (rates, shares, *thresholds.values())):
         raise ValueError("the columns of the curve are not of one length")
-    if DEFAULT_POINT not in points or list(rates) != sorted(rates):
-        raise ValueError("there is no default point, or the curve's rates do not rise")
+    if DEFAULT_POINT not in points or list(asked) != sorted(asked):
+        raise ValueError("there is no default point, or its rates do not rise")
     left = ("schema_version", "weights_sha256", "rule_sha256", "points", "curve")
     facts = {key: value for key, value in content.items() if key not in left}
-    return OperatingPoints(points, rates, shares, thresholds, facts)
+    return OperatingPoints(points, asked, rates, shares, thresholds, facts)
 
 
 def _share(value: Any) -> float:
