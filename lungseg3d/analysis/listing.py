@@ -40,9 +40,19 @@ class Listing:
         return dict(enumerate(self.reasons, start=len(self.nodules.confidence) + 1))
 
     @property
-    def confidence_of(self) -> dict[int, float]:
-        """Value of any finding -> its confidence."""
-        return dict(enumerate((*self.nodules.confidence, *self.candidates.confidence), start=1))
+    def confidence(self) -> tuple[float, ...]:
+        """Of every finding, by value from 1 on."""
+        return self.nodules.confidence + self.candidates.confidence
+
+    def merged(self) -> Volume:
+        """A new map of nodules and candidates: findings are measured beside each other, whichever are listed."""
+        if not self.candidates.boxes:
+            return self.nodules.labels
+        labels = self.nodules.labels.array.copy(order="K")
+        for box in self.candidates.boxes:
+            apart = self.candidates.labels.array[box.slices]
+            np.copyto(labels[box.slices], apart, where=apart > 0)
+        return self.nodules.labels.with_array(labels)
 
 
 @dataclass(frozen=True)

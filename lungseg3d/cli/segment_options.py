@@ -95,6 +95,30 @@ _SEGMENT: dict[str, tuple[Any, Any]] = {
         Annotated[bool, typer.Option("--explain", help="Map what in the CT spoke for each nodule (Grad-CAM).")],
         False,
     ),
+    "operating_point": (
+        Annotated[
+            str,
+            typer.Option(
+                "--operating-point",
+                metavar="default|sensitive|fp=N",
+                help="Which findings are listed: about 1 (default), 4 (sensitive) or N false ones a scan; see info.",
+            ),
+        ],
+        "default",
+    ),
+    "min_confidence": (
+        Annotated[
+            float | None,
+            typer.Option(
+                "--min-confidence",
+                min=0.0,
+                max=1.0,
+                metavar="P",
+                help="List findings from this calibrated confidence on instead; 0 lists all.",
+            ),
+        ],
+        None,
+    ),
     "settings": (
         Annotated[
             Path | None,
@@ -102,7 +126,7 @@ _SEGMENT: dict[str, tuple[Any, Any]] = {
                 exists=True,
                 dir_okay=False,
                 metavar="FILE",
-                help="Drop nodules that are less sure than this file of evaluate --operating-point says.",
+                help="List findings from the cut on that this file of evaluate --fit-operating-point names.",
             ),
         ],
         None,

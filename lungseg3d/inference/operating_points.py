@@ -147,11 +147,11 @@ def _points_of(content: Mapping[str, Any]) -> OperatingPoints:
     points = {}
     for name, point in content["points"].items():
         least = {str(kind): _share(value) for kind, value in point["least_confidence"].items()}
-        measured = (
+        rate, share = (
             {key: float(value) for key, value in point[of].items() if value is not None}
             for of in ("false_findings_a_scan", "sensitivity")
         )
-        points[str(name)] = ListingPoint(str(name), least, *measured, population)
+        points[str(name)] = ListingPoint(str(name), least, rate, share, population)
     curve = content["curve"]
     asked, rates = (tuple(map(float, curve[f"{of}false_findings_a_scan"])) for of in ("asked_", ""))
     shares = tuple(_share(share) for share in curve["sensitivity"])

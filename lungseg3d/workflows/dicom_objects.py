@@ -32,7 +32,8 @@ logger = logging.getLogger(__name__)
 FORMATS = ("nifti", "seg", "sr")
 SEG_NAME, SR_NAME = "segmentation.dcm", "measurements.dcm"
 NIFTI_NAMES = ("labels.nii.gz", "nodules.nii.gz")
-MASK_NAMES = (*NIFTI_NAMES, SEG_NAME, SR_NAME)
+CANDIDATES_NAME = "candidates.nii.gz"
+MASK_NAMES = (*NIFTI_NAMES, CANDIDATES_NAME, SEG_NAME, SR_NAME)
 
 
 def cannot_be_made(inputs: Sequence[Path | str], formats: Collection[str]) -> bool:

@@ -1,7 +1,6 @@
-"""What `segment` adds when asked: the confidence cut, calibrated confidences, doubt about each nodule, explanations.
+"""What `segment` adds when asked: doubt about each nodule, explanations.
 
-In: an opened nodule bundle, the nodules found, settings. Out: fewer nodules, or more known of each. Knows no file
-but the bundle's calibration.
+In: an opened nodule bundle, the nodules that are listed. Out: more known of each.
 """
 
 from __future__ import annotations
@@ -12,8 +11,7 @@ from pathlib import Path
 
 import torch
 
-from lungseg3d.analysis import NoduleMap
-from lungseg3d.core import LocalMap, Nodule, QualityIssue, Volume, joined_maps
+from lungseg3d.core import LocalMap, Nodule, Volume, joined_maps
 from lungseg3d.inference import (
     Bundle,
     NoduleDoubt,
@@ -23,17 +21,14 @@ from lungseg3d.inference import (
     list_layers,
     nodule_windows,
 )
-from lungseg3d.inference.calibration_file import calibrated, read_calibration
 from lungseg3d.io import MAP_STEPS, write_map
-from lungseg3d.metrics import ConfidenceMap
 from lungseg3d.workflows.segment_options import SegmentOptions
-from lungseg3d.workflows.settings import Settings
 
-__all__ = ["EXTRA_FILES", "Confidences", "Extras", "doubt_nodules", "explain_nodules", "extra_files", "write_extras"]
+__all__ = ["EXTRA_FILES", "Extras", "doubt_nodules", "explain_nodules", "extra_files", "write_extras"]
 UNCERTAINTY_FILE, EXPLANATION_FILE = "uncertainty.nii.gz", "explanation.nii.gz"
 EXTRA_FILES = (UNCERTAINTY_FILE, EXPLANATION_FILE)
 MOST_EXPLAINED = 50
-"""Nodules of a case, the largest, that `segment` explains; `lungseg3d explain` takes any."""
+"""Nodules of a case, the surest, that `segment` explains; `lungseg3d explain` takes any."""
 
 
 @dataclass(frozen=True)
@@ -62,41 +57,8 @@ class Extras:
         ]
 
 
-@dataclass(frozen=True)
-class Confidences:
-    """What a bundle's confidences are worth: its calibration, and the cut that was asked for.
-
-    Attributes:
-        fitted: the bundle's calibration; None where it has none for its weights.
-        settings: the cut.
-        issues: what a reader must know of both.
-    """
-
-    fitted: ConfidenceMap | None
-    settings: Settings
-    issues: tuple[QualityIssue, ...]
-
-    @staticmethod
-    def of(bundle: Bundle, settings: Settings) -> Confidences:
-        """Of an opened nodule bundle.
-
-        Raises:
-            BundleError: E_CALIBRATION.
-        """
-        fitted, issues = read_calibration(bundle.root, bundle.confidence_sha256)
-        return Confidences(fitted, settings, (*issues, *settings.issues(bundle.confidence_sha256)))
-
-    def added_to(self, nodules: Sequence[Nodule]) -> list[Nodule]:
-        """The nodules with their calibrated confidence, where there is a calibration."""
-        return calibrated(nodules, self.fitted)
-
-    def kept(self, found: NoduleMap) -> NoduleMap:
-        """Without the nodules below the cut; the others get new values, still the largest first."""
-        return found.of_confidence(self.settings.least_confidence)
-
-
 def explain_nodules(bundle: Bundle, image: torch.Tensor, nodules: Volume) -> dict[int, LocalMap]:
-    """Grad-CAM at the default layer of the finding network, of the `MOST_EXPLAINED` largest nodules."""
+    """Grad-CAM at the default layer of the finding network, of the `MOST_EXPLAINED` surest nodules."""
     found, layer = {}, ""
     for window in nodule_windows(image, nodules, set(range(1, MOST_EXPLAINED + 1))):
         layer = layer or default_layer(list_layers(bundle.network, window.image))

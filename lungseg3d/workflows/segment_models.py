@@ -17,7 +17,7 @@ from lungseg3d.core import BundleError, QualityIssue, UsageError, Volume
 from lungseg3d.inference import Bundle, Plan, SegmentLungsd, choose, open_bundle, shipped_bundle
 from lungseg3d.io import Reading, trusting_bundles
 from lungseg3d.tensors import keep_freed_memory, obstacle_to
-from lungseg3d.workflows.segment_extras import Confidences
+from lungseg3d.workflows.listing_rule import ListingRule, check_listing_options
 from lungseg3d.workflows.segment_options import DEVICE_NAMES, SegmentOptions, is_device_name
 from lungseg3d.workflows.training_range import RangeJudge, acquisition_of, read_training_range
 
@@ -30,7 +30,7 @@ class Models:
     lungs: Bundle | None
     device: torch.device
     plan: Plan
-    confidences: Confidences
+    listing: ListingRule
     ranges: tuple[RangeJudge, ...] = ()
 
 
@@ -38,8 +38,11 @@ def open_models(options: SegmentOptions) -> Models:
     """Open the bundles that the options name; on a CPU the process keeps the memory that their features take.
 
     Raises:
-        BundleError: they cannot be opened, or not on this device, or not by this backend.
+        BundleError: they cannot be opened, or not on this device, or not by this backend, or have no such operating
+            point.
+        UsageError: E_BAD_OPTION for an operating point that cannot be.
     """
+    check_listing_options(options)
     device = resolve_device(options.device)
     plan = choose(options.backend, options.precision, device)
     if device.type == "cpu":
@@ -52,7 +55,7 @@ def open_models(options: SegmentOptions) -> Models:
         nodules = open_bundle(nodule_root, skip=1, lung_bundle_root=str(lung_root), roi=options.roi, **how)
     lungs = next(step.bundle for step in nodules.preprocessing.transforms if isinstance(step, SegmentLungsd))
     ranges = tuple(read_training_range(bundle.root, bundle.name) for bundle in (nodules, lungs) if bundle)
-    return Models(nodules, lungs, device, plan, Confidences.of(nodules, options.settings), ranges)
+    return Models(nodules, lungs, device, plan, ListingRule.of(nodules, options), ranges)
 
 
 def check_machine(options: SegmentOptions) -> None:

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from monai.transforms import Compose
 
-from lungseg3d.analysis import NoduleMap
+from lungseg3d.analysis import Listing, NoduleMap
 from lungseg3d.core import Volume
-from lungseg3d.core.labels import NODULE
 from lungseg3d.inference import SegmentLungsd
 from lungseg3d.tensors import to_meta_tensor, to_volume
 from lungseg3d.workflows.segment_extras import Extras, doubt_nodules, explain_nodules
@@ -24,17 +23,28 @@ from lungseg3d.workflows.stopwatch import Stopwatch
 
 @dataclass(frozen=True)
 class Segmented:
-    """What the networks made of one CT, on its own grid."""
+    """What the networks made of one CT, on its own grid.
+
+    Attributes:
+        lungs: label map without nodules.
+        labels: the same with the listed nodules.
+        listing: all findings, listed ones and candidates.
+        extras: of the listed ones.
+    """
 
     lungs: Volume
     labels: Volume
-    nodules: Volume
-    confidence: tuple[float, ...]
+    listing: Listing
     extras: Extras
+
+    @property
+    def nodules(self) -> Volume:
+        """The listed nodules, one value each."""
+        return self.listing.nodules.labels
 
 
 def run_networks(ct: Volume, models: Models, watch: Stopwatch, options: SegmentOptions) -> Segmented:
-    """Lungs and nodules of one CT, confidence calibrated, with the doubt and the explanations that were asked for."""
+    """Lungs and findings of one CT, listed by the rule, with the doubt and the explanations that were asked for."""
     data: dict[str, Any] = {"image": to_meta_tensor(ct)}
     name = "lungs"
     for step in models.nodules.preprocessing.transforms:
@@ -44,23 +54,27 @@ def run_networks(ct: Volume, models: Models, watch: Stopwatch, options: SegmentO
         name = "prepare" if isinstance(step, SegmentLungsd) else name
     with watch.step("nodules"):
         data = models.nodules.postprocessing(models.nodules.infer(data))
-    # A whole map of a large CT is hundreds of MiB: none is held twice, or longer than it is asked for.
-    nodules, lungs = to_volume(data["nodules"]), to_volume(data["lungs"])
-    data = {name: data[name] for name in ("image", "nodules", "labels")}
-    found = NoduleMap(nodules.with_array(_as_uint16(nodules.array)), tuple(data["nodules"].meta["confidence"]))
-    kept = models.confidences.kept(found)
-    extras = Extras()
+        # A whole map of a large CT is hundreds of MiB: none is held twice, or longer than it is asked for.
+        nodules, lungs, labels = (to_volume(data[key]) for key in ("nodules", "lungs", "labels"))
+        data = {name: data[name] for name in ("image", "nodules")}
+        found = NoduleMap(nodules.with_array(_as_uint16(nodules.array)), tuple(data["nodules"].meta["confidence"]))
+        listing = models.listing.list_findings(ct, lungs if options.roi == "lungs" else None, found)
+        _restore_lungs(labels, lungs, listing.candidates)
+    extras, listed = Extras(), listing.nodules.labels
     if options.uncertainty:
         with watch.step("uncertainty"):
-            extras = replace(extras, doubts=doubt_nodules(models.nodules, data["image"], kept.labels))
+            extras = replace(extras, doubts=doubt_nodules(models.nodules, data["image"], listed))
     if options.explain:
         with watch.step("explain"):
-            extras = replace(extras, explanations=explain_nodules(models.nodules, data["image"], kept.labels))
-    labels = to_volume(data["labels"])
-    if kept is not found:
-        labels = lungs.with_array(lungs.array.copy(order="K"))
-        np.copyto(labels.array, NODULE.value, where=kept.labels.array > 0)
-    return Segmented(lungs, labels, kept.labels, kept.confidence, extras)
+            extras = replace(extras, explanations=explain_nodules(models.nodules, data["image"], listed))
+    return Segmented(lungs, labels, listing, extras)
+
+
+def _restore_lungs(labels: Volume, lungs: Volume, candidates: NoduleMap) -> None:
+    """Give the voxels of candidates, in place, the labels that they have without them."""
+    for box in candidates.boxes:
+        place = box.slices
+        np.copyto(labels.array[place], lungs.array[place], where=candidates.labels.array[place] > 0)
 
 
 def _as_uint16(nodules: np.ndarray) -> np.ndarray:

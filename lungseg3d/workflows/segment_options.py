@@ -14,6 +14,7 @@ from lungseg3d.workflows.settings import Settings
 
 LATER_OPTION = {"since": "counted only where it is not the default"}
 """Metadata of a field that was added when there were batches already, see `batch_identity`."""
+DEFAULT_POINT = "default"
 DEVICE_NAMES = "auto, cpu, cuda, cuda:N (the GPU of this number, from 0) and mps (Apple)"
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?|mps")
 
@@ -68,5 +69,5 @@ class SegmentOptions:
     formats: tuple[str, ...] = ("nifti",)
     # In the identity of a batch only where it is not the default: batches of versions without it go on.
     dates: str = field(default="source", metadata=LATER_OPTION)
-    operating_point: str = field(default="default", metadata=LATER_OPTION)
+    operating_point: str = field(default=DEFAULT_POINT, metadata=LATER_OPTION)
     min_confidence: float | None = field(default=None, metadata=LATER_OPTION)

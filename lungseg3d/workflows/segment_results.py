@@ -5,15 +5,15 @@ In: the CT, what the networks made of it. Out: the files of one case and its `Ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from lungseg3d.analysis import measure_lungs, measure_nodules
-from lungseg3d.core import NO_LUNGS, CaseResult
+from lungseg3d.analysis import Listing, measure_lungs, measure_nodules
+from lungseg3d.core import NO_LUNGS, CaseResult, Nodule
 from lungseg3d.io import placing_together, voxels_crc32, write_labels, write_text
 from lungseg3d.report import NoduleMaps, nodules_csv, render_html, result_json
-from lungseg3d.workflows.dicom_objects import MASK_NAMES, NIFTI_NAMES, with_objects, write_objects
+from lungseg3d.workflows.dicom_objects import CANDIDATES_NAME, MASK_NAMES, NIFTI_NAMES, with_objects, write_objects
 from lungseg3d.workflows.segment_checks import check_segmented
 from lungseg3d.workflows.segment_extras import EXTRA_FILES, extra_files, write_extras
 from lungseg3d.workflows.segment_input import CaseJob, OpenedCase
@@ -42,7 +42,8 @@ def finished(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models,
             result, objects = with_objects(result, *masks, opened.series, options.formats, options.dates)
         if not nifti and any(issue.code == "W_NO_DICOM_OBJECTS" for issue in result.issues):
             # Hours of work are not lost to a fault of the writer: `export` can make objects of these later.
-            nifti, result = NIFTI_NAMES, replace(result, files=(*NIFTI_NAMES, *result.files))
+            nifti = (*NIFTI_NAMES, CANDIDATES_NAME)
+            result = replace(result, files=(*nifti, *result.files))
     shown = result if options.write_timings else replace(result, timings_s={}, peak_memory_mib=None)
     ct = opened.reading.volume
     with watch.step("report"):
@@ -51,7 +52,7 @@ def finished(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models,
     # The record last, so that a folder with a record is a complete one.
     stale = [name for name in (*MASK_NAMES, *EXTRA_FILES) if name not in result.files]
     with watch.step("write"), placing_together(job.folder, last="result.json", stale=stale) as stage:
-        for name, volume in zip(nifti, (found.labels, found.nodules), strict=False):
+        for name, volume in zip(nifti, (found.labels, found.nodules, found.listing.candidates.labels), strict=False):
             write_labels(stage / name, volume)
         write_objects(stage, objects)
         write_extras(stage, found.extras, ct, extra_files(options))
@@ -64,16 +65,16 @@ def finished(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models,
 def _measured(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models, watch: Stopwatch) -> CaseResult:
     """The record of a case that is done, with all that its masks say and what is odd about them."""
     reading, options = opened.reading, job.options
-    ct = reading.volume
+    ct, listing = reading.volume, found.listing
     in_lungs = found.lungs if options.roi == "lungs" else None
     with ThreadPoolExecutor(1, "check") as beside:
         checking = beside.submit(check_segmented, ct, found, options.roi)
         with watch.step("measure"):
             thickness_mm = reading.source.get("slice_thickness_mm")
             measured = measure_nodules(
-                ct, found.nodules, lungs=in_lungs, confidence=found.confidence, slice_thickness_mm=thickness_mm
+                ct, listing.merged(), lungs=in_lungs, confidence=listing.confidence, slice_thickness_mm=thickness_mm
             )
-            nodules = found.extras.added_to(models.confidences.added_to(measured))
+            nodules, candidates = _parted(found.extras.added_to(models.listing.added_to(measured)), listing)
             lungs = measure_lungs(found.labels) if in_lungs is not None else ()
         with watch.step("check"):
             ood_issues = range_issues(models, reading, in_lungs and found.labels)
@@ -84,8 +85,10 @@ def _measured(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models
         source={**reading.source, "voxels_crc32": voxels_crc32(ct)},
         grid={"shape": ct.shape, "spacing_mm": ct.spacing_mm, "affine_ras": ct.affine},
         lungs=tuple(lungs),
-        nodules=tuple(nodules),
-        issues=(*reading.issues, *opened.issues, *checked.issues, *ood_issues, *models.confidences.issues),
+        nodules=nodules,
+        candidates=candidates,
+        operating_point=dict(models.listing.record),
+        issues=(*reading.issues, *opened.issues, *checked.issues, *ood_issues, *models.listing.issues),
         checks=checked.record,
         provenance=provenance_of(models, options),
         timings_s=watch.seconds,
@@ -94,5 +97,13 @@ def _measured(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models
     )
 
 
+def _parted(measured: Sequence[Nodule], listing: Listing) -> tuple[tuple[Nodule, ...], tuple[Nodule, ...]]:
+    """Measured findings as the nodules of the list and the candidates, each in the order of their numbers."""
+    reasons = listing.reason_of
+    ordered = sorted(measured, key=lambda finding: finding.id)
+    nodules = tuple(finding for finding in ordered if finding.id not in reasons)
+    return nodules, tuple(replace(f, reason=reasons[f.id]) for f in ordered if f.id in reasons)
+
+
 def _nifti_names(options: SegmentOptions) -> tuple[str, ...]:
-    return NIFTI_NAMES if "nifti" in options.formats else ()
+    return (*NIFTI_NAMES, CANDIDATES_NAME) if "nifti" in options.formats else ()

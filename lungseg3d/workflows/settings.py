@@ -43,6 +43,11 @@ class Settings:
     least_calibrated_confidence: float | None = None
 
     @property
+    def has_cut(self) -> bool:
+        """Whether it says from which confidence findings are listed."""
+        return self.least_confidence > 0 or self.least_calibrated_confidence is not None
+
+    @property
     def facts(self) -> dict[str, float]:
         """What differs from the defaults, as it stands in the file."""
         defaults = _numbers(Settings())
