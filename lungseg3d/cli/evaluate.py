@@ -68,6 +68,8 @@ def evaluate(
     options = EvaluateOptions(data, split, fold, against, bundle, least_iou, pictures, track, rate)
     with progress() as on_progress:
         done = evaluate_predictions(manifest, predictions, out, options, on_progress)
+    if done.content["list"]:
+        say(_list_text(done.content))
     for table in _tables(done.content):
         say_table(table)
     for warning in done.content["warnings"]:
@@ -106,6 +108,18 @@ def _point_text(point: OperatingPoint, is_calibrated: bool, path: Path) -> str:
     cut = f"Cut at a {kind} of {point.least_confidence:.4f}: {false} false positives a scan, sensitivity {found}"
     cut += f", on these {point.scans} scans."
     return f"{cut}\nFor segment --settings: {path}"
+
+
+def _list_text(content: Mapping[str, Any]) -> str:
+    """What the list is worth, which a reader asks first."""
+    from lungseg3d.workflows.evaluate_list import point_texts
+
+    of = content["list"]
+    scans = f"{of['listed']} findings in {content['evaluated']} scans"
+    found = f"{of['true']} of {of['nodules']} nodules listed, sensitivity {interval_text(of['sensitivity'])}"
+    false = f"{interval_text(of['false_findings_a_scan'], 2)} false findings a scan"
+    candidates = f"{of['candidates']} candidates behind it, {of['nodules_among_candidates']} of them nodules"
+    return f"The list ({'; '.join(point_texts(content))}): {scans}; {found}; {false}; {candidates}."
 
 
 def _tables(content: Mapping[str, Any]) -> list[Any]:

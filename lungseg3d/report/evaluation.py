@@ -61,12 +61,13 @@ class WorstCase:
     slice_number: int | None
 
 
-def render_evaluation(content: Mapping[str, Any], worst: Sequence[WorstCase]) -> str:
+def render_evaluation(content: Mapping[str, Any], worst: Sequence[WorstCase], points: Sequence[str] = ()) -> str:
     """The page.
 
     Args:
         content: what `summary.json` holds.
         worst: cases, worst first.
+        points: by what the lists of nodules were made, in words.
     """
     pictures = [
         {
@@ -81,6 +82,7 @@ def render_evaluation(content: Mapping[str, Any], worst: Sequence[WorstCase]) ->
         .get_template("evaluation.html.j2")
         .render(
             content=content,
+            points=points,
             titles=_TITLES,
             metrics=METRICS,
             tested_metrics=TESTED_METRICS,

@@ -22,6 +22,7 @@ from lungseg3d.metrics import LEAST_IOU, OperatingPoint, pick_operating_point
 from lungseg3d.report import WorstCase, disagreement_view, render_evaluation
 from lungseg3d.workflows.evaluate_cases import CaseScore, score_case
 from lungseg3d.workflows.evaluate_inputs import Rules, read_pair
+from lungseg3d.workflows.evaluate_list import mixed_issue, point_texts
 from lungseg3d.workflows.evaluate_nodules import confidence_of, scan_matches
 from lungseg3d.workflows.evaluate_predictions import Predictions
 from lungseg3d.workflows.evaluate_summary import paired_comparison, summary_of
@@ -149,7 +150,7 @@ def evaluate(
     if point is not None:
         chosen_on = {key: facts[key] for key in ("manifest", "split")}
         texts[SETTINGS_NAME] = settings_text(point, weights_of(entries, ours), chosen_on, is_calibrated=is_calibrated)
-    texts["evaluation.html"] = render_evaluation(summary, worst)
+    texts["evaluation.html"] = render_evaluation(summary, worst, point_texts(summary))
     texts["summary.json"] = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with placing_together(out, last="summary.json") as stage:
         for name, text in texts.items():
@@ -185,7 +186,8 @@ def _warnings(
     chosen = {entry["case_id"] for entry in entries}
     found = [fault for fault in faults if not fault.is_refusal and fault.case_id in chosen]
     found += [Fault(score.case_id, issue) for score in scores for issue in score.warnings]
-    return joined_warnings(found)
+    mixed = mixed_issue(scores)
+    return [*([mixed] if mixed else []), *joined_warnings(found)]
 
 
 def _fitted_point(scores: Sequence[CaseScore], confidence: str, rate: float | None) -> OperatingPoint | None:

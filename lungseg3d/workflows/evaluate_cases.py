@@ -5,6 +5,7 @@ In: a `Pair`. Out: a `CaseScore`. Knows no file, no other case and no table.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from lungseg3d.metrics import (
     volume_error,
 )
 from lungseg3d.workflows.evaluate_inputs import Pair
+from lungseg3d.workflows.evaluate_records import Finding
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class NoduleScore:
         hd95_mm, hd100_mm: of the pair, or None.
         confidence, calibrated_confidence: of the prediction, or None.
         texture: LIDC texture of the reference, 1 ground glass to 5 solid, or None.
+        kind: of the prediction as it was measured, `solid`, `part-solid` or `ground-glass`; empty where not known.
+        is_listed: whether the prediction stands in the list of nodules; None for a missed one.
+        reason: why the prediction is a candidate, a key of `core.CANDIDATE_REASONS`; empty for others.
     """
 
     outcome: str
@@ -58,6 +63,9 @@ class NoduleScore:
     confidence: float | None = None
     calibrated_confidence: float | None = None
     texture: int | None = None
+    kind: str = ""
+    is_listed: bool | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,7 @@ class CaseScore:
         nodules: all of them, those of the reference first.
         issue: why it could not be evaluated, or None.
         warnings: what is odd about its maps.
+        point: by what the list of its results was made, `CaseResult.operating_point`; empty where everything is listed.
     """
 
     case_id: str
@@ -78,6 +87,7 @@ class CaseScore:
     nodules: tuple[NoduleScore, ...] = ()
     issue: QualityIssue | None = None
     warnings: tuple[QualityIssue, ...] = ()
+    point: Mapping[str, Any] = field(default_factory=dict)
 
 
 def score_case(entry: Mapping[str, Any], pair: Pair, least_iou: float) -> CaseScore:
@@ -89,7 +99,7 @@ def score_case(entry: Mapping[str, Any], pair: Pair, least_iou: float) -> CaseSc
     if pair.reference_nodules is not None and pair.predicted_nodules is not None:
         nodules = _score_nodules(entry, pair.reference_nodules, pair.predicted_nodules, pair, least_iou)
     patient = entry.get("patient") or entry["case_id"]
-    return CaseScore(entry["case_id"], patient, structures, nodules, warnings=pair.warnings)
+    return CaseScore(entry["case_id"], patient, structures, nodules, warnings=pair.warnings, point=pair.point)
 
 
 def measure_mask(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float | None]:
@@ -138,17 +148,18 @@ def _score_nodules(
         found |= {"predicted_mm3": float(masks[0].sum() * pair.grid.voxel_volume_mm3)}
         surfaces = SurfaceDistances.between(*masks, pair.grid.spacing_mm)
         found |= {"hd95_mm": surfaces.hd95_mm, "hd100_mm": surfaces.hd100_mm}
-        found |= _confidences(pair, match.prediction)
+        found |= _recorded(pair, match.prediction)
         scores.append(replace(missed, outcome="found", **found))
     for value in matches.false:
         volume_mm3, centre = _measured(ours, value, boxes_of_ours[value], pair.grid)
         false = NoduleScore("false", _diameter_mm(volume_mm3), centre, prediction_id=value, predicted_mm3=volume_mm3)
-        scores.append(replace(false, **_confidences(pair, value)))
+        scores.append(replace(false, **_recorded(pair, value)))
     return tuple(scores)
 
 
-def _confidences(pair: Pair, value: int) -> dict[str, Any]:
-    return {"confidence": pair.confidences.get(value), "calibrated_confidence": pair.calibrated.get(value)}
+def _recorded(pair: Pair, value: int) -> dict[str, Any]:
+    """What the results say of a finding; one that they do not know is listed, as are all of a mere label map."""
+    return dataclasses.asdict(pair.findings.get(value, Finding()))
 
 
 def _boxes(nodules: np.ndarray) -> dict[int, Box]:

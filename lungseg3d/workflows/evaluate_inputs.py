@@ -5,24 +5,29 @@ In: an entry of a data list, the predictions. Out: a `Pair`. Measures nothing.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from lungseg3d.core import NO_LUNGS, GeometryError, Grid, IntakeError, QualityIssue, Volume
+from lungseg3d.core import GeometryError, Grid, IntakeError, QualityIssue, Volume
 from lungseg3d.core.labels import LUNGS, NODULE, Label
 from lungseg3d.data import count_values, inverted_issue, label_issues, shape_issues, value_issue
 from lungseg3d.io import read_labels
 from lungseg3d.transforms import fill_from_nearest
 from lungseg3d.workflows.evaluate_predictions import RESULT_MAP, Predictions
+from lungseg3d.workflows.evaluate_records import Finding, Results, has_no_lungs, read_results
+from lungseg3d.workflows.finding_maps import CANDIDATE_MAP, NODULE_MAP, read_findings
 
 _SAME_VALUES = "Write predictions with the values of the manifest's structures."
 _ANY_NEIGHBOUR = np.ones((3, 3, 3), dtype=bool)
+
+
+def as_recorded(results: Results) -> Results:
+    """Listed is what the record lists."""
+    return results
 
 
 @dataclass(frozen=True)
@@ -33,22 +38,26 @@ class Rules:
         structures: value in the reference -> structure.
         ignore_margin_voxels: by how much the regions to be ignored are widened.
         known: values that the reference may hold; empty: those of the structures.
+        listing: says anew which findings of results are listed; by default those that their record lists.
     """
 
     structures: Mapping[int, Label]
     ignore_margin_voxels: int = 0
     known: Collection[int] = ()
+    listing: Callable[[Results], Results] = as_recorded
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
     """Reference and prediction of a case on one grid, axes in RAS order, what is ignored taken out of both.
 
+    Everything that was found is predicted, whether it is listed or a candidate.
+
     Attributes:
         reference, prediction: name of a structure -> bool mask (X, Y, Z).
         reference_nodules, predicted_nodules: one value a nodule, or None where nodules are not judged.
-        confidences: id of a predicted nodule -> 0 to 1.
-        calibrated: the same, calibrated, where the results have it.
+        findings: id of a predicted nodule or candidate -> what the results say of it; empty where they do not say.
+        point: by what the results' list and candidates were told apart; see `CaseResult.operating_point`.
         grid: of all arrays.
         warnings: what is odd about the two maps.
     """
@@ -57,8 +66,8 @@ class Pair:
     prediction: Mapping[str, np.ndarray]
     reference_nodules: np.ndarray | None
     predicted_nodules: np.ndarray | None
-    confidences: Mapping[int, float]
-    calibrated: Mapping[int, float]
+    findings: Mapping[int, Finding]
+    point: Mapping[str, Any]
     grid: Grid
     warnings: tuple[QualityIssue, ...] = ()
 
@@ -84,17 +93,28 @@ def read_pair(entry: Mapping[str, Any], predictions: Predictions, rules: Rules) 
     _refuse(issues, case_id)
     found = predictions.find(entry)
     is_result = found.name == RESULT_MAP
-    if is_result and _has_no_lungs(found.with_name("result.json")):
+    if is_result and has_no_lungs(found.with_name("result.json")):
         text = f"{case_id}: no lungs were found when it was segmented, so that nothing was looked for in it"
         remedy = "Look at its report; a crop is segmented with [--roi=full|lungseg3d segment --roi full]."
         raise IntakeError("E_NO_PREDICTION", text, remedy)
-    ours = _on_grid_of(label, found, case_id, "prediction")
+    ours = _on_grid_of(label, read_labels(found), case_id, "prediction")
+    results, nodules = Results(), None
+    if is_result and any(found.with_name(name).is_file() for name in (NODULE_MAP, CANDIDATE_MAP)):
+        recorded = read_results(found.with_name("result.json"))
+        maps = read_findings(found.parent, sum(not finding.is_listed for finding in recorded.findings.values()))
+        results = rules.listing(recorded)
+        nodules = _on_grid_of(label, maps.all, case_id, "nodule map").array
+        if maps.candidates is not None:
+            candidates = maps.candidates.as_ras().array > 0
+            ours = ours.with_array(np.where(candidates, np.array(NODULE.value, ours.array.dtype), ours.array))
+            unknown = dict.fromkeys(np.unique(maps.candidates.array).tolist(), Finding(is_listed=False))
+            results = replace(results, findings=unknown | dict(results.findings))
     ours_values = {label.value: label for label in (*LUNGS, NODULE)} if is_result else rules.structures
     issues += _prediction_issues(ours, ours_values, ours_values if is_result else known)
     _refuse(issues, case_id)
     judged = None
     if entry.get("ignore"):
-        left_out = _on_grid_of(label, Path(entry["ignore"]), case_id, "region to be ignored").array > 0
+        left_out = _on_grid_of(label, read_labels(entry["ignore"]), case_id, "region to be ignored").array > 0
         inverted = inverted_issue("the region to be ignored", left_out, label.voxel_volume_mm3)
         _refuse([inverted] if inverted else [], case_id)
         if rules.ignore_margin_voxels:
@@ -105,19 +125,13 @@ def read_pair(entry: Mapping[str, Any], predictions: Predictions, rules: Rules) 
     prediction = _masks(ours.array, ours_values, names, judged)
     if NODULE.name not in names:
         return Pair(reference, prediction, None, None, {}, {}, label.grid, tuple(issues))
-    nodule_map = found.with_name("nodules.nii.gz")
-    confidences: Mapping[int, float] = {}
-    calibrated: Mapping[int, float] = {}
-    if is_result and nodule_map.is_file():
-        nodules = _on_grid_of(label, nodule_map, case_id, "nodule map").array
-        nodules = np.where(prediction[NODULE.name], nodules, 0)
-        record = found.with_name("result.json")
-        confidences = _confidences(record, "confidence")
-        calibrated = _confidences(record, "calibrated_confidence")
+    predicted = prediction[NODULE.name]
+    if nodules is not None:
+        nodules = np.where(predicted, nodules, 0)
     else:
-        nodules, _ = ndimage.label(prediction[NODULE.name], structure=_ANY_NEIGHBOUR)
+        nodules, _ = ndimage.label(predicted, structure=_ANY_NEIGHBOUR)
     theirs, _ = ndimage.label(reference[NODULE.name], structure=_ANY_NEIGHBOUR)
-    return Pair(reference, prediction, theirs, nodules, confidences, calibrated, label.grid, tuple(issues))
+    return Pair(reference, prediction, theirs, nodules, results.findings, results.point, label.grid, tuple(issues))
 
 
 def _refuse(issues: Sequence[QualityIssue], case_id: str) -> None:
@@ -132,8 +146,8 @@ def _prediction_issues(ours: Volume, structures: Mapping[int, Label], known: Col
     yield from shape_issues("the prediction", ours.array, structures, ours.voxel_volume_mm3)
 
 
-def _on_grid_of(label: Volume, path: Path, case_id: str, what: str) -> Volume:
-    other = read_labels(path).as_ras()
+def _on_grid_of(label: Volume, other: Volume, case_id: str, what: str) -> Volume:
+    other = other.as_ras()
     if not label.grid.matches(other.grid):
         apart_mm = label.grid.apart_mm(other.grid)
         found = f"{case_id}: the {what} has {other.grid}, the reference {label.grid}"
@@ -158,21 +172,3 @@ def _masks(
     if NODULE.name in names:
         masks[NODULE.name] = array == nodule if nodule is not None else np.zeros(array.shape, bool)
     return masks if judged is None else {name: mask & judged for name, mask in masks.items()}
-
-
-def _has_no_lungs(path: Path) -> bool:
-    """True where a `result.json` says that no lung was found: its empty masks are no statement about nodules."""
-    try:
-        return bool(json.loads(path.read_text(encoding="utf-8"))["status"] == NO_LUNGS)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _confidences(path: Path, key: str) -> dict[int, float]:
-    """`key` of each nodule of a `result.json`; empty where it says none, or says it in another way."""
-    try:
-        nodules = json.loads(path.read_text(encoding="utf-8"))["nodules"]
-        found = {int(nodule["id"]): nodule.get(key) for nodule in nodules}
-        return {number: float(sure) for number, sure in found.items() if sure is not None and 0 <= float(sure) <= 1}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}

@@ -22,6 +22,7 @@ from lungseg3d.metrics import (
     paired_test,
 )
 from lungseg3d.workflows.evaluate_cases import CaseScore
+from lungseg3d.workflows.evaluate_list import list_of
 from lungseg3d.workflows.evaluate_means import interval_of, mean_over_patients, plain
 from lungseg3d.workflows.evaluate_nodules import Rows, bands_of, calibration_of, froc_of, grades_of, nodule_strata
 
@@ -54,7 +55,8 @@ def summary_of(scores: Sequence[CaseScore], **facts: Any) -> dict[str, Any]:
 
     Returns:
         `structures`: name -> metric -> mean, low, high, n (values), defined over cases, a missed case as Dice 0;
-        `of_found`: the same of cases whose structure was found alone, and how many were missed; `nodules`, `froc`,
+        `of_found`: the same of cases whose structure was found alone, and how many were missed; `list`: see
+        `evaluate_list`, the only entry that knows which findings are listed; `nodules`, `froc`,
         `calibration`, `agreement`, `grades`, `bands`: None where nothing of the kind can be said; `failed`. What is not
         defined is None. Fewer than `least_patients` have no interval.
     """
@@ -72,6 +74,7 @@ def summary_of(scores: Sequence[CaseScore], **facts: Any) -> dict[str, Any]:
         "structures": {name: {metric: _over_cases(done, name, metric) for metric in METRICS} for name in names},
         "of_found": {name: _of_found(done, name) for name in names},
         "least_patients": LEAST_PATIENTS,
+        "list": list_of(done) if judged else None,
         "nodules": nodule_strata(rows) if judged else None,
         "froc": froc_of(done) if judged else None,
         "calibration": calibration_of(rows) if judged else None,

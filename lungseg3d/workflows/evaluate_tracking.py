@@ -44,6 +44,8 @@ def means_of(content: Mapping[str, Any]) -> dict[str, float]:
     if content["nodules"]:
         strata = content["nodules"]["all"]
         found |= {f"nodules/{key}": strata[key]["mean"] for key in ("detection", "precision", "dice", "iou", "hd95_mm")}
+    if content["list"]:
+        found |= {f"list/{key}": content["list"][key]["mean"] for key in ("sensitivity", "false_findings_a_scan")}
     if content["froc"]:
         found["froc/cpm"] = content["froc"]["cpm"]
     if content["calibration"]:
