@@ -125,7 +125,7 @@ def nodule_panels(
     Raises:
         KeyError: the nodule has no voxels.
     """
-    return tuple(_panel(scene, nodule_id, plane, style, maps or {}) for plane in (AXIAL, CORONAL, SAGITTAL))
+    return tuple(nodule_panel(scene, nodule_id, plane, style, maps) for plane in (AXIAL, CORONAL, SAGITTAL))
 
 
 def nodule_frame(scene: Scene, nodule_id: int, plane: Plane, side: int) -> tuple[int, float, Frame]:
@@ -153,7 +153,18 @@ def map_view(part: LocalMap, scene: Scene, plane: Plane, section: int, frame: Fr
     return np.clip(frame.view(turn_section(whole)), 0, 1)
 
 
-def _panel(scene: Scene, nodule_id: int, plane: Plane, style: PanelStyle, maps: Mapping[str, LocalMap]) -> NodulePanel:
+def nodule_panel(
+    scene: Scene,
+    nodule_id: int,
+    plane: Plane,
+    style: PanelStyle = PanelStyle(),
+    maps: Mapping[str, LocalMap] | None = None,
+) -> NodulePanel:
+    """One of `nodule_panels`.
+
+    Raises:
+        KeyError: the nodule has no voxels.
+    """
     section, field_mm, frame = nodule_frame(scene, nodule_id, plane, style.side)
     picture = Picture(window_hu(frame.view(cut_section(scene.hu, plane, section)), *LUNG_WINDOW_HU))
     picture.draw_sides(plane.left, plane.right)
@@ -170,7 +181,7 @@ def _panel(scene: Scene, nodule_id: int, plane: Plane, style: PanelStyle, maps: 
         image=picture.encode(style.image_format, style.quality),
         outline=tuple(frame.outlines(nodules == nodule_id)),
         others={number: lines for number, lines in others.items() if lines},
-        overlays={name: map_view(part, scene, plane, section, coarse) for name, part in maps.items()},
+        overlays={name: map_view(part, scene, plane, section, coarse) for name, part in (maps or {}).items()},
     )
 
 
@@ -204,7 +215,7 @@ def _shadow(label_map: np.ndarray, value: int, box: Box) -> np.ndarray:
 
 
 def _draw_nodules(picture: Picture, frame: Frame, masks: dict[int, np.ndarray]) -> None:
-    """The outlines of all, then the names: largest first, so that it gets the best place."""
+    """The outlines of all, then the names: those of the lowest numbers first, so that they get the best places."""
     outlines = {nodule_id: list(frame.outlines(mask)) for nodule_id, mask in masks.items()}
     outlines = {nodule_id: lines for nodule_id, lines in outlines.items() if lines}
     picture.draw_outlines((line for lines in outlines.values() for line in lines), NODULE.colour, 1.8)

@@ -49,8 +49,8 @@ _COLUMNS: tuple[tuple[Column, _Cell], ...] = (
     (Column("diameter", "Equiv. diameter mm", is_minor=True), _optional("equivalent_diameter_mm", 1)),
     (Column("mean_hu", "Mean HU", is_minor=True), _optional("mean_hu", 0)),
     (Column("pleura", "To pleura mm", is_minor=True), _optional("pleura_distance_mm", 1)),
-    (Column("confidence", "Confi\u00addence"), _optional("confidence", 2)),
-    (Column("calibrated_confidence", "Calibrated confi\u00addence"), _optional("calibrated_confidence", 2)),
+    (Column("calibrated_confidence", "Confi\u00addence"), _optional("calibrated_confidence", 2)),
+    (Column("confidence", "Uncali\u00adbrated confi\u00addence"), _optional("confidence", 2)),
     (Column("uncertainty", "Uncer\u00adtainty bit", is_minor=True), _optional("uncertainty", 2)),
     (Column("agreement", "Views agree", is_minor=True), _optional("view_agreement", 2)),
 )
@@ -71,17 +71,19 @@ _MEASURES: tuple[tuple[str, str, str], ...] = (
     ("vessel", "To vessel", "{} mm"),
     ("fleischner", "Fleischner size class", "{}"),
     ("lung_rads", "Lung-RADS by size", "{}"),
-    ("confidence", "Confidence", "{}"),
-    ("calibrated_confidence", "Calibrated", "{}"),
+    ("calibrated_confidence", "Confidence", "{}"),
+    ("confidence", "Uncalibrated confidence", "{}"),
     ("uncertainty", "Uncertainty", "{} bit"),
     ("agreement", "Views agree", "{}"),
 )
 
 
 def nodule_columns(nodules: Sequence[Nodule]) -> list[Column]:
-    """The columns in which some nodule has something."""
-    told = [column for column, cell in _COLUMNS if any(cell(nodule) != "–" for nodule in nodules)]
-    return [*told, *_LAST]
+    """The columns in which some nodule has something; one confidence, the calibrated one where there is any."""
+    known = [column for column, cell in _COLUMNS if any(cell(nodule) != "–" for nodule in nodules)]
+    if any(nodule.calibrated_confidence is not None for nodule in nodules):
+        known = [column for column in known if column.key != "confidence"]
+    return [*known, *_LAST]
 
 
 def nodule_row(nodule: Nodule, slice_number: int, low: LowConfidence) -> dict[str, Any]:
@@ -90,6 +92,8 @@ def nodule_row(nodule: Nodule, slice_number: int, low: LowConfidence) -> dict[st
     `id` besides, and `unsure`: the key of the confidence that is too low; empty where none is.
     """
     row: dict[str, Any] = {column.key: cell(nodule) for column, cell in _COLUMNS}
+    if nodule.calibrated_confidence is not None:
+        row["confidence"] = "–"  # one confidence is shown; the raw one stays in result.json and nodules.csv
     position = ", ".join(number_text(value, 1) for value in nodule.centroid_lps_mm)
     return {"id": nodule.id, "unsure": low.reason(nodule), **row, "slice": slice_number, "position": position}
 
@@ -97,6 +101,13 @@ def nodule_row(nodule: Nodule, slice_number: int, low: LowConfidence) -> dict[st
 def nodule_measures(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(name, text) of what the panel of a nodule says of it; what is unknown is left out."""
     return [(title, text.format(row[key])) for key, title, text in _MEASURES if row.get(key, "–") != "–"]
+
+
+def confidence_text(nodule: Nodule) -> tuple[str, str]:
+    """(name, value) of the one confidence that is shown: calibrated where it is known; both empty where none is."""
+    if nodule.calibrated_confidence is not None:
+        return "confidence", number_text(nodule.calibrated_confidence, 2)
+    return ("", "") if nodule.confidence is None else ("uncalibrated confidence", number_text(nodule.confidence, 2))
 
 
 def _volume_digits(nodule: Nodule) -> int:

@@ -18,8 +18,11 @@ import numpy as np
 
 from lungseg3d.core import SERIOUS_CODES, CaseResult, LocalMap, LowConfidence, Nodule, Severity, Volume
 from lungseg3d.core.labels import LUNGS, NODULE
+from lungseg3d.report.candidates import MOST_PICTURES, candidate_rows, candidate_scene
+from lungseg3d.report.embedding import data_uri, slice_number, slice_of, svg_path
 from lungseg3d.report.facts import Fact, list_facts
 from lungseg3d.report.figures import PanelStyle, axial_view, coronal_overview, nodule_panels
+from lungseg3d.report.headline import Headline, least_confidence_text, reasons_text
 from lungseg3d.report.heat import DOUBT, HEAT, HeatScale
 from lungseg3d.report.nodule_rows import nodule_columns, nodule_measures, nodule_row, number_text
 from lungseg3d.report.scene import Scene
@@ -58,22 +61,25 @@ def render_html(
     nodule_map: Volume,
     maps: NoduleMaps | None = None,
     low: LowConfidence | None = None,
+    candidate_map: Volume | None = None,
 ) -> str:
     """The report of a finished case, at most `MAX_BYTES` long.
 
     Args:
-        result: the record, nodules largest first.
+        result: the record; nodules and candidates are shown in its order.
         ct: int16 HU.
         labels: label map of `core.labels`; without lungs the whole volume is shown.
         nodule_map: one value per nodule, as `Nodule.id`.
         maps: what can be laid over the nodules' panels.
         low: which nodules are marked as of low confidence.
+        candidate_map: one value per candidate, as `Nodule.id`; None: candidates have no pictures.
 
     Raises:
         GeometryError: E_GRID_MISMATCH when the volumes do not lie on one grid.
     """
     scene = Scene.of(ct, labels, nodule_map)
     maps, low = maps or NoduleMaps(), low or LowConfidence()
+    beside = candidate_scene(result, ct, labels, candidate_map)
     shown = [name for name in _OVERLAYS if getattr(maps, name)]
     html = ""
     for style in _styles_for(len(result.nodules)):
@@ -83,12 +89,18 @@ def render_html(
             .get_template("report.html.j2")
             .render(
                 **_facts(result),
+                headline=Headline.of(result, low),
                 columns=nodule_columns(result.nodules),
                 nodules=[_row(nodule, scene, ct, low) for nodule in result.nodules],
                 lungs=_lungs(result),
-                overview=_data_uri(coronal_overview(scene, "jpeg", quality)),
+                overview=data_uri(coronal_overview(scene, "jpeg", quality)),
                 key_slices=_key_slices(result, scene, ct, quality),
                 cards=_cards(result, scene, ct, style, maps, low),
+                candidates=candidate_rows(result, ct, beside, quality),
+                least_confidence=least_confidence_text(result.operating_point),
+                reasons=reasons_text(result.candidates),
+                most_pictures=MOST_PICTURES,
+                is_calibrated=any(nodule.calibrated_confidence is not None for nodule in result.findings),
                 overlays=[{"name": name, "key": name[0], "css": _OVERLAYS[name].css} for name in shown],
                 low=low,
                 max_panels=MAX_PANELS,
@@ -129,6 +141,7 @@ def _facts(result: CaseResult) -> dict[str, Any]:
         "groups": [
             ("Input", list_facts(result.source)),
             ("Grid", list_facts(result.grid)),
+            ("Operating point", list_facts(result.operating_point)),
             ("Checks of the image", list_facts(result.checks)),
             ("Program and options", list_facts(result.provenance)),
             ("Time and memory", steps),
@@ -146,7 +159,7 @@ def _lungs(result: CaseResult) -> list[dict[str, str]]:
 
 
 def _key_slices(result: CaseResult, scene: Scene, ct: Volume, quality: int) -> list[dict[str, Any]]:
-    """Axial slices that show the largest nodules, from head to feet; without nodules three levels of the chest."""
+    """Axial slices that show the first nodules of the list, from head to feet; without any, three of the chest."""
     chosen: set[int] = set()
     shown: set[int] = set()
     for nodule in result.nodules[:MAX_PANELS]:
@@ -159,9 +172,9 @@ def _key_slices(result: CaseResult, scene: Scene, ct: Volume, quality: int) -> l
         chosen = {chest.start[2] + int(share * (chest.shape[2] - 1)) for share in (0.25, 0.5, 0.75)}
     return [
         {
-            "slice": _slice_number(ct, index),
+            "slice": slice_number(ct, index),
             "nodules": scene.nodules_in_slice(index),
-            "image": _data_uri(axial_view(scene, index, "jpeg", quality)),
+            "image": data_uri(axial_view(scene, index, "jpeg", quality)),
         }
         for index in sorted(chosen, reverse=True)
     ]
@@ -170,7 +183,7 @@ def _key_slices(result: CaseResult, scene: Scene, ct: Volume, quality: int) -> l
 def _cards(
     result: CaseResult, scene: Scene, ct: Volume, style: PanelStyle, maps: NoduleMaps, low: LowConfidence
 ) -> list[dict[str, Any]]:
-    """The magnified nodules, largest first."""
+    """The first `MAX_PANELS` nodules of the list, magnified."""
     cards = []
     for nodule in result.nodules[:MAX_PANELS]:
         there = nodule.id in scene.boxes
@@ -178,14 +191,14 @@ def _cards(
         pictures = [
             {
                 "plane": panel.plane,
-                "slice": _slice_number(ct, panel.section) if panel.plane == "axial" else None,
+                "slice": slice_number(ct, panel.section) if panel.plane == "axial" else None,
                 "field": f"{panel.field_mm:.0f}",
                 "side": panel.side,
-                "image": _data_uri(panel.image),
+                "image": data_uri(panel.image),
                 "outline": svg_path(panel.outline),
                 "others": [_other(number, lines) for number, lines in panel.others.items()],
                 "overlays": [
-                    {"name": name, "image": _data_uri(_OVERLAYS[name].png(values), "png")}
+                    {"name": name, "image": data_uri(_OVERLAYS[name].png(values), "png")}
                     for name, values in panel.overlays.items()
                 ],
             }
@@ -194,11 +207,6 @@ def _cards(
         row = _row(nodule, scene, ct, low)
         cards.append({"nodule": row, "panels": pictures, "measures": nodule_measures(row)})
     return cards
-
-
-def svg_path(lines: tuple[np.ndarray, ...]) -> str:
-    """Lines (N, 2) as the `d` of an SVG path, to a tenth of a picture pixel."""
-    return "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line) for line in lines)
 
 
 def _other(number: int, lines: tuple[np.ndarray, ...]) -> dict[str, Any]:
@@ -210,28 +218,11 @@ def _other(number: int, lines: tuple[np.ndarray, ...]) -> dict[str, Any]:
 
 def _row(nodule: Nodule, scene: Scene, ct: Volume, low: LowConfidence) -> dict[str, Any]:
     """One nodule's measurements as they are printed."""
-    return {**nodule_row(nodule, _slice_of(nodule, scene, ct), low), **size_row(nodule)}
-
-
-def _slice_of(nodule: Nodule, scene: Scene, ct: Volume) -> int:
-    """Number of the axial slice in which the nodule is largest; without voxels, that of its centroid."""
-    if nodule.id in scene.boxes:
-        return _slice_number(ct, scene.largest_section(nodule.id, axis=2))
-    return round(nodule.centroid_voxel[ct.grid.ras_axes[0][2]]) + 1
-
-
-def _slice_number(ct: Volume, index: int) -> int:
-    """RAS slice index -> number of the slice, from 1, in the order of the CT's own array."""
-    order, signs = ct.grid.ras_axes
-    return index + 1 if signs[2] > 0 else ct.shape[order[2]] - index
+    return {**nodule_row(nodule, slice_of(nodule, scene, ct), low), **size_row(nodule)}
 
 
 def _slice_count(ct: Volume) -> int:
     return ct.shape[ct.grid.ras_axes[0][2]]
-
-
-def _data_uri(image: bytes, kind: str = "jpeg") -> str:
-    return f"data:image/{kind};base64," + base64.b64encode(image).decode("ascii")
 
 
 def _script() -> str:

@@ -116,9 +116,11 @@ def test_a_nodule_of_low_confidence_is_marked_in_words(volumes, record):
     for text in (raw, low):
         assert "It is of low confidence." in text
         assert text.count("▲ low") == 3  # table, what it means, panel
-    assert "Calibrated confi­dence" in low
-    assert "Calibrated 0.30" in low
-    assert "Calibrated" not in raw
+    assert "Confi­dence Slice" in low
+    assert "Confidence 0.30" in low
+    assert "0.93" not in low  # one confidence is shown
+    assert "Uncali­brated confi­dence" in raw
+    assert "Uncalibrated confidence 0.70" in raw
 
 
 def test_the_limits_of_low_confidence_are_those_that_were_asked_for(volumes, record):
@@ -127,7 +129,7 @@ def test_the_limits_of_low_confidence_are_those_that_were_asked_for(volumes, rec
     unsure = replace(result, nodules=(replace(nodule, calibrated_confidence=0.3),))
     assert "▲ low" not in plain_text(render_html(unsure, *volumes, low=LowConfidence(calibrated=0.25)))
     text = plain_text(render_html(result, *volumes, low=LowConfidence(uncalibrated=0.95)))
-    assert "where nothing is calibrated, confidence below 0.95." in text
+    assert "marks low confidence: below 0.95." in text
 
 
 def test_an_explanation_is_explained_where_there_is_one(volumes, record):
@@ -156,7 +158,8 @@ def test_every_image_has_words_and_the_page_a_language(volumes, record):
 def test_the_summary_says_how_many_how_large_and_how_much_lung(volumes, record):
     text = plain_text(render_html(record(volumes[0], volumes[2], issues=(QualityIssue("W_X", "x"),)), *volumes))
     assert "both lungs 5\u202f218 ml. 1 quality issue." in text
-    assert "1 nodule. Largest: nodule 1, left lung, solid, 12.7 × 9.0 mm, 1\u202f458 mm³." in text
+    leading = "nodule 1, left lung, solid, 12.7 × 9.0\u00a0mm, 1\u202f458\u00a0mm³, uncalibrated confidence 0.93."
+    assert f"1 nodule. Largest: {leading}" in text
     assert "Lungs: right lung 2\u202f965 ml, left lung 2\u202f253 ml, both lungs 5\u202f218 ml." in text
     assert "Research use only. Not a medical device." in text
 
@@ -202,14 +205,14 @@ def test_a_ct_without_nodules_and_without_lungs_has_a_page_that_says_so(chest, r
     Page(html)
 
 
-def test_of_many_nodules_the_largest_have_panels_and_all_stand_in_the_table(chest, record):
+def test_of_many_nodules_the_first_have_panels_and_all_stand_in_the_table(chest, record):
     ct, labels, nodule_map = chest(
         cubes=[(x, y, z, 2) for x in (9, 13, 20, 40, 46, 52) for y in (12, 22, 32) for z in (6, 12, 18)]
     )
     html = render_html(record(ct, nodule_map), ct, labels, nodule_map)
     assert html.count('class="card"') == MAX_PANELS == 50
     assert html.count('<th scope="row" class="num">') == 54
-    assert "Shown are the 50 largest of 54 nodules" in plain_text(html)
+    assert "Shown are the first 50 of 54 nodules" in plain_text(html)
     Page(html)
 
 
