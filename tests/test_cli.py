@@ -307,13 +307,15 @@ def test_convert_says_what_it_wrote(monkeypatch, ct, tmp_path):
 @pytest.mark.parametrize(("option", "opened"), [("--open", 1), ("--no-open", 0), (None, 0)])
 def test_demo_opens_its_report_only_when_asked_or_at_a_screen(monkeypatch, tmp_path, option, opened):
     report = tmp_path / "results" / "case-1" / "report.html"
-    result = SimpleNamespace(folder=tmp_path, report=report, found=5, planted=6, unplanted=2, result=DONE)
+    found = {"found": 5, "among_candidates": 2, "planted": 8, "unplanted": 1, "unplanted_candidates": 4}
+    result = SimpleNamespace(folder=tmp_path, report=report, **found, result=DONE)
     stand_in(monkeypatch, "demo", demo=lambda out, seed, on_progress: result)
     shown_pages: list[str] = []
     monkeypatch.setattr("webbrowser.open", shown_pages.append)
     shown = run("demo", "--out", tmp_path, *([option] if option else []))
     assert shown.exit_code == 0, shown.output
-    assert "Found 5 of 6 planted nodules of 5 mm and more; 2 more match none." in shown.stdout
+    places = "Of 8 planted nodules of 5 mm and more: 5 in the list, 2 among the candidates, 1 in neither;"
+    assert f"{places} 1 more in the list and 4 more candidates match none." in " ".join(shown.stdout.split())
     assert shown_pages == [report.as_uri()] * opened
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from lungseg3d.core import BundleError, CaseResult, QualityIssue, UsageError
 from lungseg3d.inference import predictors
 from lungseg3d.workflows.segment_models import joined_issues, resolve_device
 from lungseg3d.workflows.train import training_files
+from tests.nodule_records import measured_nodule
 from tests.small_data import BUNDLES
 
 RUNNER = CliRunner()
@@ -100,6 +102,18 @@ def test_a_path_is_one_line_and_a_refusal_has_no_empty_columns():
     with console.capture() as captured:
         console.print(results_table([refused, done]))
     assert "report.html" not in captured.get()
+
+
+def test_the_table_counts_listed_nodules_and_candidates_apart():
+    from rich.console import Console
+
+    listed = [measured_nodule(1, long_axis_mm=8.0), measured_nodule(2, long_axis_mm=12.5)]
+    hilum = replace(measured_nodule(3, long_axis_mm=32.0), reason="hilar-vessel")
+    done = CaseResult("a", "done", nodules=tuple(listed), candidates=(hilum,))
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(results_table([done]))
+    assert captured.get().splitlines()[-1].split() == ["a", "done", "2", "1", "12.5", "-", "-", "0.0"]
 
 
 def test_what_two_bundles_say_alike_is_said_once():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from lungseg3d.cli.console import progress, say, say_table
 from lungseg3d.cli.outcome import Outcome, outcome_of, reporting_errors
 from lungseg3d.cli.quick_start import import_monai_to_segment
 from lungseg3d.cli.results import result_lines, results_table
+
+if TYPE_CHECKING:
+    from lungseg3d.workflows.demo import DemoResult
 
 
 @reporting_errors
@@ -35,8 +38,7 @@ def demo(
     with progress() as on_progress:
         result = run_demo(out, seed, on_progress)
     say_table(results_table([result.result]))
-    found = f"Found {result.found} of {result.planted} planted nodules of 5 mm and more"
-    say(f"\n{found}; {result.unplanted} more match none.")
+    say("\n" + _found_text(result))
     (line,) = result_lines([result.result], result.report.parent.parent)
     say(f"Report: {result.report}" if result.result.status == "done" else line)
     if (_has_browser() if open_report is None else open_report) and result.result.status == "done":
@@ -44,6 +46,14 @@ def demo(
 
         webbrowser.open(result.report.resolve().as_uri())
     return outcome_of([result.result.status]) if result.result.status != "done" else Outcome.DONE
+
+
+def _found_text(result: DemoResult) -> str:
+    """How many of the planted nodules are in the list, how many among the candidates, and what else is in both."""
+    lost = result.planted - result.found - result.among_candidates
+    places = f"{result.found} in the list, {result.among_candidates} among the candidates, {lost} in neither"
+    others = f"{result.unplanted} more in the list and {result.unplanted_candidates} more candidates match none"
+    return f"Of {result.planted} planted nodules of 5 mm and more: {places}; {others}."
 
 
 def _has_browser() -> bool:

@@ -18,7 +18,8 @@ _STYLES = {"done": "green", "refused": "yellow", "no_lungs": "yellow", "failed":
 
 
 def results_table(results: Sequence[CaseResult]) -> Table:
-    """One row a case: status, nodules, diameter of the largest, lung volumes, seconds; measures where there are any.
+    """One row a case: status, listed nodules, candidates, long axis of the largest listed one, lung volumes,
+    seconds; measures where there are any.
 
     Args:
         results: as `segment_cases` returns them.
@@ -30,7 +31,9 @@ def results_table(results: Sequence[CaseResult]) -> Table:
     table.add_column("case", no_wrap=True, overflow="ellipsis", max_width=32)
     table.add_column("status", no_wrap=True)
     is_measured = any(result.status == "done" for result in results)
-    for title in ("nodules", "largest\nmm", "right lung\nml", "left lung\nml", "time\ns") if is_measured else ():
+    for title in (
+        ("nodules", "candi-\ndates", "largest\nmm", "right lung\nml", "left lung\nml", "time\ns") if is_measured else ()
+    ):
         table.add_column(title, justify="right", no_wrap=True)
     for result in results:
         status = Text(result.status, style=_STYLES.get(result.status, ""))
@@ -48,13 +51,14 @@ def result_lines(results: Sequence[CaseResult], out: Path) -> list[str]:
     return [f"{result.case_id}: {_report_or_reason(result, out)}" for result in results]
 
 
-def _measures(result: CaseResult) -> tuple[str, str, str, str, str]:
+def _measures(result: CaseResult) -> tuple[str, ...]:
     if result.status != "done":
-        return "", "", "", "", ""
+        return ("",) * 6
     lungs_ml = {lung.name: f"{lung.volume_ml:.0f}" for lung in result.lungs}
     largest_mm = max((nodule.long_axis_mm for nodule in result.nodules), default=None)
     return (
         str(len(result.nodules)),
+        str(len(result.candidates)),
         "-" if largest_mm is None else f"{largest_mm:.1f}",
         lungs_ml.get("right_lung", "-"),
         lungs_ml.get("left_lung", "-"),

@@ -34,6 +34,7 @@ class ListingPoint:
         false_findings_a_scan, sensitivity: as measured on patients that neither weights nor thresholds had seen:
             `value`, and where it was computed the 95 % interval `low`, `high`.
         population: what they were measured on, in words.
+        size_floor_mm: diameter of the smallest nodules that were looked for there; None where the file does not say.
     """
 
     name: str
@@ -41,13 +42,15 @@ class ListingPoint:
     false_findings_a_scan: Mapping[str, float] = field(default_factory=dict)
     sensitivity: Mapping[str, float] = field(default_factory=dict)
     population: str = ""
+    size_floor_mm: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As `CaseResult.operating_point` holds it."""
         measured = {"false_findings_a_scan": self.false_findings_a_scan, "sensitivity": self.sensitivity}
         known = {key: dict(value) for key, value in measured.items() if value}
         text = {"population": self.population} if self.population else {}
-        return {"name": self.name, "least_confidence": dict(self.least_confidence), **known, **text}
+        floor = {} if self.size_floor_mm is None else {"size_floor_mm": self.size_floor_mm}
+        return {"name": self.name, "least_confidence": dict(self.least_confidence), **known, **text, **floor}
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,8 @@ class OperatingPoints:
             raise UsageError("E_BAD_OPTION", text, "Ask for more.")
         least = {kind: float(values[within[-1]]) for kind, values in self.thresholds.items()}
         rate, share = ({"value": float(of[within[-1]])} for of in (self.rates, self.sensitivities))
-        population = next((point.population for point in self.points.values()), "")
-        return ListingPoint(name, least, rate, share, population)
+        one = next(iter(self.points.values()), ListingPoint(name, {}))
+        return ListingPoint(name, least, rate, share, one.population, one.size_floor_mm)
 
 
 def check_point_name(name: str) -> None:
@@ -144,6 +147,7 @@ def _points_of(content: Mapping[str, Any]) -> OperatingPoints:
     if content["schema_version"] != SCHEMA_VERSION:
         raise ValueError(f"schema_version {content['schema_version']}, expected {SCHEMA_VERSION}")
     population = str(content["population"]["text"])
+    floor_mm = float(content["size_floor_mm"]) if content.get("size_floor_mm") is not None else None
     points = {}
     for name, point in content["points"].items():
         least = {str(kind): _share(value) for kind, value in point["least_confidence"].items()}
@@ -151,7 +155,7 @@ def _points_of(content: Mapping[str, Any]) -> OperatingPoints:
             {key: float(value) for key, value in point[of].items() if value is not None}
             for of in ("false_findings_a_scan", "sensitivity")
         )
-        points[str(name)] = ListingPoint(str(name), least, rate, share, population)
+        points[str(name)] = ListingPoint(str(name), least, rate, share, population, floor_mm)
     curve = content["curve"]
     asked, rates = (tuple(map(float, curve[f"{of}false_findings_a_scan"])) for of in ("asked_", ""))
     shares = tuple(_share(share) for share in curve["sensitivity"])

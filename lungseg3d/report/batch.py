@@ -38,17 +38,18 @@ def render_batch(content: Mapping[str, Any]) -> str:
 
 
 def batch_csv(content: Mapping[str, Any]) -> str:
-    """A row for each case: id, status, measures, codes of its issues, the reason against it, its report.
+    """A row for each case: id, status, measures, codes of its issues, the reason against it, its report, candidates.
 
     What is unknown is an empty cell.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, "issues", "reason", "report"])
+    # Behind the others, so that programs that count columns go on as they were.
+    writer.writerow([*_COLUMNS, "issues", "reason", "report", "candidates"])
     for case in content["cases"]:
         codes = " ".join(dict.fromkeys(issue["code"] for issue in case["issues"]))
         is_reason = "W_NO_LUNG" if case["status"] == "no_lungs" else "E_"
         reason = next((issue["message"] for issue in case["issues"] if issue["code"].startswith(is_reason)), "")
         cells = [case[name] for name in _COLUMNS]
-        writer.writerow([*cells, codes, reason, case["report"]])
+        writer.writerow([*cells, codes, reason, case["report"], case["candidates"]])
     return text.getvalue()

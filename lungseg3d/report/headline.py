@@ -119,14 +119,15 @@ def operating_point_text(point: Mapping[str, Any]) -> str:
 
 
 def least_confidence_text(point: Mapping[str, Any]) -> str:
-    """`confidence from 0.35 (ground-glass 0.20)`: the most frequent bound, and the kinds that have another one."""
-    least = point.get("least_confidence")
-    by_kind = {"": least} if isinstance(least, (int, float)) else dict(least or {})
-    if not by_kind:
-        return "no confidence is asked for"
-    usual = by_kind.get("solid", next(iter(by_kind.values())))
-    others = [f"{kind} {_bound(value)}" for kind, value in by_kind.items() if value != usual]
-    return f"confidence from {_bound(usual)}" + (f" ({', '.join(others)})" if others else "")
+    """`confidence from 0.35 (ground-glass 0.20)`: the bound of solid nodules, and the kinds that have another one."""
+    least = dict(point.get("least_confidence") or {})
+    if not least:
+        raw = point.get("least_raw_confidence")
+        return "no least confidence" if raw is None else f"uncalibrated confidence from {number_text(raw, 2)}"
+    usual = number_text(least.get("solid", next(iter(least.values()))), 2)
+    bounds = {kind.replace("large-", "large "): number_text(value, 2) for kind, value in least.items()}
+    others = [f"{kind} {bound}" for kind, bound in bounds.items() if bound != usual]
+    return f"confidence from {usual}" + (f" ({', '.join(others)})" if others else "")
 
 
 def reasons_text(candidates: Sequence[Nodule]) -> str:
@@ -199,7 +200,3 @@ def _sensitivity(point: Mapping[str, Any]) -> str:
 def _value_of(measure: Any) -> float | None:
     value = measure.get("value") if isinstance(measure, Mapping) else measure
     return float(value) if isinstance(value, (int, float)) else None
-
-
-def _bound(value: float) -> str:
-    return number_text(value, 2)

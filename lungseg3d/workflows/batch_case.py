@@ -47,7 +47,8 @@ class Outcome:
         issues: what a reader of the result must know.
         input_sha256, input_signature: of the input as it was before it was read; empty where it cannot be.
         outputs: the files in the task's folder, by name.
-        measures: `nodules`, `largest_mm`, `right_lung_ml`, `left_lung_ml`; those that are known, so none without lungs.
+        measures: `nodules` (listed ones), `candidates`, `largest_mm` (long axis, of the listed ones), `right_lung_ml`,
+            `left_lung_ml`; those that are known, so none without lungs.
         timings_s: seconds by step.
         peak_memory_mib: largest resident memory of the worker so far.
     """
@@ -195,5 +196,5 @@ def _measures(result: CaseResult) -> dict[str, Any]:
         return {}
     lungs = {f"{lung.name}_ml": round(lung.volume_ml, 1) for lung in result.lungs}
     largest = max((nodule.long_axis_mm for nodule in result.nodules), default=None)
-    found: dict[str, Any] = {"nodules": len(result.nodules), **lungs}
+    found: dict[str, Any] = {"nodules": len(result.nodules), "candidates": len(result.candidates), **lungs}
     return found if largest is None else found | {"largest_mm": round(largest, 2)}

@@ -18,8 +18,9 @@ from lungseg3d.report import batch_csv, render_batch
 from lungseg3d.workflows.batch_identity import Identity
 from lungseg3d.workflows.batch_journal import Record
 
-SCHEMA_VERSION = 1
-MEASURES = ("nodules", "largest_mm", "right_lung_ml", "left_lung_ml")
+SCHEMA_VERSION = 2
+"""2: `nodules` and `largest_mm` are of the listed nodules (in 1 of all findings); `candidates` counts the others."""
+MEASURES = ("nodules", "largest_mm", "right_lung_ml", "left_lung_ml", "candidates")
 _STATUSES = ("done", "no_lungs", "refused", "failed", "pending")
 
 

@@ -1,6 +1,6 @@
 """`demo`: a thorax phantom is made, written as a DICOM series, segmented, and held against what was planted.
 
-In: a folder and a seed. Out: the series, the results, `planted.csv`, and how many nodules were found.
+In: a folder and a seed. Out: the series, the results, `planted.csv`, and how many nodules are listed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lungseg3d.core import CaseResult, Volume
+from lungseg3d.core import CaseResult
 from lungseg3d.data import Phantom, PhantomSpec, make_phantom
 from lungseg3d.io import SeriesSpec, make_folder, placing_folder, read_labels, write_dicom_series, write_text
 from lungseg3d.workflows.segment import Progress, SegmentOptions, segment_cases
@@ -28,8 +28,10 @@ class DemoResult:
         folder: everything lies here.
         report: the HTML page.
         planted: nodules of at least 5 mm in the phantom.
-        found: those of them that a segmented nodule overlaps.
-        unplanted: segmented nodules that overlap nothing planted, of any size: false positives.
+        found: those of them that a listed nodule overlaps.
+        among_candidates: those that no listed nodule overlaps, and a candidate does.
+        unplanted: listed nodules that overlap nothing planted, of any size: false positives.
+        unplanted_candidates: candidates that overlap nothing planted.
         result: the case's record.
     """
 
@@ -37,7 +39,9 @@ class DemoResult:
     report: Path
     planted: int
     found: int
+    among_candidates: int
     unplanted: int
+    unplanted_candidates: int
     result: CaseResult
 
 
@@ -59,30 +63,54 @@ def demo(out: Path | str, seed: int = 1, on_progress: Progress | None = None) ->
     (out / "planted.csv").unlink(missing_ok=True)
     (result,) = segment_cases([series], out / "results", SegmentOptions(overwrite=True), on_progress)
     folder = out / "results" / result.case_id
-    hits: dict[int, float] = {}
-    unplanted = 0
+    listed = beside = _Found({}, 0)
     if result.status == "done":
-        nodules = read_labels(folder / "nodules.nii.gz").as_ras()
-        hits = _overlaps(phantom, nodules)
-        truth = phantom.nodule_map.as_ras().array
-        unplanted = len(result.nodules) - len(np.unique(nodules.array[(truth > 0) & (nodules.array > 0)]))
-        write_text(out / "planted.csv", _planted_csv(phantom, hits))
-    planted = [nodule for nodule in phantom.nodules if nodule.equivalent_diameter_mm >= LEAST_DIAMETER_MM]
-    found = sum(hits.get(nodule.id, 0.0) > 0 for nodule in planted)
-    return DemoResult(out, folder / "report.html", len(planted), found, unplanted, result)
+        listed = _found(phantom, folder / "nodules.nii.gz", len(result.nodules))
+        beside = _found(phantom, folder / "candidates.nii.gz", len(result.candidates))
+        write_text(out / "planted.csv", _planted_csv(phantom, listed, beside))
+    planted = [nodule.id for nodule in phantom.nodules if nodule.equivalent_diameter_mm >= LEAST_DIAMETER_MM]
+    hits = [listed.shares.get(number, 0.0) > 0 for number in planted]
+    others = [beside.shares.get(n, 0.0) > 0 and not hit for n, hit in zip(planted, hits, strict=True)]
+    return DemoResult(
+        folder=out,
+        report=folder / "report.html",
+        planted=len(planted),
+        found=sum(hits),
+        among_candidates=sum(others),
+        unplanted=listed.unplanted,
+        unplanted_candidates=beside.unplanted,
+        result=result,
+    )
 
 
-def _overlaps(phantom: Phantom, nodules: Volume) -> dict[int, float]:
-    """Share of each planted nodule that was segmented, by id; `nodules` in RAS order."""
+@dataclass(frozen=True)
+class _Found:
+    """One mask of findings against what was planted.
+
+    Attributes:
+        shares: of each planted nodule that the mask covers, by the nodule's id.
+        unplanted: findings of the mask that overlap nothing planted.
+    """
+
+    shares: dict[int, float]
+    unplanted: int
+
+
+def _found(phantom: Phantom, path: Path, count: int) -> _Found:
+    """The mask at `path`, of `count` findings; without findings there may be no file."""
+    if not count:
+        return _Found({}, 0)
+    found = read_labels(path).as_ras().array
     truth = phantom.nodule_map.as_ras().array
-    predicted = nodules.array > 0
-    return {nodule.id: float(predicted[truth == nodule.id].mean()) for nodule in phantom.nodules}
+    shares = {nodule.id: float((found[truth == nodule.id] > 0).mean()) for nodule in phantom.nodules}
+    return _Found(shares, count - len(np.unique(found[(truth > 0) & (found > 0)])))
 
 
-def _planted_csv(phantom: Phantom, hits: dict[int, float]) -> str:
+def _planted_csv(phantom: Phantom, listed: _Found, beside: _Found) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "equivalent_diameter_mm", "volume_mm3", "texture", "shape", "side", "segmented_share"])
+    columns = ["id", "equivalent_diameter_mm", "volume_mm3", "texture", "shape", "side"]
+    writer.writerow([*columns, "segmented_share", "candidate_share"])
     for nodule in phantom.nodules:
         writer.writerow(
             [
@@ -92,7 +120,8 @@ def _planted_csv(phantom: Phantom, hits: dict[int, float]) -> str:
                 nodule.spec.texture,
                 nodule.spec.shape,
                 nodule.side,
-                f"{hits.get(nodule.id, 0.0):.2f}",
+                f"{listed.shares.get(nodule.id, 0.0):.2f}",
+                f"{beside.shares.get(nodule.id, 0.0):.2f}",
             ]
         )
     return text.getvalue()

@@ -165,6 +165,10 @@ def test_both_sides_are_counted(chest, record):
             "Listed as the settings file says: confidence from 0.30 (ground-glass 0.12).",
         ),
         (
+            {"name": "settings", "least_confidence": {}, "least_raw_confidence": 0.4},
+            "Listed as the settings file says: uncalibrated confidence from 0.40.",
+        ),
+        (
             {"name": "fp=0.5", "false_findings_a_scan": {"value": 0.52}, "sensitivity": {"value": 0.7}},
             "Operating point fp=0.5: about 0.5 false findings a scan; "
             "finds 70\u00a0% of nodules on its test population.",

@@ -1,7 +1,8 @@
 """A segmenter for tests of batches: real reading and writing, a threshold in place of the networks; and its faults.
 
 In: tasks. Out: results within milliseconds, the same for the same input. Faults are asked for by the input's name:
-`raise`, `hang`, `greedy` (takes all memory), `killed`, `abort`, `altered` (while it is read); `lungless` finds no lung.
+`raise`, `hang`, `greedy` (takes all memory), `killed`, `abort`, `altered` (while it is read); `lungless` finds no lung,
+`nodules` two listed nodules and a larger candidate.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from lungseg3d.io import ReadOptions, open_ct, placing_together, write_labels, w
 from lungseg3d.report import nodules_csv, result_json
 from lungseg3d.workflows.batch_case import OnStep, Task, reading_of
 from lungseg3d.workflows.stopped_case import write_stopped
+from tests.nodule_records import measured_nodule
 
 FILES = ["labels.nii.gz", "nodules.csv", "report.html", "result.json"]
 
@@ -65,6 +67,10 @@ class StandIn:
         if "lungless" in task.source.path.name:
             issue = QualityIssue("W_NO_LUNG", "0 ml of lung is labelled.", "Use --roi full.")
             result = replace(result, status="no_lungs", lungs=(), issues=(issue,))
+        if "nodules" in task.source.path.name:
+            listed = measured_nodule(1, long_axis_mm=8.0), measured_nodule(2, long_axis_mm=12.5)
+            beside = measured_nodule(3, long_axis_mm=32.0, reason="hilar-vessel")
+            result = replace(result, nodules=listed, candidates=(beside,))
         with placing_together(task.folder, last="result.json") as stage:
             write_labels(stage / "labels.nii.gz", reading.volume.with_array(lungs.astype(np.uint8)))
             write_text(stage / "nodules.csv", nodules_csv(result))

@@ -392,6 +392,24 @@ def test_links_out_of_the_tree_are_named_and_followed_by_the_same_line_with_one_
     assert sorted(path.name for path in outside.iterdir()) == ["ct-00.nii.gz", "ct-01.nii.gz", "ct-02.nii.gz"]
 
 
+def test_listed_nodules_are_counted_and_measured_and_candidates_stand_apart(tmp_path, monkeypatch):
+    source = good_cts(tmp_path / "in", 1)
+    write_ct(source / "nodules.nii.gz", 50)
+    monkeypatch.setattr("lungseg3d.workflows.batch.CaseSegmenter", lambda options, threads: StandIn())
+    out = tmp_path / "out"
+    shown = CliRunner().invoke(app, ["batch", str(source), "--out", str(out), "--workers", "1"])
+    assert shown.exit_code == 0, shown.output
+    found = json.loads((out / "summary.json").read_text())
+    assert found["schema_version"] == 2
+    counts = {case["case_id"]: (case["nodules"], case["candidates"], case["largest_mm"]) for case in found["cases"]}
+    assert counts == {"ct-00": (0, 0, None), "nodules": (2, 1, 12.5)}
+    (row,) = [row for row in csv.DictReader((out / "summary.csv").open()) if row["case_id"] == "nodules"]
+    assert (row["nodules"], row["candidates"], row["largest_mm"]) == ("2", "1", "12.5")
+    assert list(row)[-1] == "candidates"  # columns that were there before keep their places
+    cells = '<td class="num">2</td><td class="num">1</td><td class="num">12.5</td>'
+    assert cells in (out / "index.html").read_text()
+
+
 def test_a_case_without_lungs_is_complete_counted_apart_and_has_no_count_of_nodules(tmp_path, monkeypatch):
     source = good_cts(tmp_path / "in", 1)
     write_ct(source / "lungless.nii.gz", 50)

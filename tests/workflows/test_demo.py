@@ -9,7 +9,9 @@ import re
 import numpy as np
 import pytest
 
+from lungseg3d.core import Volume
 from lungseg3d.data import NoduleSpec, Phantom, PhantomNodule
+from lungseg3d.io import read_labels, write_labels
 from lungseg3d.workflows import demo as module
 from lungseg3d.workflows import segment_models, segment_results
 from lungseg3d.workflows.demo import demo
@@ -54,6 +56,35 @@ def test_what_matches_nothing_planted_is_counted_too(planted, tmp_path, monkeypa
     monkeypatch.setattr(module, "make_phantom", lambda spec: dataclasses.replace(planted, nodule_map=elsewhere))
     made = demo(tmp_path)
     assert (made.planted, made.found, made.unplanted) == (2, 0, 1)
+
+
+def test_planted_nodules_among_the_candidates_are_counted_apart(planted, tmp_path, monkeypatch):
+    """Nodule 1 is listed, nodule 2 a candidate, and one of each matches nothing planted."""
+    segment = module.segment_cases
+
+    def parted(inputs, out, options, on_progress):
+        (result,) = segment(inputs, out, options, on_progress)
+        folder = out / result.case_id
+        found = read_labels(folder / "nodules.nii.gz")
+        truth = planted.nodule_map.as_ras().array
+        listed, beside = np.zeros(truth.shape, np.uint16), np.zeros(truth.shape, np.uint16)
+        listed[truth == 1], listed[0, 0, 0] = 1, 2
+        beside[truth == 2], beside[0, 0, 2] = 3, 4
+        for name, array in (("nodules", listed), ("candidates", beside)):
+            write_labels(folder / f"{name}.nii.gz", Volume(array, found.as_ras().affine))
+        nodules = tuple(dataclasses.replace(result.nodules[0], id=number) for number in (1, 2))
+        candidates = tuple(dataclasses.replace(result.nodules[0], id=number) for number in (3, 4))
+        return (dataclasses.replace(result, nodules=nodules, candidates=candidates),)
+
+    monkeypatch.setattr(module, "segment_cases", parted)
+    made = demo(tmp_path)
+    assert (made.planted, made.found, made.among_candidates) == (2, 1, 1)
+    assert (made.unplanted, made.unplanted_candidates) == (1, 1)
+    rows = list(csv.DictReader((tmp_path / "planted.csv").open(encoding="utf-8")))
+    assert [(row["segmented_share"], row["candidate_share"]) for row in rows[:2]] == [
+        ("1.00", "0.00"),
+        ("0.00", "1.00"),
+    ]
 
 
 def test_the_table_says_how_much_of_each_planted_nodule_was_segmented(planted, tmp_path):
