@@ -48,7 +48,8 @@ def finished(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models,
     ct = opened.reading.volume
     with watch.step("report"):
         maps = NoduleMaps(found.extras.entropies, found.extras.explanations)
-        page = render_html(shown, ct, found.labels, found.nodules, maps, options.settings.low)
+        beside = found.listing.candidates.labels
+        page = render_html(shown, ct, found.labels, found.nodules, maps, options.settings.low, candidate_map=beside)
     # The record last, so that a folder with a record is a complete one.
     stale = [name for name in (*MASK_NAMES, *EXTRA_FILES) if name not in result.files]
     with watch.step("write"), placing_together(job.folder, last="result.json", stale=stale) as stage:
