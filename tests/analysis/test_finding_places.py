@@ -1,63 +1,150 @@
-"""Findings in a chest of known shape: a lung, the tissue around it, and what may be a nodule there."""
+"""Findings in a chest of known shape: lungs, the tissue around them, and what may be a nodule there."""
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from lungseg3d.analysis import NoduleMap, anatomy_reasons
 from lungseg3d.core import Grid, Volume
+from lungseg3d.core.labels import NODULE
+from lungseg3d.data import NoduleSpec, PhantomSpec, make_phantom
 
-LUNG_X_MM = 0.0
-"""Lung on the side of larger x, tissue on the other."""
-
-
-def make_chest(grid: Grid, spheres, in_mask: bool = False) -> tuple[Volume, Volume, NoduleMap]:
-    """A flat wall at x = 0 mm and dense spheres (x of the centre, diameter; mm), 40 mm apart along y."""
-    world = grid.to_world(np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1))
-    lung = world[..., 0] > LUNG_X_MM
-    hu = np.where(lung, -850, 40).astype(np.int16)
-    labels = np.zeros(grid.shape, np.uint16)
-    for number, (x_mm, diameter_mm) in enumerate(spheres, start=1):
-        away = np.linalg.norm(world - np.array([x_mm, 40.0 * (number - 1), 0.0]), axis=-1)
-        labels[away <= diameter_mm / 2] = number
-    hu[labels > 0] = 40
-    if not in_mask:
-        lung &= labels == 0
-    assert np.unique(labels).size == len(spheres) + 1
-    found = NoduleMap(Volume(labels, grid.affine), (0.9,) * len(spheres))
-    return Volume(hu, grid.affine), Volume(lung.astype(np.uint8), grid.affine), found
+AIR_HU, TISSUE_HU, GLASS_HU, BONE_HU = -850, 40, -550, 500
+HALF_MM = 25.0
+"""The mediastinum reaches from -25 to 25 mm; the right lung lies at larger x, the left one at smaller x."""
 
 
-def centred(shape, axes) -> Grid:
+class Chest:
+    """Two lungs with a mediastinum between them, 60 mm wide each, and the chest wall beyond."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        self.world = grid.to_world(np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1))
+        x = self.world[..., 0]
+        in_lung = (np.abs(x) > HALF_MM) & (np.abs(x) < HALF_MM + 60)
+        self.lungs = np.where(in_lung, np.where(x > 0, 1, 2), 0).astype(np.uint8)
+        self.hu = np.where(in_lung, AIR_HU, TISSUE_HU).astype(np.int16)
+        self.found = np.zeros(grid.shape, np.uint16)
+
+    def ball(self, x_mm: float, diameter_mm: float, y_mm: float = 0.0) -> np.ndarray:
+        return np.linalg.norm(self.world - (x_mm, y_mm, 0.0), axis=-1) <= diameter_mm / 2
+
+    def rod(self, start_mm: float, stop_mm: float, diameter_mm: float, y_mm: float = 0.0) -> np.ndarray:
+        """A vessel along x."""
+        x, y, z = np.moveaxis(self.world, -1, 0)
+        return (x >= start_mm) & (x <= stop_mm) & (np.hypot(y - y_mm, z) <= diameter_mm / 2)
+
+    def add(self, mask: np.ndarray, hu: int | None = TISSUE_HU) -> None:
+        """Find a mask as the next finding; with `hu`, its part in the lungs becomes that tissue."""
+        if hu is not None:
+            self.hu[mask & (self.lungs > 0)] = hu
+        self.found[mask] = self.found.max() + 1
+
+    def reasons(self, cut_out: bool = False) -> tuple[str, ...]:
+        """With the nodules in the lungs' mask, or left out of it."""
+        lungs = np.where(self.found > 0, 0, self.lungs).astype(np.uint8) if cut_out else self.lungs
+        found = NoduleMap(Volume(self.found, self.grid.affine), (0.9,) * int(self.found.max()))
+        return anatomy_reasons(Volume(self.hu, self.grid.affine), Volume(lungs, self.grid.affine), found)
+
+
+def centred(shape: tuple[int, int, int], axes: np.ndarray) -> Grid:
     affine = np.eye(4)
     affine[:3, :3] = axes
-    affine[:3, 3] = np.array([0.0, 60.0, 0.0]) - axes @ (np.array(shape) / 2)
+    affine[:3, 3] = -axes @ (np.array(shape) / 2)
     return Grid(shape, affine)
 
 
+PLAIN = centred((120, 60, 40), np.diag([1.6, 1.6, 2.0]))
 GRIDS = {
-    "isotropic": centred((70, 150, 40), np.eye(3)),
-    "thick slices": centred((80, 200, 10), np.diag([0.8, 0.8, 5.0])),
-    "permuted": centred((34, 80, 190), np.array([[0, -0.9, 0], [0, 0, -0.8], [1.25, 0, 0.0]])),
-    "oblique": centred(
-        (100, 170, 70), Rotation.from_euler("xyz", [12, -18, 9], degrees=True).as_matrix() * (0.9, 1, 1)
-    ),
+    "isotropic": centred((190, 80, 40), np.eye(3)),
+    "thick slices": centred((200, 80, 10), np.diag([0.95, 0.95, 5.0])),
+    "permuted": centred((40, 200, 100), np.array([[0, -0.95, 0], [0, 0, -0.8], [1.25, 0, 0.0]])),
+    "oblique": centred((200, 110, 60), Rotation.from_euler("xyz", [6, -5, 9], degrees=True).as_matrix() * (0.95, 1, 1)),
 }
+PLEURA_MM = HALF_MM + 60
 
 
+@pytest.mark.parametrize("cut_out", [False, True])
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
-def test_what_bulges_into_the_lung_is_kept_and_what_lies_behind_its_border_is_not(grid):
-    free, on_the_pleura, half_sunk, behind = (20, 12), (4, 12), (0, 16), (-9, 16)
-    reasons = anatomy_reasons(*make_chest(grid, (free, on_the_pleura, half_sunk, behind)))
-    assert reasons == ("", "", "", "outside-lungs")
+def test_what_bulges_into_the_lung_is_kept_and_what_lies_behind_its_border_is_not(grid, cut_out):
+    chest = Chest(grid)
+    chest.add(chest.ball(55, 14))
+    chest.add(chest.ball(PLEURA_MM - 4, 12))
+    chest.add(chest.ball(-PLEURA_MM, 18, 20) & (chest.lungs > 0))
+    chest.add(chest.ball(HALF_MM + 4, 14, -20))
+    chest.add(chest.ball(-PLEURA_MM - 6, 16, -20))
+    assert chest.reasons(cut_out) == ("", "", "", "", "outside-lungs")
+
+
+def test_ground_glass_on_the_pleura_the_mediastinum_and_a_vessel_is_kept():
+    chest = Chest(PLAIN)
+    chest.hu[chest.rod(40, 84, 3) & (chest.lungs > 0)] = TISSUE_HU
+    for x_mm, y_mm in ((PLEURA_MM - 3, 0), (-HALF_MM - 3, 0), (60, 3)):
+        outline = chest.ball(x_mm, 15, y_mm)
+        chest.hu[chest.ball(x_mm, 12, y_mm) & (chest.lungs > 0) & (chest.hu < GLASS_HU)] = GLASS_HU
+        chest.add(outline, hu=None)
+    assert chest.reasons() == ("", "", "")
+    assert chest.reasons(cut_out=True) == ("", "", "")
+
+
+def test_a_piece_of_a_trunk_that_leaves_the_mediastinum_is_a_hilar_vessel_and_a_nodule_on_a_twig_is_not():
+    chest = Chest(PLAIN)
+    chest.hu[chest.rod(0, 60, 14) & (chest.lungs > 0)] = TISSUE_HU
+    chest.hu[chest.rod(-60, 0, 4, 20) & (chest.lungs > 0)] = TISSUE_HU
+    chest.add(chest.rod(18, 40, 14), hu=None)
+    chest.add(chest.ball(-HALF_MM - 5, 14, 20))
+    assert chest.reasons() == ("hilar-vessel", "")
+
+
+def test_what_bulges_out_of_the_mediastinum_by_less_than_half_lies_outside_the_lungs():
+    chest = Chest(PLAIN)
+    chest.add(chest.ball(HALF_MM - 3, 20))
+    chest.add(chest.ball(PLEURA_MM + 2, 20))
+    assert chest.reasons() == ("outside-lungs", "")
+
+
+def test_a_bump_of_bone_lies_outside_the_lungs_and_a_calcified_nodule_does_not():
+    chest = Chest(PLAIN)
+    bump, calcified = chest.ball(PLEURA_MM - 1, 16), chest.ball(60, 16, -20)
+    chest.hu[bump | chest.ball(PLEURA_MM + 8, 16)] = BONE_HU
+    chest.hu[calcified] = BONE_HU
+    chest.add(bump, hu=None)
+    chest.add(calcified, hu=None)
+    assert chest.reasons() == ("outside-lungs", "")
+
+
+def test_what_lies_on_the_diaphragm_is_not_taken_for_mediastinum():
+    chest = Chest(PLAIN)
+    below = chest.world[..., 2] < -12
+    chest.lungs[below & (np.abs(chest.world[..., 0]) < HALF_MM + 35)] = 0
+    chest.hu[below & (chest.lungs == 0)] = TISSUE_HU
+    sunk = np.linalg.norm(chest.world - (HALF_MM + 18, 0, -13), axis=-1) <= 9
+    chest.add(sunk)
+    assert chest.reasons() == ("",)
 
 
 def test_a_reason_stands_at_the_place_of_its_value_even_where_a_value_is_missing():
-    ct, lungs, found = make_chest(GRIDS["isotropic"], ((-9, 16), (20, 12), (-9, 16)))
-    found.labels.array[found.labels.array == 1] = 0
-    assert anatomy_reasons(ct, lungs, found) == ("", "", "outside-lungs")
+    chest = Chest(PLAIN)
+    for x_mm, y_mm in ((-10, 0), (55, 0), (-10, 20)):
+        chest.add(chest.ball(x_mm, 14, y_mm))
+    chest.found[chest.found == 1] = 0
+    assert chest.reasons() == ("", "", "outside-lungs")
 
 
 def test_without_lungs_anatomy_says_nothing():
-    ct, lungs, found = make_chest(GRIDS["isotropic"], ((-9, 16), (20, 12)))
-    assert anatomy_reasons(ct, lungs.with_array(np.zeros_like(lungs.array)), found) == ("", "")
+    chest = Chest(PLAIN)
+    chest.add(chest.ball(0, 14), hu=None)
+    assert chest.reasons() == ("outside-lungs",)
+    chest.lungs[:] = 0
+    assert chest.reasons() == ("",)
+
+
+def test_nodules_planted_on_pleura_and_vessels_of_a_phantom_are_kept():
+    kinds = [(a, t) for a in ("pleura", "vessel", "free") for t in ("solid", "part-solid", "ground-glass")]
+    specs = tuple(NoduleSpec(9 + i, t, attachment=a, seed=i) for i, (a, t) in enumerate(kinds))  # type: ignore[arg-type]
+    phantom = make_phantom(PhantomSpec(3, (104, 82, 58), (3.2, 3.2, 5.0), nodules=specs, table=False))
+    labels = phantom.labels.array
+    lungs = phantom.labels.with_array(np.where(labels == NODULE.value, 0, labels))
+    found = phantom.nodule_map.with_array(ndimage.grey_dilation(phantom.nodule_map.array, size=3))
+    assert anatomy_reasons(phantom.ct, lungs, NoduleMap(found, (1.0,) * 9)) == ("",) * 9
