@@ -13,7 +13,7 @@ from lungseg3d.analysis.density_there import DensityAt
 from lungseg3d.analysis.diameters import axial_diameters_mm
 from lungseg3d.analysis.field_of_view import FieldOfView
 from lungseg3d.analysis.finding_places import anatomy_reasons
-from lungseg3d.analysis.listing import BELOW_POINT, Listing, list_findings
+from lungseg3d.analysis.listing import BELOW_POINT, LARGE_GLASS, Listing, list_findings, listing_kind
 from lungseg3d.analysis.lung_disease import DISEASE_CODES, LungDisease, check_disease, measure_disease
 from lungseg3d.analysis.lung_pictures import Chest
 from lungseg3d.analysis.lung_quality import LUNG_CODES, check_lungs, compare_lungs
@@ -34,6 +34,7 @@ __all__ = [
     "BELOW_POINT",
     "DISEASE_CODES",
     "FOLLOW_UP_CODES",
+    "LARGE_GLASS",
     "LEAST_CHANGE",
     "LEAST_DICE",
     "LEAST_LIKENESS",
@@ -75,6 +76,7 @@ __all__ = [
     "gate_mm",
     "kind_of",
     "list_findings",
+    "listing_kind",
     "lung_rads",
     "match_nodules",
     "measure_acquisition",

@@ -16,6 +16,8 @@ from lungseg3d.analysis.nodules import SOLID_HU, kind_of
 from lungseg3d.core import Box, Volume, boxes_by_value
 
 BELOW_POINT = "below-point"
+LARGE_GLASS, LARGE_GLASS_MM = "large-ground-glass", 10.0
+"""Ground glass from this equivalent diameter on has a threshold of its own: few false findings look like it."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def list_findings(
         ct: HU, on the grid of the findings.
         found: everything that was found; its array may be changed in place.
         sure: by what findings are ordered and cut, 0 to 1, by value from 1 on; None takes their confidence.
-        least: kind of nodule (`kind_of`) -> from what `sure` on it is listed; a kind that is absent always is.
+        least: kind of nodule (`listing_kind`) -> from what `sure` on it is listed; a kind that is absent always is.
         objections: by value from 1 on, what speaks against a finding whatever its confidence: a key of
             `core.CANDIDATE_REASONS`, empty where nothing does. None given: nothing speaks against any.
     """
@@ -104,6 +106,12 @@ def list_findings(
     )
 
 
+def listing_kind(kind: str, volume_mm3: float) -> str:
+    """Whose threshold a finding has: its kind (`kind_of`), or `LARGE_GLASS`."""
+    is_large = volume_mm3 >= np.pi / 6 * LARGE_GLASS_MM**3
+    return LARGE_GLASS if kind == "ground-glass" and is_large else kind
+
+
 def _findings(
     ct: Volume,
     found: NoduleMap,
@@ -116,7 +124,8 @@ def _findings(
     findings = []
     for value, box in boxes.items():
         mask = found.labels.array[box.slices] == value
-        kind = kind_of(float((ct.array[box.slices][mask] > SOLID_HU).mean()))
+        share = float((ct.array[box.slices][mask] > SOLID_HU).mean())
+        kind = listing_kind(kind_of(share), float(mask.sum()) * ct.voxel_volume_mm3)
         is_sure = sure[value - 1] >= least.get(kind, 0.0)
         reason = (objections[value - 1] if objections else "") or ("" if is_sure else BELOW_POINT)
         findings.append(_Finding(value, box, found.confidence[value - 1], sure[value - 1], int(mask.sum()), reason))

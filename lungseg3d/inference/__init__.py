@@ -6,6 +6,7 @@ from lungseg3d.inference.candidates import CandidateSearch
 from lungseg3d.inference.confidence import CandidateConfidenced
 from lungseg3d.inference.explanation import Layer, default_layer, grad_cam, list_layers
 from lungseg3d.inference.judge import JudgeCandidatesd
+from lungseg3d.inference.listed import ListFindingsd
 from lungseg3d.inference.lungs import LungsOnSourced, SegmentLungsd
 from lungseg3d.inference.meter import Meter, metered
 from lungseg3d.inference.nodule_windows import NoduleWindow, nodule_windows
@@ -35,6 +36,7 @@ __all__ = [
     "CandidateSearch",
     "JudgeCandidatesd",
     "Layer",
+    "ListFindingsd",
     "ListingPoint",
     "LungsOnSourced",
     "Meter",

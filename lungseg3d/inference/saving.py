@@ -16,11 +16,11 @@ from monai.transforms import MapTransform
 from lungseg3d.io import make_folder, write_labels
 from lungseg3d.tensors import to_volume
 
-_TYPES = {"nodules": np.uint16}
+_TYPES = {"nodules": np.uint16, "candidates": np.uint16}
 
 
 class SaveLabelMapsd(MapTransform):
-    """Write each key as `<output_dir>/<case_id>/<key>.nii.gz`: uint16 for "nodules", else uint8.
+    """Write each key as `<output_dir>/<case_id>/<key>.nii.gz`: uint16 for "nodules" and "candidates", else uint8.
 
     Two cases never share a folder, because the data list gives each its own `case_id`.
 

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lungseg3d.analysis import BELOW_POINT, Listing, anatomy_reasons, list_findings
+from lungseg3d.analysis import BELOW_POINT, LARGE_GLASS, Listing, anatomy_reasons, list_findings
 from lungseg3d.analysis.candidates import NoduleMap
 from lungseg3d.core import BundleError, Nodule, QualityIssue, UsageError, Volume
 from lungseg3d.inference import Bundle, calibrated, check_point_name, read_calibration, read_points
 from lungseg3d.metrics import ConfidenceMap
 from lungseg3d.workflows.segment_options import DEFAULT_POINT, SegmentOptions
 
-KINDS = ("solid", "part-solid", "ground-glass")
+KINDS = ("solid", "part-solid", "ground-glass", LARGE_GLASS)
 
 
 @dataclass(frozen=True)
