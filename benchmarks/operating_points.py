@@ -45,8 +45,6 @@ FIELDS = (
     "in_lung",
     "outcome",
 )
-SIZE_FLOOR_MM = 3.0
-"""Below this the bundle's rule lists nothing: 14 mm3 are a sphere of 3 mm."""
 LARGE_GLASS_LEAST = 0.1
 """Ground glass of 10 mm and more is too rare in the cubes to be fitted (one true finding, no false one): it is listed
 where at least one in ten of its confidence is a nodule, as much depends on it and little is like it."""
@@ -334,7 +332,7 @@ def fit(arguments: argparse.Namespace) -> None:
             "litres_a_scan": LITRES_A_SCAN,
             "folds": 5,
         },
-        "size_floor_mm": SIZE_FLOOR_MM,
+        "size_floor_mm": round(min(sizes), 1),
         "points": points,
         "curve": curve | {"least_confidence": least},
     }
@@ -352,7 +350,7 @@ def _page(content: dict, counts: dict[str, int]) -> str:
         content["population"]["text"] + ".",
         f"{LITRES_A_SCAN} l of lung count as one scan; thresholds cross-fitted over five folds by patient.",
         "",
-        "| point | listed from (others / ground glass / ground glass from 10 mm) | false findings a scan | sensitivity |",
+        "| point | listed from (others / ground glass / from 10 mm) | false findings a scan | sensitivity |",
         "|---|---|---|---|",
     ]
     for name, point in points.items():

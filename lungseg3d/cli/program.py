@@ -23,6 +23,7 @@ from lungseg3d.cli.explain import explain
 from lungseg3d.cli.export import export
 from lungseg3d.cli.follow_up import follow_up
 from lungseg3d.cli.froc import froc
+from lungseg3d.cli.info import info
 from lungseg3d.cli.outcome import DEBUG, EXIT_CODES, note_options, with_debug_first
 from lungseg3d.cli.prepare import app as prepare_app
 from lungseg3d.cli.quick_start import OWN_PROCESS
@@ -69,6 +70,7 @@ app.command()(convert)
 app.command()(export)
 app.command()(demo)
 app.command()(doctor)
+app.command()(info)
 app.add_typer(prepare_app, name="prepare")
 app.command(epilog=EXIT_CODES)(train)
 app.command(epilog=EXIT_CODES)(compare)
