@@ -28,7 +28,10 @@ def explain(
             metavar="RESULTS|CT", exists=True, help="Folder that segment wrote for a case; or a CT, segmented first."
         ),
     ] = None,
-    nodule: Annotated[int, typer.Option("--nodule", min=1, help="As in the report; 1 is the largest.")] = 1,
+    nodule: Annotated[
+        int,
+        typer.Option("--nodule", min=1, help="Number in the report, also of a candidate."),
+    ] = 1,
     ct: Annotated[Path | None, typer.Option("--ct", exists=True, help="The CT that the results are of.")] = None,
     layer: Annotated[
         str | None, typer.Option("--layer", metavar="NAME", help="Layer of the network; default: the last features.")
@@ -54,6 +57,7 @@ def explain(
 
     The network weighed the bright places; why it did so is not said, and a reader need not agree.
     """
+    from lungseg3d.core import CANDIDATE_REASONS
     from lungseg3d.workflows.explain import ExplainOptions, network_layers
     from lungseg3d.workflows.explain import explain as explain_nodule
     from lungseg3d.workflows.segment import SegmentOptions
@@ -67,7 +71,9 @@ def explain(
     done = explain_nodule(source, out, ExplainOptions(nodule, layer, ct, options))
     for issue in done.issues:
         complain(f"{issue.code}: {issue.message}\n{issue.remedy}")
-    say(f"Nodule {nodule} at layer {done.layer}: {done.inside:.0%} of the weight lies inside its outline.")
+    reason = CANDIDATE_REASONS.get(done.reason, done.reason)
+    what = f"Candidate {nodule} ({reason})" if reason else f"Nodule {nodule}"
+    say(f"{what} at layer {done.layer}: {done.inside:.0%} of the weight lies inside its outline.")
     say(f"Wrote {done.picture}\n      {done.heat_map}")
 
 

@@ -16,7 +16,7 @@ from lungseg3d.report.scene import Scene
 _SIDE = 340
 
 
-def explanation_picture(scene: Scene, nodule_id: int, heat: LocalMap, layer: str) -> bytes:
+def explanation_picture(scene: Scene, nodule_id: int, heat: LocalMap, layer: str, kind: str = "Nodule") -> bytes:
     """Above the CT with the nodule's outline, below the same with the heat map.
 
     Args:
@@ -24,6 +24,7 @@ def explanation_picture(scene: Scene, nodule_id: int, heat: LocalMap, layer: str
         nodule_id: which nodule.
         heat: 0 to 1 on the axes of the scene.
         layer: of the network, for the title.
+        kind: what it is called there, `Nodule` or `Candidate`.
 
     Raises:
         KeyError: the nodule has no voxels.
@@ -32,7 +33,7 @@ def explanation_picture(scene: Scene, nodule_id: int, heat: LocalMap, layer: str
     for plane in (AXIAL, CORONAL, SAGITTAL):
         for row, with_heat in zip(rows, (False, True), strict=True):
             row.append(_picture(scene, nodule_id, plane, heat if with_heat else None))
-    title = f"Nodule {nodule_id}: what spoke for it at layer {layer} (Grad-CAM)"
+    title = f"{kind} {nodule_id}: what spoke for it at layer {layer} (Grad-CAM)"
     notes = (
         "Axial, coronal, sagittal; lung window. Dark violet: little; light yellow: the strongest place around it.",
         "What the network weighed, not why a reader should. Research use only. Not a medical device.",

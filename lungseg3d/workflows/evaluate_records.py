@@ -69,8 +69,9 @@ def has_no_lungs(path: Path) -> bool:
 
 
 def _finding(row: Mapping[str, Any], is_listed: bool) -> Finding:
-    sure = (_share(row.get(key)) for key in ("confidence", "calibrated_confidence"))
-    return Finding(*sure, str(row.get("kind") or ""), "" if is_listed else str(row.get("reason") or ""), is_listed)
+    sure, calibrated = (_share(row.get(key)) for key in ("confidence", "calibrated_confidence"))
+    reason = "" if is_listed else str(row.get("reason") or "")
+    return Finding(sure, calibrated, str(row.get("kind") or ""), reason, is_listed)
 
 
 def _share(value: Any) -> float | None:

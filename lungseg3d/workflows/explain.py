@@ -15,7 +15,16 @@ import numpy as np
 import torch
 from monai.transforms import Compose
 
-from lungseg3d.core import NO_LUNGS, IntakeError, QualityIssue, UsageError, Volume, joined_maps
+from lungseg3d.core import (
+    NO_LUNGS,
+    CaseResult,
+    IntakeError,
+    QualityIssue,
+    UsageError,
+    Volume,
+    case_result_of,
+    joined_maps,
+)
 from lungseg3d.core.labels import LUNGS
 from lungseg3d.inference import (
     Bundle,
@@ -32,6 +41,7 @@ from lungseg3d.inference.nodule_windows import LEAST_SIDE
 from lungseg3d.io import MAP_STEPS, make_folder, open_ct, read_labels, trusting_bundles, write_bytes, write_map
 from lungseg3d.report import Scene, explanation_picture
 from lungseg3d.tensors import resolve_precision, to_meta_tensor
+from lungseg3d.workflows.finding_maps import read_findings
 from lungseg3d.workflows.segment import SegmentOptions, segment_cases
 from lungseg3d.workflows.segment_models import resolve_device
 
@@ -43,7 +53,7 @@ class ExplainOptions:
     """What may be asked of `explain`.
 
     Attributes:
-        nodule: value in `nodules.nii.gz`, 1 = largest.
+        nodule: number of a nodule or of a candidate, as the report has it; 1 is the surest.
         layer: of the finding network, as `network_layers` names it; None takes the last before the answer.
         ct: of a result; None for a CT that is segmented first.
         segment: how the CT is read and segmented; bundles and device.
@@ -64,6 +74,7 @@ class Explained:
         layer: that was explained.
         inside: share of all heat that lies within the nodule's mask, 0 to 1.
         issues: what a reader must know.
+        reason: of a candidate, why it is not in the list of nodules, a key of `core.CANDIDATE_REASONS`; else empty.
     """
 
     picture: Path
@@ -71,6 +82,7 @@ class Explained:
     layer: str
     inside: float
     issues: tuple[QualityIssue, ...] = ()
+    reason: str = ""
 
 
 def network_layers(options: SegmentOptions) -> list[Layer]:
@@ -99,16 +111,15 @@ def explain(source: Path, out: Path | None, options: ExplainOptions) -> Explaine
     else:
         results, path = _segmented(source, out or Path.cwd(), options.segment), source
         out = None  # beside the results
-    record = _record_of(results)
+    record, result = _record_of(results)
     bundle = _open(options.segment)
     ct = open_ct(path, options.segment.read).volume
-    labels, nodules = (read_labels(results / f"{name}.nii.gz") for name in ("labels", "nodules"))
-    _check_ct(results, record, ct, nodules, options.nodule)
+    labels, nodules = read_labels(results / "labels.nii.gz"), read_findings(results, len(result.candidates)).all
+    _check_ct(results, result, ct, nodules, options.nodule)
     windows = list(nodule_windows(_working_image(ct, labels, bundle), nodules, {options.nodule}))
     if not windows:
-        count = int(nodules.array.max(initial=0))
-        there = f"There are nodules 1 to {count}." if count else "None was found in this CT."
-        raise UsageError("E_NO_NODULE", f"{results.name}: there is no nodule {options.nodule}.", there)
+        text = f"{results.name}: there is no finding {options.nodule}."
+        raise UsageError("E_NO_NODULE", text, _numbers_there(result, nodules))
     layer = options.layer or default_layer(list_layers(bundle.network, windows[0].image))
     heat = grad_cam(bundle.network, windows[0], layer)
     inside = float(heat[windows[0].mask].sum() / heat.sum()) if heat.any() else 0.0
@@ -119,8 +130,10 @@ def explain(source: Path, out: Path | None, options: ExplainOptions) -> Explaine
     picture, heat_map = folder / f"{stem}.png", folder / f"{stem}.nii.gz"
     write_map(heat_map, ct.with_array(joined_maps([part], ct.shape, MAP_STEPS)))
     scene = Scene.of(ct, labels, nodules)
-    write_bytes(picture, explanation_picture(scene, options.nodule, part.as_ras(ct.grid), layer))
-    return Explained(picture, heat_map, layer, inside, _other_weights(record, bundle.weights_sha256))
+    reason = next((finding.reason for finding in result.candidates if finding.id == options.nodule), "")
+    kind = "Candidate" if reason else "Nodule"
+    write_bytes(picture, explanation_picture(scene, options.nodule, part.as_ras(ct.grid), layer, kind))
+    return Explained(picture, heat_map, layer, inside, _other_weights(record, bundle.weights_sha256), reason)
 
 
 def _segmented(source: Path, out: Path, options: SegmentOptions) -> Path:
@@ -141,36 +154,48 @@ def _open(options: SegmentOptions) -> Bundle:
         return open_bundle(root, skip=1, roi="full", device=device, precision=precision)
 
 
-def _record_of(results: Path) -> Mapping[str, Any]:
-    """`result.json` of a folder of results.
+def _record_of(results: Path) -> tuple[Mapping[str, Any], CaseResult]:
+    """`result.json` of a folder of results, as it was written and as a value.
 
     Raises:
         UsageError: E_NO_NODULE for a case that was not segmented, or a record that cannot be read.
     """
     try:
         record = json.loads((results / "result.json").read_text(encoding="utf-8"))
-        status = record["status"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        result = case_result_of(record)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         text = f"{results.name}: result.json cannot be read ({type(error).__name__}: {error})."
         raise UsageError("E_NO_NODULE", text, "Segment the CT again.") from error
-    if status != "done":
-        said = "no lungs were found in this case" if status == NO_LUNGS else f"this case was {status}"
+    if result.status != "done":
+        said = "no lungs were found in this case" if result.status == NO_LUNGS else f"this case was {result.status}"
         raise UsageError("E_NO_NODULE", f"{results.name}: {said}, so it has no nodules.")
-    return record
+    return record, result
 
 
-def _check_ct(source: Path, record: Mapping[str, Any], ct: Volume, nodules: Volume, number: int) -> None:
-    """The CT of the results, not another: the same grid, and the same HU inside the nodule."""
+def _numbers_there(result: CaseResult, findings: Volume) -> str:
+    """Which numbers can be asked for: those of the record that have voxels."""
+    count, last = len(result.nodules), int(findings.array.max(initial=0))
+    if not last:
+        return "None was found in this CT."
+    if not result.candidates:
+        return f"There are nodules 1 to {last}." if last > 1 else "There is nodule 1."
+    candidates = f"{count + 1} to {last}" if last > count + 1 else f"{last}"
+    parts = [f"nodules 1 to {count}" if count > 1 else "nodule 1"] if count else ["no nodule in the list"]
+    return f"There are {parts[0]}, and behind the list candidate{'s' if last > count + 1 else ''} {candidates}."
+
+
+def _check_ct(source: Path, result: CaseResult, ct: Volume, nodules: Volume, number: int) -> None:
+    """The CT of the results, not another: the same grid, and the same HU inside the finding."""
     if not ct.grid.matches(nodules.grid):
         text = f"{source.name}: the CT has {ct.grid}, the results {nodules.grid}."
         raise IntakeError("E_OTHER_CT", text, "Give the CT that was segmented.")
-    known = next((nodule["mean_hu"] for nodule in record["nodules"] if nodule["id"] == number), None)
+    known = next((finding.mean_hu for finding in result.findings if finding.id == number), None)
     mask = nodules.array == number
     if known is None or not mask.any():
         return
     found = float(ct.array[mask].mean())
     if abs(found - known) > _HU_TOLERANCE:
-        text = f"{source.name}: nodule {number} has {known:.0f} HU in the results and {found:.0f} HU in this CT."
+        text = f"{source.name}: finding {number} has {known:.0f} HU in the results and {found:.0f} HU in this CT."
         raise IntakeError("E_OTHER_CT", text, "Give the CT that was segmented, read with the same options.")
 
 

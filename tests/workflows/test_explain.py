@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,10 +13,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
-from lungseg3d.core import Box, IntakeError, UsageError
+from lungseg3d.core import Box, CaseResult, IntakeError, UsageError, Volume
 from lungseg3d.io import read_labels, write_volume
-from lungseg3d.workflows.explain import ExplainOptions, explain, network_layers
+from lungseg3d.workflows.explain import ExplainOptions, _numbers_there, explain, network_layers
 from lungseg3d.workflows.segment import SegmentOptions, segment_cases
+from tests.follow_up_cases import nodule_at
+from tests.schema_cases import as_schema_2
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,7 @@ def test_what_is_missing_or_does_not_belong_together_is_named(done, chest, tmp_p
 
     with pytest.raises(UsageError, match=r"(?s)E_NO_CT.*--ct CT"):
         explain(done.results, None, asked(ct=None))
-    with pytest.raises(UsageError, match=r"(?s)E_NO_NODULE.*no nodule 7.*nodules 1 to 1"):
+    with pytest.raises(UsageError, match=r"(?s)E_NO_NODULE.*no finding 7.*There is nodule 1"):
         explain(done.results, None, asked(nodule=7))
     with pytest.raises(UsageError, match="E_NO_LAYER"):
         explain(done.results, None, asked(layer="encodr.1"))
@@ -80,3 +83,31 @@ def test_what_is_missing_or_does_not_belong_together_is_named(done, chest, tmp_p
     with pytest.raises(IntakeError, match=r"E_OTHER_CT.*voxels"):
         explain(done.results, None, asked(ct=smaller))
     assert {path.name for path in Path(done.results).iterdir()} == before
+
+
+def test_a_candidate_is_explained_too_and_called_one(done, tmp_path):
+    results = Path(shutil.copytree(done.results, tmp_path / "scan"))
+    as_schema_2(results, {1: "below-point"})
+    words = ["explain", str(results), "--ct", str(done.ct), "--nodule-bundle", str(done.bundle), "--device", "cpu"]
+    shown = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    assert "Candidate 1 (less sure than the operating point asks for) at layer decoder.0: " in shown.stdout
+    assert nibabel.load(results / "explanation-nodule-1-decoder-0.nii.gz").get_fdata().max() > 0.5
+    with pytest.raises(UsageError, match=r"(?s)no finding 2.*no nodule in the list, and behind the list candidate 1\."):
+        explain(results, None, ExplainOptions(2, ct=done.ct, segment=done.options))
+
+
+@pytest.mark.parametrize(
+    ("listed", "behind", "said"),
+    [
+        (0, 0, "None was found in this CT."),
+        (3, 0, "There are nodules 1 to 3."),
+        (1, 1, "There are nodule 1, and behind the list candidate 2."),
+        (2, 3, "There are nodules 1 to 2, and behind the list candidates 3 to 5."),
+    ],
+)
+def test_the_numbers_that_can_be_asked_for_are_named(listed, behind, said):
+    found = [nodule_at(number, (0, 0, 0)) for number in range(1, listed + behind + 1)]
+    result = CaseResult("c", "done", nodules=tuple(found[:listed]), candidates=tuple(found[listed:]))
+    map_of_all = Volume(np.arange(listed + behind + 1, dtype=np.uint16).reshape(-1, 1, 1), np.eye(4))
+    assert _numbers_there(result, map_of_all) == said
