@@ -17,7 +17,7 @@ from lungseg3d.analysis.matching import Match, match_nodules, rim_mm_of
 from lungseg3d.analysis.nodules import classed
 from lungseg3d.analysis.registration import LungRegistration
 from lungseg3d.analysis.volume_change import doubling_time_days, volume_change, word_for
-from lungseg3d.core import Change, Estimate, Grid, Nodule, NoduleChange
+from lungseg3d.core import CANDIDATE_REASONS, Change, Estimate, Grid, Nodule, NoduleChange
 
 _ORDER = (
     Change.GROWN,
@@ -42,13 +42,15 @@ class TimePoint:
         nodules: measured, each with the interval of its volume.
         grid: of the CT.
         view: what the CT covers; None = all of its grid.
-        density: of the CT and at its nodules; None where the CT is not at hand.
+        density: of the CT and at its findings; None where the CT is not at hand.
+        candidates: what else was found there, each with its `reason`.
     """
 
     nodules: Sequence[Nodule]
     grid: Grid
     view: FieldOfView | None = None
     density: DensityAt | None = None
+    candidates: Sequence[Nodule] = ()
 
     def depth_mm(self, place_mm: np.ndarray | Sequence[float]) -> float:
         """How deep inside the field of view a place (RAS, mm) lies; negative outside."""
@@ -70,18 +72,19 @@ def compare_nodules(
         days: between them, for doubling times; None = not known.
 
     Returns:
-        Each nodule of either CT once, numbered, those that matter most first, larger ones first among equals. A new one
-        has the Lung-RADS category of what is new. Where the registration does not fit, none is paired and all are
-        `not-determined`.
+        Each listed nodule of either CT once, numbered, those that matter most first, larger ones first among equals.
+        One that the other CT has among its candidates is paired with that candidate, and its reason says so; what is a
+        candidate in both CTs is left out. A new one has the Lung-RADS category of what is new. Where the registration
+        does not fit, none is paired and all are `not-determined`.
     """
     if not registration.fit.is_good:
         return _numbered([*_undetermined(prior.nodules, True), *_undetermined(current.nodules, False)])
-    matching = match_nodules(prior.nodules, current.nodules, registration)
+    matching = match_nodules(prior.nodules, current.nodules, registration, (prior.candidates, current.candidates))
     parted = [match for match in matching.matches if _is_parted_by_cut(match, prior, current)]
     changes = [_matched(match, prior, current, days) for match in matching.matches if match not in parted]
-    for nodule in (*matching.only_prior, *(match.prior for match in parted)):
+    for nodule in (*matching.only_prior, *(match.prior for match in parted if not match.prior.reason)):
         changes.append(_only_in_one(Change.GONE, nodule, prior, current, registration))
-    for nodule in (*matching.only_current, *(match.current for match in parted)):
+    for nodule in (*matching.only_current, *(match.current for match in parted if not match.current.reason)):
         changes.append(_only_in_one(Change.NEW, nodule, current, prior, registration))
     return _numbered(changes)
 
@@ -132,10 +135,11 @@ def _matched(match: Match, prior: TimePoint, current: TimePoint, days: float | N
         # A part of a nodule is no measure of it: its volume says where the field of view ends.
         text = f"cut off by the field of view of the {' and the '.join(cut)} CT"
         change, reason, estimate = Change.NOT_MEASURABLE, text, Estimate(None)
+    said = [_candidate_text(name, nodule) for name, _, nodule in both if nodule.reason]
     return NoduleChange(
         id=0,
         change=change,
-        reason=reason,
+        reason="; ".join([*said, *([reason] if reason else [])]),
         prior=match.prior,
         current=match.current,
         place_prior_ras_mm=match.prior.centroid_ras_mm,
@@ -161,7 +165,18 @@ def _alone(
     for there in other.nodules:
         if np.linalg.norm(place - there.centroid_ras_mm) < (there.long_axis_mm + nodule.long_axis_mm) / 2:
             return Change.NOT_MEASURABLE, f"where nodule {there.id} of the {names[1]} CT lies: merged or parted?"
+    for there in other.candidates:
+        if np.linalg.norm(place - there.centroid_ras_mm) < there.equivalent_diameter_mm / 2:
+            return Change.NOT_MEASURABLE, f"where candidate {there.id} of the {names[1]} CT lies: a part of it?"
     return change, ""
+
+
+def _candidate_text(name: str, candidate: Nodule) -> str:
+    """That a partner is a candidate, and how sure the networks were of it."""
+    sure = candidate.confidence if candidate.calibrated_confidence is None else candidate.calibrated_confidence
+    known = "" if sure is None else f" of confidence {sure:.2f}"
+    why = CANDIDATE_REASONS.get(candidate.reason, candidate.reason)
+    return f"candidate {candidate.id} of the {name} CT{known}, not listed there: {why}"
 
 
 def _radius_mm(nodule: Nodule) -> float:

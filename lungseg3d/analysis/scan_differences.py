@@ -23,6 +23,7 @@ FOLLOW_UP_CODES: Mapping[str, str] = MappingProxyType(
         "W_OTHER_VOLTAGE": "The CTs were taken at different tube voltages.",
         "W_OTHER_NOISE": "One CT is at least 1.5 times as noisy in the lungs: another dose or kernel.",
         "W_UNKNOWN_SCAN": "Kernel or slice thickness of a CT is not known, so it cannot be compared.",
+        "W_OTHER_LISTS": "The nodules of the CTs were listed at two operating points.",
         "W_OTHER_PROGRAM": "The CTs were segmented with different weights or options.",
         "W_OTHER_PATIENT": "The DICOM headers name different patients: PatientID, sex or birth date differ.",
         "W_POOR_REGISTRATION": "The lungs of the CTs do not fit together; nothing was paired, no change determined.",

@@ -53,7 +53,8 @@ class NoduleChange:
         id: number in this follow-up, from 1.
         change: what became of it.
         reason: why a change cannot be measured, or what else to know; else empty.
-        prior, current: its measurements; None = not found there.
+        prior, current: its measurements; None = not found there. One of both may be a candidate of its CT, which has a
+            `reason` of its own and no segment in that CT's DICOM SEG.
         place_prior_ras_mm, place_current_ras_mm: its middle in each CT; where it was not found, where registration
             puts it; None where registration failed.
         distance_mm: between its middle in the current CT and where registration puts the prior one; None without both.

@@ -2,7 +2,8 @@
 
 In: a `FollowUp`, the SEG of each CT. Out: a dataset, the same bytes every time. A nodule has one group of measurements
 for each time at which it was found, under the tracking UID of its segment in that SEG (TID 1411), with its time point
-(TID 1502); its change stands in the current one's, or in the prior one's where it is gone.
+(TID 1502); its change stands in the current one's, or in the prior one's where it is gone. A time at which it was a
+candidate has no segment and no group: the comment of the other group names it.
 """
 
 from __future__ import annotations
@@ -97,19 +98,20 @@ def make_follow_up_sr(found: FollowUp, prior: TimePointSeg, current: TimePointSe
 
 
 def _groups(change: NoduleChange, days: float | None, prior: TimePointSeg, current: TimePointSeg) -> list[Any]:
-    """The prior nodule's group and the current one's, the change in the last."""
-    there = [(time, nodule) for time, nodule in ((prior, change.prior), (current, change.current)) if nodule]
-    groups = [_group(change, time, nodule) for time, nodule in there]
+    """The prior nodule's group and the current one's, the change in the last; candidates have no segment."""
+    both = ((prior, change.prior), (current, change.current))
+    there = [(time, nodule) for time, nodule in both if nodule and not nodule.reason]
+    groups = [_group(change, time, nodule, nodule is there[-1][1]) for time, nodule in there]
     _add_change(groups[-1], change, days if change.current else None)
     return groups
 
 
-def _group(change: NoduleChange, time: TimePointSeg, nodule: Nodule) -> Any:
+def _group(change: NoduleChange, time: TimePointSeg, nodule: Nodule, has_change: bool) -> Any:
     import highdicom
 
     segment, laterality = time.segments[nodule.id], laterality_of(nodule.side)
     measurements, evaluations = nodule_content(nodule)
-    if nodule is (change.current or change.prior):
+    if has_change:
         word = change.change.value
         word_code = coded(Code(SCHEME, _short(change.change), word))
         evaluations.append(highdicom.sr.QualitativeEvaluation(coded(_CHANGE), word_code))

@@ -12,11 +12,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lungseg3d.core import CaseResult, Change, Estimate, FollowUp, LowConfidence, NoduleChange
+from lungseg3d.core import CaseResult, Change, Estimate, FollowUp, LowConfidence, Nodule, NoduleChange
 from lungseg3d.core.labels import LUNGS, NODULE
 from lungseg3d.report.facts import list_facts
 from lungseg3d.report.figures import coronal_overview
 from lungseg3d.report.matched_planes import Time, matched_panels
+from lungseg3d.report.nodule_rows import confidence_text
 from lungseg3d.report.numbers import number_text, value_or
 from lungseg3d.report.page import MAX_BYTES, MAX_PANELS, environment
 from lungseg3d.report.plot_parts import Mark
@@ -61,6 +62,7 @@ def _facts(follow_up: FollowUp) -> dict[str, Any]:
         "counts": [(_word(change), counts[change]) for change in Change if counts[change]],
         "days": number_text(follow_up.days),
         "rows": [_row(change, _lows(follow_up)) for change in follow_up.changes],
+        "behind": _behind(follow_up),
         "issues": [{"issue": issue, "severity": issue.severity.value} for issue in follow_up.issues],
         "plot": _plot(follow_up),
         "lungs": _lungs(follow_up),
@@ -101,15 +103,28 @@ def _row(change: NoduleChange, lows: Sequence[LowConfidence]) -> dict[str, Any]:
         "reason": change.reason,
         "side": nodule.side,
         "kind": nodule.kind,
-        "numbers": [there.id if there else "–" for there in times],
+        "numbers": [_number(there) for there in times],
         "volumes": [number_text(there.volume_mm3 if there else None) for there in times],
         "axes": [number_text(there.long_axis_mm if there else None, 1) for there in times],
-        "confidence": [number_text(there.confidence if there else None, 2) for there in times],
+        "confidence": [confidence_text(there)[1] or "–" if there else "–" for there in times],
         "unsure": [bool(there and low.reason(there)) for there, low in zip(times, lows, strict=True)],
         "percent": _percent(change.volume_change),
         "doubling": _doubling(change.doubling_time_days),
         "distance": number_text(change.distance_mm, 1),
     }
+
+
+def _number(finding: Nodule | None) -> str:
+    """Its number in its own CT, and whether it is a candidate there."""
+    if finding is None:
+        return "–"
+    return f"{finding.id} (candidate)" if finding.reason else str(finding.id)
+
+
+def _behind(follow_up: FollowUp) -> list[str]:
+    """How many candidates each CT has, where it has some."""
+    counts = (("prior", len(follow_up.prior.candidates)), ("current", len(follow_up.current.candidates)))
+    return [f"{count} candidate{'' if count == 1 else 's'} of the {name} CT" for name, count in counts if count]
 
 
 def _word(change: Change) -> str:

@@ -21,7 +21,8 @@ _MEASURES = (("volume_mm3", ".2f"), ("long_axis_mm", ".2f"), ("mean_hu", ".1f"),
 def changes_csv(follow_up: FollowUp) -> str:
     """One header and one row per nodule, in the order of the record; what is not known is an empty cell.
 
-    `prior_*` and `current_*` are the measurements of each CT, `volume_change_*` percents, `place_*` RAS mm.
+    `prior_*` and `current_*` are the measurements of each CT, `volume_change_*` percents, `place_*` RAS mm;
+    `*_candidate_reason` is filled where the finding is a candidate of that CT and not in its list.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -69,4 +70,8 @@ def _row(follow_up: FollowUp, change: NoduleChange | None) -> dict[str, Any]:
         row |= {f"place_{when}_{axis}_mm": cell(x, ".2f") for axis, x in zip("xyz", place, strict=True)}
     for name in ("lung_rads_by_diameter", "lung_rads_by_volume"):
         row[f"current_{name}"] = cell(getattr(getattr(change, "current", None), name, None), "s")
+    for when in ("prior", "current"):
+        there = getattr(change, when, None)
+        row[f"{when}_calibrated_confidence"] = cell(getattr(there, "calibrated_confidence", None), ".3f")
+        row[f"{when}_candidate_reason"] = cell(getattr(there, "reason", None), "s")
     return row

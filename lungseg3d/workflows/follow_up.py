@@ -102,8 +102,8 @@ def follow_up(
     with watch.step("report"):
         numbers = numbers_of(result)
         times = (
-            Time.of("Prior", before.ct, before.labels, before.nodules, numbers[0]),
-            Time.of("Current", now.ct, now.labels, now.nodules, numbers[1]),
+            Time.of("Prior", before.ct, before.labels, before.findings, numbers[0]),
+            Time.of("Current", now.ct, now.labels, now.findings, numbers[1]),
         )
         page = render_follow_up(result, times)
         objects = {SR_FILE: encode(make_follow_up_sr(result, *segs))} if segs else {}
@@ -166,7 +166,7 @@ def _compared(
     between, persons = time_between(before.header, now.header), compare_persons(before.header, now.header)
     days, days_from = (options.days, "given") if options.days is not None else (between.days, "DICOM")
     first, second = (
-        TimePoint(time.result.nodules, time.labels.grid, time.chest.field_of_view, time.density)
+        TimePoint(time.result.nodules, time.labels.grid, time.chest.field_of_view, time.density, time.result.candidates)
         for time in (before, now)
     )
     fit = registration.fit

@@ -17,8 +17,9 @@ from lungseg3d.analysis import Chest, DensityAt, volume_interval_mm3
 from lungseg3d.core import NO_LUNGS, CaseResult, GeometryError, IntakeError, Nodule, Volume, case_result_of
 from lungseg3d.io import ReadOptions, open_ct, read_labels, time_point_header
 from lungseg3d.workflows.dicom_objects import SEG_NAME
+from lungseg3d.workflows.finding_maps import CANDIDATE_MAP, NODULE_MAP, read_findings
 
-_MASKS = ("labels.nii.gz", "nodules.nii.gz")
+_MASKS = ("labels.nii.gz", NODULE_MAP)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,15 +27,16 @@ class Examination:
     """One time point.
 
     Attributes:
-        result: its record; every nodule with the interval of its volume.
-        labels, nodules: masks on the CT's grid.
+        result: its record; every finding with the interval of its volume, every candidate with its reason.
+        labels: lungs and listed nodules, on the CT's grid.
+        findings: nodules and candidates by their number, on the same grid.
         ct: None where it was not given.
         header: whose CT it is and of which day, by its DICOM files or the SEG beside its masks; in memory alone.
     """
 
     result: CaseResult
     labels: Volume
-    nodules: Volume
+    findings: Volume
     ct: Volume | None = None
     header: Dataset | None = None
 
@@ -45,8 +47,8 @@ class Examination:
 
     @property
     def density(self) -> DensityAt | None:
-        """What the CT shows at its nodules; None without the CT."""
-        return None if self.ct is None else DensityAt(self.ct, self.nodules)
+        """What the CT shows at its findings; None without the CT."""
+        return None if self.ct is None else DensityAt(self.ct, self.findings)
 
 
 def is_result(path: Path) -> bool:
@@ -58,7 +60,8 @@ def examine(folder: Path, ct: Path | None, options: ReadOptions) -> Examination:
     """Read a case that was segmented, and its CT.
 
     Args:
-        folder: with `result.json`, `labels.nii.gz` and `nodules.nii.gz`.
+        folder: with `result.json`, `labels.nii.gz`, `nodules.nii.gz` and, where it has candidates,
+            `candidates.nii.gz`.
         ct: the CT that was segmented; None = it is not at hand.
         options: how to read it.
 
@@ -67,12 +70,16 @@ def examine(folder: Path, ct: Path | None, options: ReadOptions) -> Examination:
         GeometryError: E_GRID_MISMATCH when the CT is another one.
     """
     result = _record(folder)
-    labels, nodules = (read_labels(folder / name) for name in _MASKS)
-    found = tuple(_with_interval(nodule, nodules) for nodule in result.nodules)
-    result = replace(result, nodules=found)
+    labels, findings = read_labels(folder / _MASKS[0]), read_findings(folder, len(result.candidates)).all
+    listed = tuple(_with_interval(nodule, findings) for nodule in result.nodules)
+    behind = tuple(
+        _with_interval(replace(candidate, reason=candidate.reason or "below-point"), findings)
+        for candidate in result.candidates
+    )
+    result = replace(result, nodules=listed, candidates=behind)
     seg = folder / SEG_NAME
     if ct is None:
-        return Examination(result, labels, nodules, header=time_point_header((), seg))
+        return Examination(result, labels, findings, header=time_point_header((), seg))
     reading = open_ct(ct, options)
     if not reading.volume.grid.matches(labels.grid):
         raise GeometryError(
@@ -82,7 +89,7 @@ def examine(folder: Path, ct: Path | None, options: ReadOptions) -> Examination:
             "Give the CT that was segmented.",
         )
     files = reading.files if reading.source.get("format") == "DICOM" else ()
-    return Examination(result, labels, nodules, reading.volume, time_point_header(files, seg))
+    return Examination(result, labels, findings, reading.volume, time_point_header(files, seg))
 
 
 def _record(folder: Path) -> CaseResult:
@@ -104,14 +111,15 @@ def _record(folder: Path) -> CaseResult:
     return result
 
 
-def _with_interval(nodule: Nodule, nodules: Volume) -> Nodule:
-    """The nodule with the interval of its volume, which records of earlier versions lack."""
+def _with_interval(nodule: Nodule, findings: Volume) -> Nodule:
+    """The finding with the interval of its volume, which records of earlier versions lack."""
     if nodule.volume_low_mm3 is not None and nodule.volume_high_mm3 is not None:
         return nodule
-    mask = nodules.array == nodule.id
+    mask = findings.array == nodule.id
     if not mask.any():
-        text = f"nodule {nodule.id} of the record has no voxels in nodules.nii.gz."
+        what, name = ("candidate", CANDIDATE_MAP) if nodule.reason else ("nodule", NODULE_MAP)
+        text = f"{what} {nodule.id} of the record has no voxels in {name}."
         raise IntakeError("E_NOT_A_RESULT", text, "Segment the CT again.")
     (place,) = ndimage.find_objects(mask.astype("u1"))
-    low, high = volume_interval_mm3(mask[place], nodules.spacing_mm, nodules.voxel_volume_mm3)
+    low, high = volume_interval_mm3(mask[place], findings.spacing_mm, findings.voxel_volume_mm3)
     return replace(nodule, volume_low_mm3=low, volume_high_mm3=high)

@@ -32,6 +32,7 @@ def issues_of(
         *_fit_issues(registration),
         *_twin_issues(before, now),
         *compare_scans(before.result, now.result),
+        *_point_issues(before, now),
         *_noise_issues(before, now),
     ]
 
@@ -108,6 +109,19 @@ def _twin_issues(before: Examination, now: Examination) -> list[QualityIssue]:
         what = "the masks of both CTs are the same voxel by voxel: most likely one CT, given twice"
     text = f"{what}. That nodules are stable says nothing about the patient."
     return [QualityIssue("W_SAME_SERIES", text, "Give another CT as PRIOR or as CURRENT.")]
+
+
+def _point_issues(before: Examination, now: Examination) -> list[QualityIssue]:
+    """Lists that were made at two operating points."""
+    points = [time.result.operating_point for time in (before, now)]
+    cuts = [(point.get("name"), point.get("least_confidence")) for point in points]
+    if cuts[0] == cuts[1]:
+        return []
+    names = [str(point.get("name") or "none (everything is listed)") for point in points]
+    text = f"the nodules were listed at two operating points: prior {names[0]}, current {names[1]}"
+    text += "." if names[0] != names[1] else ", with other confidences."
+    remedy = "Nodules of either list are compared with all findings of the other CT; segment both alike for like lists."
+    return [QualityIssue("W_OTHER_LISTS", text, remedy)]
 
 
 def _noise_issues(before: Examination, now: Examination) -> list[QualityIssue]:

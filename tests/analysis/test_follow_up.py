@@ -183,6 +183,29 @@ def test_nodules_are_paired_by_where_registration_puts_them_not_by_where_they_li
     assert [match.distance_mm for match in matching.matches] == [0, 0]
 
 
+def test_listed_nodules_are_paired_first_and_then_with_candidates_that_lie_at_their_place():
+    """A nodule of 500 mm3 has a radius of 4.9 mm: candidates count within 7.9 mm, listed ones within 10.9 mm."""
+    prior, current = [nodule_at(1, (50, 0, 0)), nodule_at(2, (50, 0, 60))], [nodule_at(1, (50, 0, 5))]
+    near, behind = (nodule_at(i, place, reason="below-point") for i, place in ((2, (50, 0, 0)), (3, (50, 0, 67))))
+    matching = match_nodules(prior, current, shifted_by(0, 0, 0), ([], [near, behind]))
+    assert [(match.prior.id, match.current.id) for match in matching.matches] == [(1, 1), (2, 3)]
+    assert (matching.only_prior, matching.only_current) == ((), ())
+    far = nodule_at(3, (50, 0, 69), reason="below-point")
+    assert match_nodules(prior, current, shifted_by(0, 0, 0), ([], [near, far])).only_prior == (prior[1],)
+
+
+def test_a_large_candidate_beside_a_new_nodule_does_not_take_its_place_and_two_candidates_are_no_pair():
+    hilum = nodule_at(1, (150, 150, 150), 14_000, reason="hilar-vessel")  # a ball of 30 mm
+    registration = shifted_by(0, 0, 0)
+    time = TimePoint([], WIDE, candidates=[hilum])
+    for away_mm, word in ((20, Change.NEW), (10, Change.NOT_MEASURABLE), (7, Change.SHRUNK)):
+        nodule = nodule_at(1, (150, 150, 150 + away_mm))
+        (change,) = compare_nodules(time, TimePoint([nodule], WIDE, candidates=[replace(hilum, id=2)]), registration, 9)
+        assert change.change is word
+        assert ("candidate 1 of the prior CT" in change.reason) == (word is not Change.NEW)
+    assert compare_nodules(time, TimePoint([], WIDE, candidates=[hilum]), registration, 100) == ()
+
+
 def test_as_many_as_possible_find_a_partner_though_one_could_take_a_nearer_one():
     prior = [nodule_at(1, (50, 0, 0)), nodule_at(2, (50, 0, 9))]
     current = [nodule_at(1, (50, 0, 8)), nodule_at(2, (50, 0, 15))]

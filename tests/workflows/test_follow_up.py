@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from lungseg3d.io import SeriesSpec, write_dicom_series, write_volume
 from lungseg3d.workflows.follow_up import FILES, FollowUpOptions, follow_up
 from lungseg3d.workflows.segment_options import SegmentOptions
 from tests.follow_up_cases import chest_with, write_result
+from tests.schema_cases import as_schema_2
 
 MOTION = Motion.of(seed=4, diaphragm_mm=8.0)
 # Place in the prior CT, and the diameters in the prior and the current one; 0 = not there.
@@ -65,6 +68,59 @@ def test_the_true_change_lies_within_its_interval(done):
         if first and second:
             true = (second / first) ** 3 - 1
             assert change.volume_change.low < true < change.volume_change.high
+
+
+# Number of the ball in each CT -> why it is not listed there.
+BEHIND = {"prior": {1: "below-point", 2: "below-point"}, "current": {1: "below-point", 3: "hilar-vessel"}}
+
+
+@pytest.fixture(scope="module")
+def listed(folders, tmp_path_factory):
+    """The same pair: stable among the candidates of both CTs, grown among the prior ones, shrunk among the current."""
+    root = tmp_path_factory.mktemp("listed")
+    made = []
+    for folder in folders:
+        copy = Path(shutil.copytree(folder, root / folder.name))
+        as_schema_2(copy, BEHIND[folder.name])
+        record = json.loads((copy / "result.json").read_text(encoding="utf-8"))
+        for row in record["candidates"]:
+            row |= {"confidence": 0.7, "calibrated_confidence": 0.12}
+        (copy / "result.json").write_text(json.dumps(record), encoding="utf-8")
+        made.append(copy)
+    return made
+
+
+def test_a_nodule_is_new_or_gone_only_where_the_other_ct_has_no_candidate(folders, listed, done, tmp_path):
+    cts = [folder.parent / f"{folder.name}-ct.nii.gz" for folder in folders]
+    result = follow_up(*listed, tmp_path, FollowUpOptions(180, *cts))
+    found = {change.change: change for change in result.changes}
+    assert len(result.changes) == 4
+    assert set(found) == {Change.GROWN, Change.SHRUNK, Change.NEW, Change.GONE}
+    grown, shrunk = found[Change.GROWN], found[Change.SHRUNK]
+    assert (grown.prior.reason, grown.current.reason) == ("below-point", "")
+    assert (shrunk.prior.reason, shrunk.current.reason) == ("", "hilar-vessel")
+    text = f"candidate {grown.prior.id} of the prior CT of confidence 0.12, not listed there: less sure than the"
+    assert grown.reason.startswith(text)
+    # What is measured is the same as where both are listed.
+    whole = {change.change: change for change in done[1].changes}
+    assert grown.volume_change.value == pytest.approx(whole[Change.GROWN].volume_change.value, rel=0.02)
+    assert shrunk.volume_change.value == pytest.approx(whole[Change.SHRUNK].volume_change.value, rel=0.02)
+    page = " ".join((tmp_path / "follow_up.html").read_text(encoding="utf-8").split())
+    assert f"{grown.prior.id} (candidate), {grown.current.id}" in page
+    assert "Behind the lists are 2 candidates of the prior CT and 2 candidates of the current CT" in page
+    rows = {row["change"]: row for row in csv.DictReader((tmp_path / "follow_up.csv").open(encoding="utf-8"))}
+    assert [rows["grown"][f"{when}_candidate_reason"] for when in ("prior", "current")] == ["below-point", ""]
+    assert rows["grown"]["prior_calibrated_confidence"] == "0.120"
+    record = json.loads((tmp_path / "follow_up.json").read_text(encoding="utf-8"))
+    assert len(record["prior"]["candidates"]) == 2
+
+
+def test_results_of_both_schemas_are_compared_and_two_operating_points_are_said(folders, listed, tmp_path):
+    result = follow_up(folders[0], listed[1], tmp_path)
+    assert sorted(change.change for change in result.changes) == sorted(PLANTED)
+    (issue,) = [issue for issue in result.issues if issue.code == "W_OTHER_LISTS"]
+    assert "prior none (everything is listed), current default" in issue.message
+    assert "W_OTHER_LISTS" not in [issue.code for issue in follow_up(*listed, tmp_path / "both").issues]
 
 
 def test_another_kernel_is_flagged(done):

@@ -13,6 +13,7 @@ from lungseg3d.io import SeriesSpec, write_dicom_series
 from lungseg3d.workflows.export import export
 from lungseg3d.workflows.follow_up import SR_FILE, FollowUpOptions, follow_up
 from tests.follow_up_cases import chest_with, write_result
+from tests.schema_cases import as_schema_2
 from tests.seg_reading import read_measurements
 
 PLACES = {"grown": (70, 20, 30), "stable": (60, -20, -30), "gone": (-55, 30, 0), "new": (-65, -30, -20)}
@@ -102,3 +103,23 @@ def test_without_a_seg_it_is_refused_with_the_way_out_and_without_sr_it_is_not(f
     assert "lungseg3d export" in caught.value.remedy
     follow_up(bare, folders[1], tmp_path / "out")
     assert not (tmp_path / "out" / SR_FILE).exists()
+
+
+def test_objects_hold_listed_nodules_alone_and_a_candidate_is_named_by_its_partner(folders, tmp_path):
+    """Grown in the candidates of the prior CT, stable in those of the current one."""
+    made = {}
+    for folder, candidates in zip(folders, ({1: "below-point"}, {2: "below-point"}), strict=True):
+        made[folder.name] = copy = tmp_path / folder.name
+        shutil.copytree(folder, copy)
+        as_schema_2(copy, candidates)
+        export(copy, folder.parent / f"{folder.name}-ct", "seg", overwrite=True)
+        ids = {str(s.TrackingID) for s in pydicom.dcmread(copy / "segmentation.dcm").SegmentSequence}
+        assert {name for name in ids if name.startswith("Nodule")} == {"Nodule 1", "Nodule 2"}
+    result = follow_up(made["prior"], made["current"], tmp_path / "out", FollowUpOptions(180, sr=True))
+    groups = read_measurements(tmp_path / "out" / SR_FILE)
+    told = sorted((group["words"].get("change"), group["time"][0]) for group in groups.values())
+    assert told == [("gone", "prior"), ("grown", "current"), ("new", "current"), ("stable", "prior")]
+    for change in (c for c in result.changes if c.prior and c.current):
+        (own,) = [group for group in groups.values() if group["words"]["change"] == change.change.value]
+        assert own["volume-change", ""] == (pytest.approx(100 * change.volume_change.value, abs=0.06), "UCUM:%")
+        assert "candidate 3 of the " in change.reason
