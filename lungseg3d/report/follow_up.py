@@ -67,6 +67,11 @@ def _facts(follow_up: FollowUp) -> dict[str, Any]:
         "plot": _plot(follow_up),
         "lungs": _lungs(follow_up),
         "is_partial": any(issue.code == "W_PARTIAL_COVERAGE" for issue in follow_up.issues),
+        "is_calibrated": any(
+            found is not None and found.calibrated_confidence is not None
+            for change in follow_up.changes
+            for found in (change.prior, change.current)
+        ),
         "max_panels": MAX_PANELS,
         "colours": {**{lung.name: lung.hex_colour for lung in LUNGS}, "nodule": NODULE.hex_colour},
         "groups": [

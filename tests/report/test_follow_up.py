@@ -60,6 +60,24 @@ def test_each_nodule_has_three_planes_of_both_cts(page):
     assert "Prior: not found" in page
 
 
+def test_a_reason_that_all_share_is_said_once_and_a_ct_that_is_not_compared_takes_no_half_of_the_page(
+    volumes, compared
+):
+    why = "the lungs of the two CTs do not fit together"
+    apart = tuple(
+        NoduleChange(number, Change.NOT_DETERMINED, why, None, nodule, None, nodule.centroid_ras_mm)
+        for number, nodule in enumerate(compared.current.nodules, start=1)
+    )
+    follow_up = replace(compared, changes=apart)
+    numbers = numbers_of(follow_up)
+    times = tuple(Time.of(t, *volumes, numbers[i]) for i, t in enumerate(("Prior", "Current")))
+    html = render_follow_up(follow_up, times)
+    assert html.count(f"Of all 2: {why}.") == 1
+    assert f'<div class="note">{why}' not in html
+    assert html.count('<div class="times alone">') == html.count('<div class="shown">') == 2
+    assert "Uncalibrated confidence<br>" in html
+
+
 def test_issues_are_escaped_and_nothing_is_fetched_from_outside(page):
     assert "kernel &lt;B30f&gt; before" in page
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page)
