@@ -74,8 +74,13 @@ def page(chest, record):
     box = Box((8, 10, 6), (24, 30, 20))
     maps = {1: LocalMap(box, np.full(box.shape, 0.5, np.float32))}
     issues = (QualityIssue("W_THICK_SLICES", "Slices of 6 mm.", "Use thinner ones."), QualityIssue("E_X", "Odd.", ""))
-    result = record(ct, nodules, issues=issues)
-    return render_html(result, ct, labels, nodules, NoduleMaps(maps, maps))
+    point = {"name": "default", "least_confidence": {"solid": 0.3}}
+    result = record(ct, nodules, issues=issues, operating_point=point)
+    found = chest([(12, 14, 8, 6), (40, 20, 14, 5), (20, 30, 20, 4)])[2]
+    beside = found.with_array(found.array * (found.array == 3))
+    candidate = replace(record(ct, found).nodules[2], reason="outside-lungs")
+    result = replace(result, candidates=(candidate,))
+    return render_html(result, ct, labels, nodules, NoduleMaps(maps, maps), candidate_map=beside)
 
 
 def test_keys_visit_nodules_and_turn_overlays(page, tmp_path):
@@ -100,8 +105,20 @@ def test_no_table_is_cut_off_on_a_screen_of_1280_pixels(chest, record, tmp_path)
     assert run_in_browser(html, wide, tmp_path, 1280) == [0, 0]
 
 
+def test_candidates_are_folded_and_open_without_a_script(page, tmp_path):
+    look = """
+    const shown = () => document.querySelector("#candidate-3 img").checkVisibility();
+    const told = [shown()];
+    document.querySelector("details.candidates summary").click();
+    told.push(shown());
+    """
+    page = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert run_in_browser(page, look, tmp_path) == [False, True]
+
+
 @pytest.mark.parametrize(("width", "dark"), [(1400, False), (390, False), (1400, True)])
 def test_every_text_stands_out_from_its_ground(page, tmp_path, width, dark):
-    told = run_in_browser(page, CONTRAST, tmp_path, width, dark=dark)
+    unfolded = page.replace("<details ", "<details open ")
+    told = run_in_browser(unfolded, CONTRAST, tmp_path, width, dark=dark)
     assert len(told) > 60
     assert [row for row in told if row[0] < 4.5] == []
