@@ -38,9 +38,10 @@ def evaluate(
         Path | None,
         typer.Option(
             "--bundle",
+            "--nodule-bundle",
             parser=existing_bundle,
             metavar="DIR",
-            help="Bundle that predicted; warns of cases its training saw.",
+            help="Nodule bundle that predicted, where it is not the shipped one.",
         ),
     ] = None,
     least_iou: Annotated[
@@ -50,6 +51,14 @@ def evaluate(
         ),
     ] = 0.1,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the ten worst cases.")] = True,
+    operating_point: Annotated[
+        str | None,
+        typer.Option(
+            "--operating-point",
+            metavar="default|sensitive|fp=N",
+            help="List the findings of the results anew at this point of the bundle; default: as they are listed.",
+        ),
+    ] = None,
     fit_operating_point: Annotated[
         str | None,
         typer.Option(
@@ -65,7 +74,7 @@ def evaluate(
     from lungseg3d.workflows.evaluate import evaluate as evaluate_predictions
 
     rate = _false_positives(fit_operating_point)
-    options = EvaluateOptions(data, split, fold, against, bundle, least_iou, pictures, track, rate)
+    options = EvaluateOptions(data, split, fold, against, bundle, least_iou, pictures, track, operating_point, rate)
     with progress() as on_progress:
         done = evaluate_predictions(manifest, predictions, out, options, on_progress)
     if done.content["list"]:

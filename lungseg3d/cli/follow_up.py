@@ -65,7 +65,8 @@ def follow_up(
     if result.changes:
         say_table(_table(result))
     else:
-        say("No nodules in either CT.")
+        has_candidates = result.prior.candidates or result.current.candidates
+        say("No nodule is listed in either CT." if has_candidates else "No nodules in either CT.")
     for issue in result.issues:
         complain(f"{issue.code}: {issue.message} {issue.remedy}".strip())
     say(f"Wrote {out / 'follow_up.html'}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from lungseg3d.io import check_writable, placing_together, read_volume, write_te
 from lungseg3d.metrics import LEAST_IOU, OperatingPoint, pick_operating_point
 from lungseg3d.report import WorstCase, disagreement_view, render_evaluation
 from lungseg3d.workflows.evaluate_cases import CaseScore, score_case
-from lungseg3d.workflows.evaluate_inputs import Rules, read_pair
+from lungseg3d.workflows.evaluate_inputs import Rules, as_recorded, read_pair
 from lungseg3d.workflows.evaluate_list import mixed_issue, point_texts
+from lungseg3d.workflows.evaluate_listing import listing_at
 from lungseg3d.workflows.evaluate_nodules import confidence_of, scan_matches
 from lungseg3d.workflows.evaluate_predictions import Predictions
+from lungseg3d.workflows.evaluate_records import Results
 from lungseg3d.workflows.evaluate_summary import paired_comparison, summary_of
 from lungseg3d.workflows.evaluate_tables import cases_csv, nodules_csv
 from lungseg3d.workflows.evaluate_weights import seen_in_training, weights_of
@@ -51,6 +53,8 @@ class EvaluateOptions:
         least_iou: overlap from which a nodule is found.
         pictures: whether the worst cases are drawn, for which their CTs are read.
         track: whether means and files go to MLflow.
+        operating_point: `default`, `sensitive` or `fp=N` of the bundle, from which on findings are listed anew; None:
+            the list is that of the results.
         fit_operating_point: false positives a scan for which a confidence cut is chosen here and written as
             `settings.json`; None: no cut.
     """
@@ -63,6 +67,7 @@ class EvaluateOptions:
     least_iou: float = LEAST_IOU
     pictures: bool = True
     track: bool = False
+    operating_point: str | None = None
     fit_operating_point: float | None = None
 
 
@@ -105,7 +110,7 @@ def evaluate(
     Raises:
         LungSegError: E_MANIFEST, E_MISSING_DATA, E_DUPLICATE_CASE, E_SPLIT_LEAK, before any work.
         UsageError: E_NO_SPLIT for a split or fold that the manifest has not; E_OPERATING_POINT where no cut has the
-            wanted rate of false positives. Nothing was written then.
+            wanted rate of false positives, or the findings cannot be listed anew. Nothing was written then.
     """
     content = read_manifest(manifest)
     structures = label_structures(content)
@@ -122,8 +127,11 @@ def evaluate(
         for folder in (predictions, options.against)
     )
     assert ours is not None
+    listing: Callable[[Results], Results] = as_recorded
+    if options.operating_point is not None:
+        listing = listing_at(options.operating_point, options.bundle, entries, ours)
     refused = {fault.case_id: fault.issue for fault in faults if fault.is_refusal}
-    scores = _score_all(entries, ours, rules, options.least_iou, refused, told)
+    scores = _score_all(entries, ours, replace(rules, listing=listing), options.least_iou, refused, told)
     warnings = [*seen_in_training(content, entries, ours, options.bundle), *_warnings(faults, scores, entries)]
     facts: dict[str, Any] = {
         "manifest": content.get("name", Path(manifest).stem),

@@ -5,7 +5,6 @@ In: a `Pair`. Out: a `CaseScore`. Knows no file, no other case and no table.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -159,7 +158,9 @@ def _score_nodules(
 
 def _recorded(pair: Pair, value: int) -> dict[str, Any]:
     """What the results say of a finding; one that they do not know is listed, as are all of a mere label map."""
-    return dataclasses.asdict(pair.findings.get(value, Finding()))
+    finding = pair.findings.get(value, Finding())
+    names = ("confidence", "calibrated_confidence", "kind", "is_listed", "reason")
+    return {name: getattr(finding, name) for name in names}
 
 
 def _boxes(nodules: np.ndarray) -> dict[int, Box]:

@@ -24,6 +24,7 @@ class Finding:
         kind: `solid`, `part-solid` or `ground-glass`; empty where the record does not say.
         reason: why it is a candidate; empty for a listed one.
         is_listed: whether it stands in the list of nodules; all findings of schema 1 do.
+        voxels_mm3: volume of its voxels; 0 where the record does not say.
     """
 
     confidence: float | None = None
@@ -31,6 +32,7 @@ class Finding:
     kind: str = ""
     reason: str = ""
     is_listed: bool = True
+    voxels_mm3: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def has_no_lungs(path: Path) -> bool:
 def _finding(row: Mapping[str, Any], is_listed: bool) -> Finding:
     sure, calibrated = (_share(row.get(key)) for key in ("confidence", "calibrated_confidence"))
     reason = "" if is_listed else str(row.get("reason") or "")
-    return Finding(sure, calibrated, str(row.get("kind") or ""), reason, is_listed)
+    volume_mm3 = float(row.get("voxel_sum_mm3") or row.get("volume_mm3") or 0.0)
+    return Finding(sure, calibrated, str(row.get("kind") or ""), reason, is_listed, volume_mm3)
 
 
 def _share(value: Any) -> float | None:

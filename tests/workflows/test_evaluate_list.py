@@ -14,7 +14,10 @@ from typer.testing import CliRunner
 from lungseg3d.cli.program import app
 from lungseg3d.core import Volume
 from lungseg3d.core.labels import NODULE
-from lungseg3d.io import read_labels, write_labels, write_volume
+from lungseg3d.inference import rule_sha256_of
+from lungseg3d.inference.calibration_file import CALIBRATION, calibration_text
+from lungseg3d.io import read_labels, sha256_of, write_labels, write_volume
+from lungseg3d.metrics import ConfidenceMap
 from lungseg3d.workflows.calibrate import _read as read_evaluations
 from lungseg3d.workflows.evaluate import EvaluateOptions, evaluate
 from tests.schema_cases import as_schema_2
@@ -171,3 +174,85 @@ def test_the_masks_of_the_test_are_as_segment_writes_them(made):
     assert np.array_equal(labels.array == NODULE.value, nodules.array > 0)
     assert np.unique(candidates.array).tolist() == [0, 3, 4]
     assert set(np.unique(labels.array[candidates.array > 0])) <= {1, 2}
+
+
+def point_bundle(root: Path, weights: bytes = b"weights") -> Path:
+    """A bundle with a calibration that halves confidences, and points from 0.22 (default) and 0.05 (sensitive) on."""
+    for name in ("configs", "models"):
+        (root / name).mkdir(parents=True)
+    (root / "models" / "model.pt").write_bytes(weights)
+    (root / "configs" / "inference.json").write_text("{}")
+    sums = {"weights_sha256": sha256_of(root / "models" / "model.pt"), "rule_sha256": rule_sha256_of(root)}
+    (root / CALIBRATION).write_text(calibration_text(ConfidenceMap((0.0, 1.0), (0.0, 0.5)), **sums))
+    least = {"default": {"solid": 0.22, "ground-glass": 0.16}, "sensitive": {"solid": 0.05, "ground-glass": 0.05}}
+    measured = {"false_findings_a_scan": {"value": 1.0}, "sensitivity": {"value": 0.8}}
+    points = {name: {"least_confidence": cuts, **measured} for name, cuts in least.items()}
+    curve = {"asked_false_findings_a_scan": [0.5, 1.0], "false_findings_a_scan": [0.5, 1.0], "sensitivity": [0.6, 0.8]}
+    curve["least_confidence"] = {kind: [0.4, cut] for kind, cut in least["default"].items()}
+    content = {"schema_version": 1, **sums, "population": {"text": "made up"}, "points": points, "curve": curve}
+    (root / "configs" / "operating_points.json").write_text(json.dumps(content))
+    return root
+
+
+@pytest.fixture
+def pointed(made, tmp_path) -> tuple[Path, Path]:
+    """A bundle with points, and results of its weights in both schemas."""
+    bundle = point_bundle(tmp_path / "bundle")
+    about = {"nodules": {"name": "b", "weights_sha256": sha256_of(bundle / "models" / "model.pt")}}
+    for name in ("one", "two"):
+        shutil.copytree(made / name, tmp_path / name)
+        for path in (tmp_path / name).glob("*/result.json"):
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"provenance": {"bundles": about}}))
+    return bundle, tmp_path
+
+
+def test_an_operating_point_lists_findings_anew_and_what_anatomy_speaks_against_stays_a_candidate(made, pointed):
+    bundle, root = pointed
+    # Halved: nodules 0.45 and (ground glass) 0.15, false ones 0.225 and, outside the lungs in schema 2, 0.1.
+    for name, results, listed, true in (
+        ("default", "two", 2, 1),
+        ("sensitive", "two", 3, 2),
+        ("fp=0.5", "two", 1, 1),
+        ("sensitive", "one", 4, 2),
+    ):
+        out = root / f"{name}-{results}"
+        found = evaluated(made, root / results, out, operating_point=name, bundle=bundle)
+        assert [(point["name"], point["cases"]) for point in found["list"]["points"]] == [(name, PATIENTS)]
+        assert (found["list"]["listed"], found["list"]["true"]) == (listed * PATIENTS, true * PATIENTS)
+        assert found["nodules"]["all"]["marks"] == 4 * PATIENTS
+    rows = list(csv.DictReader((root / "sensitive-two" / "nodules.csv").open(encoding="utf-8")))
+    assert {row["reason"] for row in rows if row["is_listed"] == "False"} == {"outside-lungs"}
+
+
+@pytest.mark.parametrize("damage", ["weights", "points", "label map", "no confidence"])
+def test_results_that_cannot_be_listed_at_a_point_are_refused_before_anything_is_written(made, pointed, damage):
+    bundle, root = pointed
+    results = root / "two"
+    if damage == "weights":
+        (bundle / "models" / "model.pt").write_bytes(b"other")
+    elif damage == "points":
+        (bundle / "configs" / "operating_points.json").unlink()
+    elif damage == "label map":
+        shutil.copy(results / "c0" / "labels.nii.gz", results / "c0.nii.gz")
+        shutil.rmtree(results / "c0")
+    else:
+        path = results / "c0" / "result.json"
+        path.write_text(path.read_text().replace('"confidence": 0.9', '"confidence": null'))
+    words = ["evaluate", "-m", made / "data" / "lists.json", "--predictions", results, "--nodule-bundle", bundle]
+    ran = CliRunner().invoke(app, [*map(str, words), "--out", str(root / "out"), "--operating-point", "default"])
+    said = " ".join(ran.output.split())
+    assert (ran.exit_code, "E_OPERATING_POINT" in said) == (2, True), ran.output
+    assert {
+        "weights": "c0: it was made by weights",
+        "points": "has no measured operating point",
+        "label map": "c0: the prediction does not say by which weights",
+        "no confidence": "c0: finding 1 has no confidence",
+    }[damage] in said
+    assert not (root / "out" / "summary.json").exists()
+
+
+def test_another_word_than_a_point_is_wrong_usage(made, tmp_path):
+    words = ["evaluate", "-m", made / "data" / "lists.json", "--predictions", made / "two", "--out", tmp_path / "out"]
+    for wrong in ("all", "fp=", "fp=0", "fp=x"):
+        ran = CliRunner().invoke(app, [*map(str, words), "--operating-point", wrong])
+        assert (ran.exit_code, "E_BAD_OPTION" in ran.output) == (2, True)
