@@ -1,7 +1,9 @@
 """Five-fold cross-validation of the nodule bundle, through the product's own road.
 
-Every cube of `nodules_luna` is segmented by `lungseg3d segment --roi full` with the weights of the fold that held it
-out, and its mask compared with what at least two readers outlined; further nodules in the cube are left out of both.
+Every cube of `nodules_luna` is segmented by `lungseg3d segment --roi full --at middle` with the weights of the fold
+that held it out, and its mask compared with what at least two readers outlined; further nodules in the cube are left
+out of both. Every nodule lies in the middle of its cube, so this measures outlining and not finding; with weights for
+finding alone (no `--outlines`) nothing is named, and what the search finds in the cube is compared.
 Prints mean 3D Dice with its 95 % bootstrap interval over nodules, by size and texture. `results/nodule_folds.md` is
 older: it was measured on `nodules_lidc`, another set, and its scores do not compare with those of this one.
 
@@ -33,7 +35,8 @@ def segment_fold(fold: int, asked: argparse.Namespace, data: Path, scratch: Path
     """Dice of each held-out nodule of one fold, by case id."""
     bundle = bundle_of_fold(fold, asked.weights, asked.outlines, scratch / f"bundle-{fold}")
     cases = load_datalist(MANIFEST, data, fold=fold, held_out=True)
-    options = SegmentOptions(roi="full", nodule_bundle=bundle)
+    can_outline = (bundle / "models" / "outline.pt").is_file()
+    options = SegmentOptions(roi="full", nodule_bundle=bundle, at=("middle",) if can_outline else ())
     results = segment_cases([case["image"] for case in cases], scratch / f"fold-{fold}", options)
     scores = {}
     for case, result in zip(cases, results, strict=True):
@@ -88,8 +91,9 @@ def main() -> None:
     print(text)
     if arguments.folds == list(range(5)):
         RESULTS.mkdir(exist_ok=True)
+        at = " --at middle" if arguments.outlines or not arguments.weights else ""
         (RESULTS / f"nodule_folds_{MANIFEST}.md").write_text(
-            f"# Nodules: five-fold cross-validation on {MANIFEST}, `--roi full`\n\n" + text, encoding="utf-8"
+            f"# Nodules: five-fold cross-validation on {MANIFEST}, `--roi full{at}`\n\n" + text, encoding="utf-8"
         )
         with (RESULTS / f"nodule_folds_{MANIFEST}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")

@@ -19,6 +19,7 @@ from lungseg3d.analysis.lung_pictures import Chest
 from lungseg3d.analysis.lung_quality import LUNG_CODES, check_lungs, compare_lungs
 from lungseg3d.analysis.lungs import segment_lungs_by_rules
 from lungseg3d.analysis.matching import Match, Matching, gate_mm, match_nodules
+from lungseg3d.analysis.named_places import PLACE_CODES, REACH_MM, map_places, place_issues
 from lungseg3d.analysis.nodule_changes import TimePoint, compare_nodules
 from lungseg3d.analysis.nodules import classed, kind_of, measure_lungs, measure_nodules
 from lungseg3d.analysis.orientation import ORIENTATION_CODES, Orientation, check_orientation, find_orientation
@@ -41,6 +42,8 @@ __all__ = [
     "LUNG_CODES",
     "OOD_CODES",
     "ORIENTATION_CODES",
+    "PLACE_CODES",
+    "REACH_MM",
     "Acquisition",
     "CandidateRule",
     "Chest",
@@ -78,12 +81,14 @@ __all__ = [
     "list_findings",
     "listing_kind",
     "lung_rads",
+    "map_places",
     "match_nodules",
     "measure_acquisition",
     "measure_disease",
     "measure_lungs",
     "measure_nodules",
     "pieces_of",
+    "place_issues",
     "range_json",
     "range_of_json",
     "register_lungs",

@@ -132,6 +132,24 @@ def find_nodules(
     return NoduleMap(Volume(labels, target.affine), tuple(c.confidence for c in found), boxes)
 
 
+def mask_on(outline: Volume, target: Grid) -> tuple[Box, np.ndarray] | None:
+    """One outline as a mask on another grid, whatever its size and shape; cavities are filled.
+
+    Args:
+        outline: probabilities on a working grid, 0.5 at the border of the largest piece, which is taken.
+        target: the grid of the mask.
+
+    Returns:
+        A box of `target` and the mask in it; None where nothing is outlined, or it lies beyond the target.
+    """
+    pieces = pieces_of(outline.array >= 0.5, any_neighbour=True)
+    if not pieces:
+        return None
+    largest = max(pieces, key=lambda piece: int(piece.voxels.sum()))
+    candidate = _on_target(outline, largest, Box.whole(outline.shape), target, CandidateRule())
+    return None if candidate is None else (candidate.box, candidate.mask)
+
+
 def _on_target(probability: Volume, piece: Piece, box: Box, target: Grid, rule: CandidateRule) -> _Candidate | None:
     """One component of the working grid as a mask on the target grid; None where it is too weak or out of view."""
     part = probability.crop(box)

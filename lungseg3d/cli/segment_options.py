@@ -70,10 +70,33 @@ def _bundle(text: str) -> Any:
     return Annotated[Path | None, typer.Option(parser=existing_bundle, metavar="DIR", help=text)]
 
 
+def _place(named: list[str] | None) -> list[str]:
+    from lungseg3d.core import named_voxel
+
+    for text in named or ():
+        try:
+            named_voxel(text)
+        except ValueError as error:
+            raise typer.BadParameter(f"{error}.") from error
+    return named or []
+
+
 _ROI = typer.Option(help="lungs: find the lungs first. full: for crops, no lungs.")
 # Field of SegmentOptions -> (annotation that typer reads, default).
 _SEGMENT: dict[str, tuple[Any, Any]] = {
     "roi": (Annotated[Roi, _ROI], Roi.lungs),
+    "at": (
+        Annotated[
+            list[str] | None,
+            typer.Option(
+                "--at",
+                metavar="middle|X,Y,Z",
+                callback=_place,
+                help="Outline what lies there (voxels of one CT, from 0), and search for nothing. Repeatable.",
+            ),
+        ],
+        None,
+    ),
     "device": (Device, "auto"),
     "precision": (
         Annotated[Precision, typer.Option(help="auto takes what the device does well.")],
@@ -160,5 +183,5 @@ def _made(given: Mapping[str, Any]) -> Any:
     reading = ReadOptions(**{name: plain.pop(name) for name in READING})
     settings, max_memory_gib = plain.pop("settings"), plain.pop("max_memory")
     cut = read_settings(settings) if settings else Settings()
-    formats = formats_of(plain.pop("format"))
-    return SegmentOptions(read=reading, settings=cut, formats=formats, max_memory_gib=max_memory_gib, **plain)
+    formats, at = formats_of(plain.pop("format")), tuple(plain.pop("at"))
+    return SegmentOptions(at=at, read=reading, settings=cut, formats=formats, max_memory_gib=max_memory_gib, **plain)

@@ -13,6 +13,7 @@ from lungseg3d.core.follow_up import Change, Estimate, FollowUp, NoduleChange
 from lungseg3d.core.islands import boxes_by_value, islands
 from lungseg3d.core.local_map import LocalMap, joined_maps
 from lungseg3d.core.low_confidence import LowConfidence
+from lungseg3d.core.named_places import MIDDLE, Place, named_voxel, place_in
 from lungseg3d.core.records import (
     CANDIDATE_REASONS,
     NO_LUNGS,
@@ -30,6 +31,7 @@ from lungseg3d.core.volume import Box, Grid, Volume
 
 __all__ = [
     "CANDIDATE_REASONS",
+    "MIDDLE",
     "NO_LUNGS",
     "SERIOUS_CODES",
     "Box",
@@ -49,6 +51,7 @@ __all__ = [
     "Nodule",
     "NoduleChange",
     "OutputError",
+    "Place",
     "QualityIssue",
     "Severity",
     "TrainingError",
@@ -58,5 +61,7 @@ __all__ = [
     "case_result_of",
     "islands",
     "joined_maps",
+    "named_voxel",
+    "place_in",
     "to_json",
 ]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lungseg3d.core.named_places import Place
 from lungseg3d.core.remedies import remedy_text
 
 
@@ -187,9 +188,11 @@ class CaseResult:
         nodules: the findings at or above the operating point, measured, the surest first: the list for a reader.
         candidates: what else the networks marked, measured, each with its `reason`; masks in `candidates.nii.gz`.
         operating_point: by what `nodules` and `candidates` were told apart: `name` (`default`, `sensitive`, `fp=N`,
-            `min-confidence`, `settings` or `none`), `least_confidence` (calibrated, by kind of nodule), and what it
-            costs where that was measured: `false_findings_a_scan`, `sensitivity`. Empty in records of schema 1, whose
-            `nodules` are everything that was found.
+            `min-confidence`, `settings`, `none`, or `places` where a person named some), `least_confidence` (calibrated,
+            by kind of nodule), and what it costs where that was measured: `false_findings_a_scan`, `sensitivity`. Empty
+            in records of schema 1, whose `nodules` are everything that was found.
+        places: what a person named to be outlined, and what became of each; where there are some, nothing else was
+            searched for, and every nodule was outlined at one of them.
         issues: what a reader of the result must know.
         checks: what was measured after segmentation: `orientation` of the image against its header (`agrees`, `against`
             or `not determined` for each axis, and the signs found), `disease` of the lungs.
@@ -207,6 +210,7 @@ class CaseResult:
     nodules: tuple[Nodule, ...] = ()
     candidates: tuple[Nodule, ...] = ()
     operating_point: dict[str, Any] = field(default_factory=dict)
+    places: tuple[Place, ...] = ()
     issues: tuple[QualityIssue, ...] = ()
     checks: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -232,6 +236,7 @@ def case_result_of(record: Mapping[str, Any]) -> CaseResult:
     known = _known(CaseResult, record)
     for key in ("nodules", "candidates"):
         known[key] = tuple(Nodule(**_known(Nodule, _with_tuples(row))) for row in record.get(key, ()))
+    known["places"] = tuple(Place(**_known(Place, _with_tuples(row))) for row in record.get("places", ()))
     known["lungs"] = tuple(Lung(**_known(Lung, row)) for row in record.get("lungs", ()))
     known["issues"] = tuple(QualityIssue(**_known(QualityIssue, row)) for row in record.get("issues", ()))
     known["files"] = tuple(record.get("files", ()))

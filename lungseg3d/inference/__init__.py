@@ -9,6 +9,7 @@ from lungseg3d.inference.judge import JudgeCandidatesd
 from lungseg3d.inference.listed import ListFindingsd
 from lungseg3d.inference.lungs import LungsOnSourced, SegmentLungsd
 from lungseg3d.inference.meter import Meter, metered
+from lungseg3d.inference.named_places import outline_places, outlining_step
 from lungseg3d.inference.nodule_windows import NoduleWindow, nodule_windows
 from lungseg3d.inference.nodules import NodulesOnSourced
 from lungseg3d.inference.operating_points import (
@@ -62,6 +63,8 @@ __all__ = [
     "metered",
     "nodule_windows",
     "open_bundle",
+    "outline_places",
+    "outlining_step",
     "outlining_views",
     "predictor_of",
     "read_calibration",

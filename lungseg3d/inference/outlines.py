@@ -59,20 +59,23 @@ class OutlineCandidatesd(LookAgaind):
             outlined[box.slices] = np.maximum(outlined[box.slices], piece)
         return outlined
 
-    def outline_around(self, image: torch.Tensor, middle: np.ndarray, side: int) -> tuple[np.ndarray, Box]:
+    def outline_around(
+        self, image: torch.Tensor, middle: np.ndarray, side: int, reach: float = np.inf
+    ) -> tuple[np.ndarray, Box]:
         """The outline of what lies at a place of an image (1, X, Y, Z), seen in a window of this side around it.
 
         Args:
             image: the network's input, in [0, 1].
             middle: the place in voxels of the image, (3,).
             side: of the window, in voxels.
+            reach: what comes no nearer to the place than this, in voxels, is not outlined.
 
         Returns:
             Probabilities of one connected piece, 0.5 at its border and 0 beyond its rim, all 0 where the network
             outlines nothing; and the part of the image that they cover: what of the window lies inside the image.
         """
         part, corner, inside = window_around(image, middle, side)
-        piece = self._middle_piece(self.views.mean(part))[inside]
+        piece = self._middle_piece(self.views.mean(part), reach)[inside]
         start = tuple(c + s.start for c, s in zip(corner, inside, strict=True))
         return piece, Box.whole(piece.shape).moved(start)
 
@@ -83,15 +86,25 @@ class OutlineCandidatesd(LookAgaind):
             if certainty >= self.peak:
                 yield piece.middle, max(self.roi_size, max(piece.box.shape) + self.roi_size // 3), certainty
 
-    def _middle_piece(self, probability: np.ndarray) -> np.ndarray:
+    def _middle_piece(self, probability: np.ndarray, reach: float) -> np.ndarray:
         """The one connected piece in the middle, its border at 0.5 where it was at `threshold`; 0 elsewhere."""
         pieces, count = ndimage.label(probability >= self.threshold)
         if not count:
             return np.zeros_like(probability)
         grid = np.indices(probability.shape) - ((np.array(probability.shape) - 1) / 2)[:, None, None, None]
-        weight = probability * np.exp(-(grid**2).sum(axis=0) / (2 * _NEAR_VOXELS**2))
-        chosen = 1 + int(np.argmax(ndimage.sum(weight, pieces, range(1, count + 1))))
+        away = (grid**2).sum(axis=0)
+        weight = ndimage.sum(probability * np.exp(-away / (2 * _NEAR_VOXELS**2)), pieces, range(1, count + 1))
+        if np.isfinite(reach):
+            weight = np.where([_comes_near(pieces == n, away, reach) for n in range(1, count + 1)], weight, 0)
+        if not weight.any():
+            return np.zeros_like(probability)
+        chosen = 1 + int(np.argmax(weight))
         # With a rim below the threshold, so that the border can be placed between voxels.
         near = ndimage.binary_dilation(pieces == chosen, iterations=2) & ((pieces == chosen) | (pieces == 0))
         low, high = probability / (2 * self.threshold), 1 - (1 - probability) / (2 * (1 - self.threshold))
         return np.where(near, np.where(probability < self.threshold, low, high), 0).astype(probability.dtype)
+
+
+def _comes_near(piece: np.ndarray, away: np.ndarray, reach: float) -> bool:
+    """Whether the middle of a window lies within `reach` of a piece, or in a hole of it; `away` is squared."""
+    return bool(away[piece].min() <= reach**2 or ndimage.binary_fill_holes(piece)[away == away.min()].any())

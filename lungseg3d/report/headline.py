@@ -15,6 +15,7 @@ from lungseg3d.report.nodule_rows import confidence_text
 from lungseg3d.report.numbers import number_text
 
 _NO_POINT = "No operating point: the nodule bundle has no calibration, so everything that was found is listed."
+_PLACES = "Only the places that a person named were outlined: this is no statement about nodules elsewhere."
 _TITLES = {"min-confidence": "Listed as --min-confidence says", "settings": "Listed as the settings file says"}
 _NONE_AT_POINT = "No nodule at this operating point."
 _NONE_LISTED = {
@@ -111,8 +112,8 @@ def operating_point_text(point: Mapping[str, Any]) -> str:
     name = str(point.get("name", ""))
     if not name:
         return ""
-    if name == "none":
-        return _NO_POINT
+    if name in ("none", "places"):
+        return _NO_POINT if name == "none" else _PLACES
     costs = [text for text in (_false_findings(point), _sensitivity(point)) if text]
     title = _TITLES.get(name, f"Operating point {name}")
     return f"{title}: {'; '.join(costs or [least_confidence_text(point)])}."
@@ -138,6 +139,8 @@ def reasons_text(candidates: Sequence[Nodule]) -> str:
 
 def _count(result: CaseResult) -> str:
     point = result.operating_point
+    if result.places and not result.nodules:
+        return "Nothing was outlined at the places that were named."
     if not result.nodules:
         return _NONE_LISTED.get(point["name"], _NONE_AT_POINT) if point and result.candidates else "No nodules found."
     count = f"{len(result.nodules)} nodule{'' if len(result.nodules) == 1 else 's'}"

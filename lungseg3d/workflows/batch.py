@@ -33,7 +33,7 @@ from lungseg3d.workflows.batch_pool import Limits, Pool
 from lungseg3d.workflows.batch_records import BatchDone, BatchOptions, BatchState, OnProgress
 from lungseg3d.workflows.batch_run import BatchRun, Stop
 from lungseg3d.workflows.batch_summary import write_summary
-from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.segment_options import SegmentOptions, check_places
 
 if TYPE_CHECKING:
     from lungseg3d.workflows.batch_tracking import BatchTracking
@@ -152,6 +152,7 @@ def _with_checked_bundles(asked: SegmentOptions) -> SegmentOptions:
 
 
 def _check(options: BatchOptions) -> None:
+    check_places(options.segment, is_one_ct=False)
     if options.memory_limit_gib is not None and options.segment.device.startswith("cuda"):
         text = "--memory-limit bounds the address space, of which CUDA takes hundreds of GiB that it does not use."
         raise UsageError("E_BAD_OPTION", text, "Leave it out on a GPU.")

@@ -16,7 +16,7 @@ from lungseg3d.workflows.segment_case import Progress, refuse_case
 from lungseg3d.workflows.segment_input import CaseJob
 from lungseg3d.workflows.segment_line import segment_line
 from lungseg3d.workflows.segment_models import open_models
-from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.segment_options import SegmentOptions, check_places
 
 __all__ = ["Progress", "SegmentOptions", "segment_cases"]
 
@@ -40,11 +40,14 @@ def segment_cases(
         program).
 
     Raises:
+        UsageError: E_BAD_OPTION for places that are none, or voxels of one CT where there are several; nothing was
+            written.
         LungSegError: E_DUPLICATE_CASE for one input in two spellings; nothing was written.
         BundleError: the models cannot be opened; nothing was written.
         OutputError: E_WRITE, E_NO_SPACE when no file can be made in `out`.
     """
     out, paths = Path(out), as_paths(inputs)
+    check_places(options, is_one_ct=len(paths) == 1 and not options.recursive)
     _check_each_once(paths)
     check_writable(out)
     jobs = _jobs(paths, out, options)

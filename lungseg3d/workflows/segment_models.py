@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from lungseg3d.core import BundleError, QualityIssue, UsageError, Volume
-from lungseg3d.inference import Bundle, Plan, SegmentLungsd, choose, open_bundle, shipped_bundle
+from lungseg3d.inference import Bundle, Plan, SegmentLungsd, choose, open_bundle, outlining_step, shipped_bundle
 from lungseg3d.io import Reading, trusting_bundles
 from lungseg3d.tensors import keep_freed_memory, obstacle_to
 from lungseg3d.workflows.listing_rule import ListingRule, check_listing_options
@@ -53,6 +53,8 @@ def open_models(options: SegmentOptions) -> Models:
     how = {"device": device, "precision": plan.precision, "backend": options.backend}
     with trusting_bundles(options.trust_bundle):
         nodules = open_bundle(nodule_root, skip=1, lung_bundle_root=str(lung_root), roi=options.roi, **how)
+    if options.at:
+        outlining_step(nodules)
     lungs = next(step.bundle for step in nodules.preprocessing.transforms if isinstance(step, SegmentLungsd))
     ranges = tuple(read_training_range(bundle.root, bundle.name) for bundle in (nodules, lungs) if bundle)
     return Models(nodules, lungs, device, plan, ListingRule.of(nodules, options), ranges)
@@ -152,5 +154,6 @@ def provenance_of(models: Models, options: SegmentOptions) -> dict[str, Any]:
             "backend": models.plan.backend,
             "precision": models.plan.precision,
         }
+        | ({"at": [place if isinstance(place, str) else list(place) for place in options.at]} if options.at else {})
         | options.settings.facts,
     }

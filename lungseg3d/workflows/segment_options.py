@@ -6,9 +6,11 @@ In: nothing. Out: `SegmentOptions`. Loads no torch, so that who only plans the w
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lungseg3d.core import MIDDLE, UsageError, named_voxel
 from lungseg3d.io import ReadOptions
 from lungseg3d.workflows.settings import Settings
 
@@ -42,6 +44,8 @@ class SegmentOptions:
         operating_point: from which confidence findings are listed: `default`, `sensitive` or `fp=N`, of the bundle's
             measured points; what is less sure is kept as candidates.
         min_confidence: calibrated confidence from which findings are listed, 0 to 1, in place of an operating point.
+        at: places to be outlined, each `middle`, `X,Y,Z` or three numbers: voxels of the CT's own array, from 0. They
+            are all that is outlined and listed, whatever the search would find and however sure it would be.
         read: how CTs are read.
         trust_bundle: bundles may run code, and their weights need no checksum.
         formats: `nifti`, `seg`, `sr`: how masks are written, and measurements beside CSV and JSON (`dicom_objects`).
@@ -71,3 +75,28 @@ class SegmentOptions:
     dates: str = field(default="source", metadata=LATER_OPTION)
     operating_point: str = field(default=DEFAULT_POINT, metadata=LATER_OPTION)
     min_confidence: float | None = field(default=None, metadata=LATER_OPTION)
+    at: tuple[str | Sequence[float], ...] = field(default=(), metadata=LATER_OPTION)
+
+
+def check_places(options: SegmentOptions, is_one_ct: bool) -> None:
+    """Whether the places that are named can be outlined in what is asked for.
+
+    Args:
+        options: of `segment`.
+        is_one_ct: one CT is segmented; voxels of one mean nothing in another.
+
+    Raises:
+        UsageError: E_BAD_OPTION.
+    """
+    for named in options.at:
+        try:
+            voxel = named_voxel(named)
+        except ValueError as error:
+            raise UsageError("E_BAD_OPTION", f"{error}.", "Name the middle, or a voxel such as 31,40,22.") from error
+        if voxel is not None and not is_one_ct:
+            text = f"{named!r} is a voxel of one CT, and several may be segmented here."
+            raise UsageError("E_BAD_OPTION", text, f"Segment that CT alone, or name {MIDDLE}.")
+    is_cut = options.min_confidence is not None or options.settings.has_cut or options.operating_point != DEFAULT_POINT
+    if options.at and is_cut:
+        text = "What is outlined at a place that is named is listed whatever its confidence."
+        raise UsageError("E_BAD_OPTION", text, "Leave operating point, least confidence and settings out.")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from lungseg3d.analysis import Listing, measure_lungs, measure_nodules
+from lungseg3d.analysis import Listing, measure_lungs, measure_nodules, place_issues
 from lungseg3d.core import NO_LUNGS, CaseResult, Nodule
 from lungseg3d.io import placing_together, voxels_crc32, write_labels, write_text
 from lungseg3d.report import NoduleMaps, nodules_csv, render_html, result_json
@@ -72,8 +72,9 @@ def _measured(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models
         checking = beside.submit(check_segmented, ct, found, options.roi)
         with watch.step("measure"):
             thickness_mm = reading.source.get("slice_thickness_mm")
+            confidence = None if found.places else listing.confidence
             measured = measure_nodules(
-                ct, listing.merged(), lungs=in_lungs, confidence=listing.confidence, slice_thickness_mm=thickness_mm
+                ct, listing.merged(), lungs=in_lungs, confidence=confidence, slice_thickness_mm=thickness_mm
             )
             nodules, candidates = _parted(found.extras.added_to(models.listing.added_to(measured)), listing)
             lungs = measure_lungs(found.labels) if in_lungs is not None else ()
@@ -88,8 +89,16 @@ def _measured(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models
         lungs=tuple(lungs),
         nodules=nodules,
         candidates=candidates,
-        operating_point=dict(models.listing.record),
-        issues=(*reading.issues, *opened.issues, *checked.issues, *ood_issues, *models.listing.issues),
+        operating_point={"name": "places", "least_confidence": {}} if found.places else dict(models.listing.record),
+        places=found.places,
+        issues=(
+            *reading.issues,
+            *opened.issues,
+            *place_issues(found.places),
+            *checked.issues,
+            *ood_issues,
+            *(() if found.places else models.listing.issues),
+        ),
         checks=checked.record,
         provenance=provenance_of(models, options),
         timings_s=watch.seconds,

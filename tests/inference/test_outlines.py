@@ -107,6 +107,30 @@ def test_a_place_is_outlined_whatever_the_search_found_there():
     assert (piece > 0.5).sum() == 125
 
 
+def test_what_lies_away_from_a_place_is_not_outlined_however_large_it_is():
+    case = make_case(((30, 25, 20), 0.9))
+    case["image"][0, 36:45, 15:35, 10:30] = 0.95
+    looking = OutlineCandidatesd("pred", MirroredViews(Bright(), precision="fp32"))
+
+    def outlined(x, reach):
+        piece, box = looking.outline_around(case["image"], np.array([x, 25, 20]), 31, reach)
+        return set(np.argwhere(piece > 0.5)[:, 0] + box.start[0])
+
+    assert outlined(30, np.inf) == set(range(36, 45))
+    assert outlined(30, 4) == set(range(28, 33))
+    assert outlined(24, 4) == set(range(28, 33))
+    assert outlined(23, 4) == set()
+
+
+def test_a_place_in_the_cavity_of_a_nodule_lies_in_it():
+    case = make_case()
+    case["image"][0, 21:40, 16:35, 11:30] = 0.9
+    case["image"][0, 24:37, 19:32, 14:27] = 0.0
+    looking = OutlineCandidatesd("pred", MirroredViews(Bright(), precision="fp32"))
+    piece, _ = looking.outline_around(case["image"], np.array([30, 25, 20]), 31, 4.0)
+    assert (piece > 0.5).sum() == 19**3 - 13**3
+
+
 def test_the_outline_of_a_place_at_the_edge_covers_what_lies_inside_of_the_image():
     case = make_case(((2, 20, 38), 0.9))
     looking = OutlineCandidatesd("pred", MirroredViews(Bright(), precision="fp32"))
