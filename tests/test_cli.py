@@ -124,6 +124,21 @@ def test_segment_passes_every_option_on(segmenting, ct, tmp_path):
     assert (read.assume_axes, read.volume_index, read.strict, read.verify_manifest) == ("RAS", 1, True, ct)
 
 
+def test_segment_passes_on_every_place_that_is_named(segmenting, ct, tmp_path):
+    done = run("segment", ct, "--out", tmp_path / "out", "--at", "middle", "--at", "31,40.5,22")
+    assert done.exit_code == 0, done.output
+    assert segmenting.options.at == ("middle", "31,40.5,22")
+    assert run("segment", ct, "--out", tmp_path / "out").exit_code == 0
+    assert segmenting.options.at == ()
+
+
+@pytest.mark.parametrize("place", ["31,40", "31,40,x", "centre", "1,2,3,4", ""])
+def test_what_is_no_place_is_wrong_usage(segmenting, ct, tmp_path, place):
+    done = run("segment", ct, "--out", tmp_path / "out", "--at", place)
+    assert done.exit_code == 2
+    assert "neither middle nor three numbers" in " ".join(done.output.replace("│", " ").split())
+
+
 @pytest.mark.parametrize(
     ("results", "code"),
     [

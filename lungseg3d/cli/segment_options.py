@@ -183,5 +183,5 @@ def _made(given: Mapping[str, Any]) -> Any:
     reading = ReadOptions(**{name: plain.pop(name) for name in READING})
     settings, max_memory_gib = plain.pop("settings"), plain.pop("max_memory")
     cut = read_settings(settings) if settings else Settings()
-    formats, at = formats_of(plain.pop("format")), tuple(plain.pop("at"))
+    formats, at = formats_of(plain.pop("format")), tuple(plain.pop("at") or ())
     return SegmentOptions(at=at, read=reading, settings=cut, formats=formats, max_memory_gib=max_memory_gib, **plain)

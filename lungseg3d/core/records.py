@@ -188,9 +188,9 @@ class CaseResult:
         nodules: the findings at or above the operating point, measured, the surest first: the list for a reader.
         candidates: what else the networks marked, measured, each with its `reason`; masks in `candidates.nii.gz`.
         operating_point: by what `nodules` and `candidates` were told apart: `name` (`default`, `sensitive`, `fp=N`,
-            `min-confidence`, `settings`, `none`, or `places` where a person named some), `least_confidence` (calibrated,
-            by kind of nodule), and what it costs where that was measured: `false_findings_a_scan`, `sensitivity`. Empty
-            in records of schema 1, whose `nodules` are everything that was found.
+            `min-confidence`, `settings`, `none`, or `places` where a person named some), `least_confidence`
+            (calibrated, by kind of nodule), and what it costs where that was measured: `false_findings_a_scan`,
+            `sensitivity`. Empty in records of schema 1, whose `nodules` are everything that was found.
         places: what a person named to be outlined, and what became of each; where there are some, nothing else was
             searched for, and every nodule was outlined at one of them.
         issues: what a reader of the result must know.

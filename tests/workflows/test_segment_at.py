@@ -101,7 +101,7 @@ def test_with_lungs_a_named_nodule_has_its_side(chest, options, tmp_path):
     )
     assert (result.status, len(result.lungs)) == ("done", 2)
     assert [(nodule.side, nodule.id) for nodule in result.nodules] == [("right", result.places[0].nodule)]
-    labels = read_labels(tmp_path / "out" / "chest" / "labels.nii.gz").array
+    labels = read_labels(tmp_path / "out" / result.case_id / "labels.nii.gz").array
     assert labels[46, 25, 15] == 3
     assert set(np.unique(labels)) == {0, 1, 2, 3}
 
