@@ -24,10 +24,13 @@ _GLASS_BELOW_HU = -350.0
 _SURROUNDINGS_MM, _CLOSING_MM, _COARSE_MM = 30.0, 10.0, 1.6
 _BESIDE_MM, _UNDER_MM = 10.0, 15.0
 _MOST_PLACES = 200
+_AIR_BELOW_HU = -300.0
 _LEAST_BULGE = 0.3
 _LEAST_INSIDE = 0.5
 _BONE_HU, _BONE_CUT, _BONE_MM = 250.0, 0.3, 10.0
 _MEDIASTINAL_BULGE, _MEDIASTINAL_INSIDE, _MEDIASTINAL_MM = 0.62, 0.6, 16.0
+_SPARSE_MM, _FAT_BELOW_HU, _CONTRAST_HU = 4.0, -20.0, 90.0
+_HILUM_HEIGHT = (0.35, 0.8)
 _VESSEL_CUT, _VESSEL_HU, _VESSEL_MM = 0.09, -150.0, 11.0
 
 
@@ -36,14 +39,16 @@ def anatomy_reasons(ct: Volume, lungs: Volume, found: NoduleMap) -> tuple[str, .
 
     A nodule lies in a lung or on its surface. A lung mask leaves out nodules on the pleura, the diaphragm or the
     hilum, so "outside the mask" says little; what counts is how much of a finding's surface lung touches, how much of
-    it is cut out of tissue that continues, and where that tissue lies:
+    it is cut out of tissue that continues, and where that tissue lies. What holds air (a median below -300 HU, as
+    ground glass) is lung. Of the rest:
 
     - "outside-lungs": most of it lies outside the lungs closed with a ball of 10 mm, and lung touches less than 30 %
       of its surface; or it is cut out of bone; or, from 16 mm on, it is cut out of the mediastinum and lung touches
       less than 62 % (a ball sunk to its middle into a wall still has 67 %).
-    - "hilar-vessel": from 11 mm on, solid, and cut on both sides: dense tissue continues into the mediastinum and
-      into the lung, each with at least 60 % of the finding's own diameter. A nodule on the mediastinum or on a vessel
-      has only one of the two.
+    - "hilar-vessel": from 11 mm on, solid, at the height of the hilum, and cut on both sides: dense tissue continues
+      into the mediastinum and into the lung, each with at least 60 % of the finding's own diameter. A nodule on the
+      mediastinum or on a vessel has only one of the two. Where contrast fills the vessels, a finding with less than
+      half of their HU is none.
 
     Args:
         ct: HU.
@@ -56,10 +61,20 @@ def anatomy_reasons(ct: Volume, lungs: Volume, found: NoduleMap) -> tuple[str, .
     """
     reasons = [""] * len(found.confidence)
     ras_ct, ras_lungs, ras_found = ct.as_ras(), lungs.as_ras(), found.labels.as_ras()
-    if lungs.array.any():
+    hilum = _find_hilum(ras_ct, ras_lungs)
+    if hilum is not None:
         for number, box in boxes_by_value(ras_found.array).items():
-            reasons[number - 1] = _reason(_seen(ras_ct, ras_lungs, ras_found.array, number, box))
+            reasons[number - 1] = _reason(_seen(ras_ct, ras_lungs, ras_found.array, number, box), hilum)
     return tuple(reasons)
+
+
+@dataclass(frozen=True)
+class _Hilum:
+    """Where a hilar vessel may lie (voxels along Z), and the least HU that it has."""
+
+    lowest: float
+    highest: float
+    least_hu: float
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,7 @@ class _Sight:
     """What anatomy shows of one finding.
 
     Attributes:
+        height: of its middle, in voxels along Z.
         diameter_mm: of the ball of equal volume.
         median_hu: of its inner voxels.
         inside: share of it in the closed lungs; where the mask alone holds most of it, in the mask.
@@ -76,6 +92,7 @@ class _Sight:
         mediastinal: the part of `outside` between the lungs and not under one.
     """
 
+    height: float
     diameter_mm: float
     median_hu: float
     inside: float
@@ -85,7 +102,9 @@ class _Sight:
     mediastinal: float
 
 
-def _reason(seen: _Sight) -> str:
+def _reason(seen: _Sight, hilum: _Hilum) -> str:
+    if seen.median_hu < _AIR_BELOW_HU:
+        return ""
     if seen.inside < _LEAST_INSIDE and seen.touched < _LEAST_BULGE:
         return "outside-lungs"
     if seen.diameter_mm >= _BONE_MM and seen.median_hu > _BONE_HU and seen.outside >= _BONE_CUT:
@@ -93,10 +112,31 @@ def _reason(seen: _Sight) -> str:
     is_sunk = seen.inside < _MEDIASTINAL_INSIDE and seen.touched < _MEDIASTINAL_BULGE
     if seen.diameter_mm >= _MEDIASTINAL_MM and is_sunk and seen.mediastinal >= 0.5 * seen.outside:
         return "outside-lungs"
-    is_solid = seen.diameter_mm >= _VESSEL_MM and seen.median_hu > _VESSEL_HU
-    if is_solid and min(seen.into_lung, seen.mediastinal) >= _VESSEL_CUT:
+    may_be_vessel = seen.diameter_mm >= _VESSEL_MM and seen.median_hu > hilum.least_hu
+    is_high_enough = hilum.lowest <= seen.height <= hilum.highest
+    if may_be_vessel and is_high_enough and min(seen.into_lung, seen.mediastinal) >= _VESSEL_CUT:
         return "hilar-vessel"
     return ""
+
+
+def _find_hilum(ct: Volume, lungs: Volume) -> _Hilum | None:
+    """The height of the hilum, and the HU of blood as the middle one between the lungs, on a grid of about 4 mm.
+
+    None without any lung. In RAS order.
+    """
+    sparse = tuple(slice(None, None, max(1, round(_SPARSE_MM / s))) for s in ct.spacing_mm)
+    labels, hu = lungs.array[sparse], ct.array[sparse]
+    heights = np.flatnonzero((labels > 0).any(axis=(0, 1))) * sparse[2].step
+    if not heights.size:
+        return None
+    low, high = float(heights[0]), float(heights[-1])
+    right = np.maximum.accumulate((labels == RIGHT_LUNG.value)[::-1], axis=0)[::-1]
+    left = np.maximum.accumulate(labels == LEFT_LUNG.value, axis=0)
+    tissue = hu[right & left & (labels == 0) & (hu > _FAT_BELOW_HU)]
+    middle_hu = float(np.median(tissue)) if tissue.size else 0.0
+    least_hu = middle_hu / 2 if middle_hu >= _CONTRAST_HU else _VESSEL_HU
+    lowest, highest = (low + share * (high - low) for share in _HILUM_HEIGHT)
+    return _Hilum(lowest, highest, least_hu)
 
 
 def _seen(ct: Volume, lungs: Volume, labels: np.ndarray, number: int, box: Box) -> _Sight:
@@ -115,6 +155,7 @@ def _seen(ct: Volume, lungs: Volume, labels: np.ndarray, number: int, box: Box) 
     touched, into_lung, outside, mediastinal = _surface(core, dense, near, lungs)
     volume_mm3 = int(core.sum()) * ct.voxel_volume_mm3
     return _Sight(
+        height=near.start[2] + float(np.argwhere(core)[:, 2].mean()),
         diameter_mm=float(np.cbrt(6 * volume_mm3 / np.pi)),
         median_hu=float(np.median(hu[inner if inner.any() else core])),
         inside=float(inside),

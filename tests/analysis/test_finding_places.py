@@ -8,7 +8,9 @@ from scipy.spatial.transform import Rotation
 from lungseg3d.analysis import NoduleMap, anatomy_reasons
 from lungseg3d.core import Grid, Volume
 from lungseg3d.core.labels import NODULE
-from lungseg3d.data import NoduleSpec, PhantomSpec, make_phantom
+from lungseg3d.data import NoduleSpec, PhantomSpec, Texture, make_phantom
+from lungseg3d.data.phantom_anatomy import RIGHT, Anatomy
+from lungseg3d.data.phantom_shapes import Places
 
 AIR_HU, TISSUE_HU, GLASS_HU, BONE_HU = -850, 40, -550, 500
 HALF_MM = 25.0
@@ -88,6 +90,15 @@ def test_ground_glass_on_the_pleura_the_mediastinum_and_a_vessel_is_kept():
     assert chest.reasons(cut_out=True) == ("", "", "")
 
 
+def test_ground_glass_that_the_lungs_leave_out_with_all_around_it_is_kept_and_tissue_there_is_not():
+    chest = Chest(PLAIN)
+    for x_mm, hu in ((PLEURA_MM - 8, GLASS_HU), (-PLEURA_MM + 8, TISSUE_HU)):
+        chest.lungs[chest.ball(x_mm, 45)] = 0
+        chest.hu[chest.ball(x_mm, 45)] = hu
+        chest.add(chest.ball(x_mm, 24), hu=None)
+    assert chest.reasons() == ("", "outside-lungs")
+
+
 def test_a_piece_of_a_trunk_that_leaves_the_mediastinum_is_a_hilar_vessel_and_a_nodule_on_a_twig_is_not():
     chest = Chest(PLAIN)
     chest.hu[chest.rod(0, 60, 14) & (chest.lungs > 0)] = TISSUE_HU
@@ -95,6 +106,23 @@ def test_a_piece_of_a_trunk_that_leaves_the_mediastinum_is_a_hilar_vessel_and_a_
     chest.add(chest.rod(18, 40, 14), hu=None)
     chest.add(chest.ball(-HALF_MM - 5, 14, 20))
     assert chest.reasons() == ("hilar-vessel", "")
+
+
+@pytest.mark.parametrize(("trunk_hu", "reason"), [(200, "hilar-vessel"), (40, "")])
+def test_where_contrast_fills_the_vessels_only_what_is_as_bright_is_one(trunk_hu, reason):
+    chest = Chest(PLAIN)
+    chest.hu[np.abs(chest.world[..., 0]) <= HALF_MM] = 200
+    chest.hu[chest.rod(HALF_MM, 60, 14)] = trunk_hu
+    chest.add(chest.rod(24, 40, 14), hu=None)
+    assert chest.reasons() == (reason,)
+
+
+def test_a_trunk_far_below_the_hilum_is_no_hilar_vessel():
+    chest = Chest(centred((120, 60, 80), np.diag([1.6, 1.6, 2.0])))
+    chest.world[..., 2] += 60
+    chest.hu[chest.rod(0, 60, 14) & (chest.lungs > 0)] = TISSUE_HU
+    chest.add(chest.rod(18, 40, 14), hu=None)
+    assert chest.reasons() == ("",)
 
 
 def test_what_bulges_out_of_the_mediastinum_by_less_than_half_lies_outside_the_lungs():
@@ -140,11 +168,38 @@ def test_without_lungs_anatomy_says_nothing():
     assert chest.reasons() == ("",)
 
 
-def test_nodules_planted_on_pleura_and_vessels_of_a_phantom_are_kept():
-    kinds = [(a, t) for a in ("pleura", "vessel", "free") for t in ("solid", "part-solid", "ground-glass")]
-    specs = tuple(NoduleSpec(9 + i, t, attachment=a, seed=i) for i, (a, t) in enumerate(kinds))  # type: ignore[arg-type]
-    phantom = make_phantom(PhantomSpec(3, (104, 82, 58), (3.2, 3.2, 5.0), nodules=specs, table=False))
+def planted_specs(anatomy: Anatomy) -> tuple[NoduleSpec, ...]:
+    """A solid, a part-solid and a ground-glass nodule on each: pleura, diaphragm, hilum, fissure of the right lung."""
+    points = np.random.default_rng(0).uniform((2, -120, -160), (150, 100, 120), (12_000, 3))
+    places = Places.of_points(points)
+    depth = -anatomy.lung_distances(places)[0]
+    to = {
+        "pleura": np.where(np.abs(points[:, 2]) < 60, -anatomy.cavity.distance(places), np.inf),
+        "diaphragm": anatomy.diaphragm_distance(places),
+        "hilum": np.where(np.abs(points[:, 2]) < 25, anatomy.mediastinum_distance(places), np.inf),
+        "fissure": np.where(depth > 25, np.abs(anatomy.fissures(places, RIGHT)[0]), np.inf),
+    }
+    kinds: tuple[tuple[Texture, float], ...] = (("solid", 10), ("part-solid", 14), ("ground-glass", 18))
+    centres: list[np.ndarray] = []
+    specs: list[NoduleSpec] = []
+    for name, away in to.items():
+        for texture, diameter_mm in kinds:
+            sunk = diameter_mm * 0.3
+            fits = away < 1 if name == "fissure" else (np.abs(away - sunk) < 1) & (np.abs(depth - sunk) < 1.5)
+            for other in centres:
+                fits = fits & (np.linalg.norm(points - other, axis=1) > 30)
+            centres.append(points[fits][0])
+            x, y, z = centres[-1].tolist()
+            specs.append(NoduleSpec(diameter_mm, texture, centre_ras_mm=(x, y, z), seed=len(specs)))
+    return tuple(specs)
+
+
+def test_nodules_planted_on_pleura_diaphragm_hilum_and_fissure_of_a_phantom_are_kept():
+    specs = planted_specs(Anatomy(3))
+    phantom = make_phantom(PhantomSpec(3, (104, 82, 64), (3.2, 3.2, 4.5), nodules=specs, table=False))
     labels = phantom.labels.array
-    lungs = phantom.labels.with_array(np.where(labels == NODULE.value, 0, labels))
-    found = phantom.nodule_map.with_array(ndimage.grey_dilation(phantom.nodule_map.array, size=3))
-    assert anatomy_reasons(phantom.ct, lungs, NoduleMap(found, (1.0,) * 9)) == ("",) * 9
+    found = phantom.nodule_map.with_array(ndimage.grey_dilation(phantom.nodule_map.array, footprint=np.ones((3, 3, 1))))
+    assert len(phantom.nodules) == 12
+    for value in (0, 1):  # the nodules left out of the lungs, and in the right one
+        lungs = phantom.labels.with_array(np.where(labels == NODULE.value, value, labels).astype(np.uint8))
+        assert anatomy_reasons(phantom.ct, lungs, NoduleMap(found, (1.0,) * 12)) == ("",) * 12
