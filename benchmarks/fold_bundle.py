@@ -26,7 +26,8 @@ def bundle_of_fold(
         peak: least probability that a nodule must reach; None for the bundle's own.
     """
     shutil.copytree(shipped_bundle("lung_nodule_ct_segmentation"), folder)
-    (folder / "configs" / "calibration.json").unlink(missing_ok=True)  # of the shipped weights
+    for of_the_shipped_weights in ("calibration.json", "operating_points.json"):
+        (folder / "configs" / of_the_shipped_weights).unlink(missing_ok=True)
     models = folder / "models"
     if weights:
         shutil.copy(weights.format(fold=fold), models / "model.pt")

@@ -161,7 +161,7 @@ def test_segment_prints_a_row_for_each_case(segmenting, ct):
     shown = run("segment", ct, "--out", "out")
     table, lines = shown.stdout.split("\n\n", 1)
     tops = [row for row in table.splitlines() if row.startswith("case-")]
-    assert tops[0].split() == ["case-1", "done", "1", "11.4", "2500", "2100", "0.0"]
+    assert tops[0].split() == ["case-1", "done", "1", "0", "11.4", "2500", "2100", "0.0"]
     assert tops[1].split() == ["case-2", "refused"]
     told = ["case-1: out/case-1/report.html", "case-2: E_NOT_CT: the series is MR. Choose a CT."]
     assert lines.splitlines()[:2] == told

@@ -16,7 +16,10 @@ from lungseg3d.report.numbers import number_text
 
 _NO_POINT = "No operating point: the nodule bundle has no calibration, so everything that was found is listed."
 _PLACES = "Only the places that a person named were outlined: this is no statement about nodules elsewhere."
-_TITLES = {"min-confidence": "Listed as --min-confidence says", "settings": "Listed as the settings file says"}
+_TITLES = {
+    "min-confidence": "Listed by the least confidence that was asked for",
+    "settings": "Listed as the settings file says",
+}
 _NONE_AT_POINT = "No nodule at this operating point."
 _NONE_LISTED = {
     "none": "No nodule listed.",

@@ -71,7 +71,7 @@ def mixed_issue(scores: Sequence[CaseScore]) -> QualityIssue | None:
     text = (
         f"the lists of nodules were made in several ways: {counted}. Numbers of the list are of all of them together."
     )
-    remedy = "Segment all cases at one operating point, or give --operating-point to list the findings anew here."
+    remedy = "Segment all cases at one operating point[, or give --operating-point to list the findings anew here]."
     return QualityIssue("W_MIXED_LISTS", text, remedy)
 
 

@@ -158,7 +158,7 @@ def test_both_sides_are_counted(chest, record):
         ),
         (
             {"name": "min-confidence", "least_confidence": {"solid": 0.3, "ground-glass": 0.3}},
-            "Listed as --min-confidence says: confidence from 0.30.",
+            "Listed by the least confidence that was asked for: confidence from 0.30.",
         ),
         (
             {"name": "settings", "least_confidence": {"solid": 0.3, "ground-glass": 0.12}},

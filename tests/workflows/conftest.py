@@ -82,7 +82,7 @@ def make_bundle() -> Callable[..., Path]:
     def make(name: str, root: Path, lines: Mapping[int, tuple[float, float]], **overrides) -> Path:
         (root / "models").mkdir(parents=True)
         shutil.copytree(BUNDLES / name / "configs", root / "configs")
-        for of_the_shipped_weights in ("training_range.json", "calibration.json"):
+        for of_the_shipped_weights in ("training_range.json", "calibration.json", "operating_points.json"):
             (root / "configs" / of_the_shipped_weights).unlink(missing_ok=True)
         config = json.loads((root / "configs" / "inference.json").read_text(encoding="utf-8"))
         config["network_def"]["channels"] = [8, 8]

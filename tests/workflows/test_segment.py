@@ -18,7 +18,7 @@ from lungseg3d.io import open_ct, read_labels, voxels_crc32, write_dicom_series,
 from lungseg3d.workflows.segment import SegmentOptions, segment_cases
 from tests.corpus.phantom import Series
 
-FILES = ["labels.nii.gz", "nodules.csv", "nodules.nii.gz", "report.html", "result.json"]
+FILES = ["candidates.nii.gz", "labels.nii.gz", "nodules.csv", "nodules.nii.gz", "report.html", "result.json"]
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,8 @@ def test_the_record_holds_grid_timings_memory_and_files(record, chest):
     assert record["timings_s"]["lungs"] > 0
     assert record["peak_memory_mib"] > 50
     assert sorted(record["files"]) == FILES
-    assert (record["status"], record["issues"], record["source"]["format"]) == ("done", [], "NIfTI")
+    assert (record["status"], record["source"]["format"]) == ("done", "NIfTI")
+    assert [issue["code"] for issue in record["issues"]] == ["W_NO_OPERATING_POINT"]
 
 
 def test_the_table_has_a_row_for_each_nodule_of_the_record(run, record):
@@ -201,7 +202,8 @@ def test_the_full_roi_finds_no_lungs_and_says_so(chest, options, tmp_path):
     write_volume(tmp_path / "crop.nii.gz", crop)
     full = SegmentOptions(**{**vars(options), "roi": "full"})
     (result,) = segment_cases([tmp_path / "crop.nii.gz"], tmp_path / "out", full)
-    assert (result.status, result.lungs, result.issues) == ("done", (), ())
+    assert (result.status, result.lungs) == ("done", ())
+    assert [issue.code for issue in result.issues] == ["W_NO_OPERATING_POINT"]
     assert result.provenance["options"]["roi"] == "full"
     assert set(result.provenance["bundles"]) == {"nodules"}
     (nodule,) = result.nodules
