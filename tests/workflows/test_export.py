@@ -17,7 +17,7 @@ from lungseg3d.cli.program import app
 from lungseg3d.core import IntakeError, OutputError, UsageError
 from lungseg3d.io import read_labels, write_dicom_series, write_volume
 from lungseg3d.workflows import dicom_objects, segment, segment_case
-from lungseg3d.workflows.dicom_objects import NIFTI_NAMES, formats_of
+from lungseg3d.workflows.dicom_objects import CANDIDATES_NAME, NIFTI_NAMES, formats_of
 from lungseg3d.workflows.export import export
 from lungseg3d.workflows.segment import SegmentOptions, segment_cases
 from tests.seg_reading import read_masks, read_measurements
@@ -199,7 +199,7 @@ def test_a_fault_in_making_an_object_costs_no_other_file(run, options, tmp_path,
     assert "ValueError" in issue.message
     assert "PatientName" not in issue.message
     there = {path.name for path in (tmp_path / "chest-dicom").iterdir()}
-    assert there == set(result.files) == kept | {"nodules.csv", "report.html", "result.json"}
+    assert there == set(result.files) == kept | {CANDIDATES_NAME, "nodules.csv", "report.html", "result.json"}
 
 
 def test_export_says_by_a_code_that_an_object_could_not_be_made_and_writes_nothing(run, results, monkeypatch):
