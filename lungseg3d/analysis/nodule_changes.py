@@ -44,6 +44,7 @@ class TimePoint:
         view: what the CT covers; None = all of its grid.
         density: of the CT and at its findings; None where the CT is not at hand.
         candidates: what else was found there, each with its `reason`.
+        was_searched: False where only places that a person named were outlined: what is absent may be there.
     """
 
     nodules: Sequence[Nodule]
@@ -51,6 +52,7 @@ class TimePoint:
     view: FieldOfView | None = None
     density: DensityAt | None = None
     candidates: Sequence[Nodule] = ()
+    was_searched: bool = True
 
     def depth_mm(self, place_mm: np.ndarray | Sequence[float]) -> float:
         """How deep inside the field of view a place (RAS, mm) lies; negative outside."""
@@ -101,6 +103,9 @@ def _only_in_one(
     to_other = registration.to_prior if change is Change.NEW else registration.to_current
     place = to_other([nodule.centroid_ras_mm])[0]
     word, reason = _alone(change, place, nodule, own, other, rim_mm_of(registration.driven_by))
+    if word is change and not other.was_searched:
+        when = "prior" if change is Change.NEW else "current"
+        word, reason = Change.NOT_DETERMINED, f"in the {when} CT only named places were outlined, and not this one"
     here, there = own.density, other.density
     if word is change and here and there and here.is_seen_in(nodule.id, there.ct, to_other):
         when = "prior" if change is Change.NEW else "current"

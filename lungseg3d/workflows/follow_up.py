@@ -166,7 +166,14 @@ def _compared(
     between, persons = time_between(before.header, now.header), compare_persons(before.header, now.header)
     days, days_from = (options.days, "given") if options.days is not None else (between.days, "DICOM")
     first, second = (
-        TimePoint(time.result.nodules, time.labels.grid, time.chest.field_of_view, time.density, time.result.candidates)
+        TimePoint(
+            time.result.nodules,
+            time.labels.grid,
+            time.chest.field_of_view,
+            time.density,
+            time.result.candidates,
+            was_searched=not time.result.places,
+        )
         for time in (before, now)
     )
     fit = registration.fit

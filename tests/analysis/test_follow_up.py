@@ -409,6 +409,15 @@ def test_found_in_one_ct_and_seen_in_both_is_neither_new_nor_gone(is_prior, ther
     assert ("is as dense there" in found.reason) is is_there
 
 
+@pytest.mark.parametrize("is_prior", [True, False])
+def test_where_only_named_places_were_outlined_the_other_nodules_are_neither_new_nor_gone(is_prior):
+    found, named = nodule_at(1, (150, 150, 150)), nodule_at(1, (90, 90, 90))
+    times = [TimePoint((found, nodule_at(2, (90, 90, 90))), WIDE), TimePoint((named,), WIDE, was_searched=False)]
+    changes = compare_nodules(*(times if is_prior else times[::-1]), shifted_by(0, 0, 0), 90)
+    assert [change.change for change in changes] == [Change.NOT_DETERMINED, Change.STABLE]
+    assert f"in the {'current' if is_prior else 'prior'} CT only named places were outlined" in changes[0].reason
+
+
 def test_a_nodule_that_the_border_cuts_is_not_measured():
     whole = nodule_at(1, (150, 150, 150))
     cut = nodule_at(1, (150, 150, 1), 300.0)

@@ -1,11 +1,16 @@
-"""`segment --at`: what a person names is outlined there and listed, and nothing else is searched for."""
+"""`segment --at`: what a person names is outlined there and listed, and nothing else is searched for.
+
+The tests marked `real` cut nodules of LIDC-IDRI so that they lie anywhere in a crop; their patients are not known to
+the shipped weights.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
 import shutil
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +18,7 @@ import pytest
 import torch
 
 from lungseg3d.core import Box, BundleError, UsageError, Volume, place_in
-from lungseg3d.io import pin_weights, read_labels, write_volume
+from lungseg3d.io import pin_weights, read_labels, read_volume, write_volume
 from lungseg3d.tensors import to_meta_tensor, to_volume
 from lungseg3d.workflows.batch import batch
 from lungseg3d.workflows.batch_plan import Selection
@@ -168,3 +173,67 @@ def test_a_bundle_without_a_network_that_outlines_refuses_places(crop, options, 
     with pytest.raises(BundleError, match="E_NO_OUTLINE"):
         segment_cases(crop, tmp_path / "out", replace(options, nodule_bundle=bundles.nodules, at=("middle",)))
     assert not list((tmp_path / "out").glob("*"))
+
+
+@dataclass(frozen=True)
+class CutNodule:
+    """A part of a cube of 50 mm that has a nodule somewhere, with its mask and those of other nodules."""
+
+    ct: Volume
+    nodule: np.ndarray
+    others: np.ndarray
+    centre: tuple[float, ...]
+
+
+def cut_nodules(folder: Path, count: int) -> Iterator[CutNodule]:
+    """Parts of 30 to 44 mm of cubes whose patients the weights do not know, the nodule's centre 6 mm inside or more."""
+    with (folder / "nodules.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    known = {row["patient"] for row in rows if row["in_134"]}
+    unknown = [row for row in rows if row["patient"] not in known and row["cut_at_scan_edge"] == "0"]
+    random = np.random.default_rng(7)
+    for i in random.choice(len(unknown), count, replace=False):
+        name = f"{unknown[i]['id']}.nii.gz"
+        nodule = read_labels(folder / "labels" / name).array > 0
+        beside = folder / "others" / name
+        others = read_labels(beside).array > 0 if beside.exists() else np.zeros_like(nodule)
+        ct, centre = read_volume(folder / "images" / name), np.argwhere(nodule).mean(axis=0)
+        sides = random.integers(30, 45, size=3)
+        low = np.maximum(0, np.ceil(centre + 6 - sides)).astype(int)
+        start = random.integers(low, np.minimum(np.array(ct.shape) - sides, centre - 6).astype(int) + 1)
+        box = Box(tuple(start.tolist()), tuple((start + sides).tolist()))
+        part = ct.crop(box)
+        hu = Volume(np.ascontiguousarray(part.array), part.affine)
+        yield CutNodule(hu, nodule[box.slices], others[box.slices], tuple((centre - start).tolist()))
+
+
+def check_cut_nodule(cut: CutNodule, folder: Path) -> float:
+    """Dice at the named place; fails where the search outlined something else in the middle of the crop."""
+    write_volume(folder / "cut.nii.gz", cut.ct)
+    (searched,) = segment_cases(folder / "cut.nii.gz", folder / "searched", SegmentOptions(roi="full", device="cpu"))
+    at = SegmentOptions(roi="full", device="cpu", at=(cut.centre,))
+    (named,) = segment_cases(folder / "cut.nii.gz", folder / "named", at)
+    files = folder / "searched" / searched.case_id
+    found = read_labels(files / "nodules.nii.gz").array + read_labels(files / "candidates.nii.gz").array
+    if middle := found[tuple(n // 2 for n in found.shape)]:
+        assert ((found == middle) & (cut.nodule | cut.others)).any(), "the middle of the crop, not the nodule"
+    outlined = (read_labels(folder / "named" / named.case_id / "nodules.nii.gz").array > 0) & ~cut.others
+    assert named.places[0].nodule == 1
+    return 2 * (outlined & cut.nodule).sum() / (outlined.sum() + cut.nodule.sum())
+
+
+@pytest.mark.real
+def test_a_nodule_anywhere_in_a_crop_is_outlined_where_it_is_named_and_the_middle_is_not(real_data, tmp_path):
+    (cut,) = cut_nodules(real_data / "nodules_luna", 1)
+    assert check_cut_nodule(cut, tmp_path) > 0.3
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_twenty_nodules_anywhere_in_crops_are_outlined_where_they_are_named(real_data, tmp_path):
+    scores = []
+    for i, cut in enumerate(cut_nodules(real_data / "nodules_luna", 20)):
+        (tmp_path / str(i)).mkdir()
+        scores.append(check_cut_nodule(cut, tmp_path / str(i)))
+    assert min(scores) > 0
+    assert np.mean(scores) > 0.5
