@@ -25,7 +25,7 @@ from lungseg3d.metrics import ConfidenceMap
 from lungseg3d.workflows.evaluate_predictions import RESULT_MAP, Predictions
 from lungseg3d.workflows.evaluate_records import Finding, Results, has_no_lungs, read_results
 
-_OTHER_BUNDLE = "Give the bundle that made the results: --nodule-bundle DIR; or leave --operating-point out."
+_OTHER_BUNDLE = "Give the bundle that made the results[: --nodule-bundle DIR; or leave --operating-point out]."
 
 
 @dataclass(frozen=True)
