@@ -25,6 +25,7 @@ from lungseg3d.core.labels import NODULE, NSCLC_RADIOMICS_LUNGS
 from lungseg3d.data.phantom_breathing import Motion
 from lungseg3d.io import make_folder, open_ct, read_labels, write_labels, write_text, write_volume
 from lungseg3d.report import result_json
+from lungseg3d.workflows.finding_maps import CANDIDATE_MAP, NODULE_MAP
 from lungseg3d.workflows.follow_up import FollowUpOptions, follow_up
 from lungseg3d.workflows.follow_up_inputs import examine
 from lungseg3d.workflows.segment import segment_cases
@@ -70,13 +71,19 @@ def by_reference(source: Path, keep: Path) -> Path:
     return folder
 
 
-def _write(folder: Path, like: CaseResult, ct: Volume, labels: Volume, nodules: Volume) -> None:
-    """A folder as `segment` leaves it, its nodules measured again."""
+def _write(folder: Path, like: CaseResult, ct: Volume, labels: Volume, findings: Volume) -> None:
+    """A folder as `segment` leaves it, its findings measured again; listed is what `like` lists."""
     grid = {"shape": ct.shape, "spacing_mm": ct.spacing_mm, "affine_ras": ct.affine}
-    measured = tuple(measure_nodules(ct, nodules, lungs=labels))
+    reasons = {candidate.id: candidate.reason for candidate in like.candidates}
+    measured = measure_nodules(ct, findings, lungs=labels)
+    listed = tuple(finding for finding in measured if finding.id not in reasons)
+    others = tuple(replace(finding, reason=reasons[finding.id]) for finding in measured if finding.id in reasons)
+    is_other = np.isin(findings.array, list(reasons))
     write_labels(folder / "labels.nii.gz", labels)
-    write_labels(folder / "nodules.nii.gz", nodules)
-    record = replace(like, case_id=folder.name, grid=grid, lungs=measure_lungs(labels), nodules=measured, files=())
+    write_labels(folder / NODULE_MAP, findings.with_array(np.where(is_other, 0, findings.array)))
+    write_labels(folder / CANDIDATE_MAP, findings.with_array(np.where(is_other, findings.array, 0)))
+    lungs = measure_lungs(labels)
+    record = replace(like, case_id=folder.name, grid=grid, lungs=lungs, nodules=listed, candidates=others, files=())
     write_text(folder / "result.json", result_json(record))
 
 
@@ -89,7 +96,7 @@ def row_of(source: Path, folder: Path, keep: Path) -> str:
     bent, labels = moved(ct, motion, 1, -1024), moved(before.labels, motion, 0, 0)
     copy = make_folder(keep / f"{folder.name}-moved")
     write_volume(keep / f"{folder.name}-moved.nii.gz", bent)
-    _write(copy, before.result, bent, labels, moved(before.nodules, motion, 0, 0))
+    _write(copy, before.result, bent, labels, moved(before.findings, motion, 0, 0))
     options = FollowUpOptions(1, source, keep / f"{folder.name}-moved.nii.gz", READ)
     changed = follow_up(folder, copy, keep / f"{folder.name}-followed", options)
     start = time.process_time()

@@ -25,6 +25,7 @@ from lungseg3d.data import load_datalist, read_manifest
 from lungseg3d.io import read_labels
 from lungseg3d.metrics import bootstrap_mean, dice
 from lungseg3d.workflows.evaluate_nodules import TEXTURES
+from lungseg3d.workflows.finding_maps import read_findings
 from lungseg3d.workflows.segment import SegmentOptions, segment_cases
 
 RESULTS = Path(__file__).parent / "results"
@@ -42,7 +43,7 @@ def segment_fold(fold: int, asked: argparse.Namespace, data: Path, scratch: Path
     for case, result in zip(cases, results, strict=True):
         if result.status != "done":
             raise SystemExit(f"{case['case_id']} was {result.status}: {result.issues}")
-        found = read_labels(scratch / f"fold-{fold}" / result.case_id / "nodules.nii.gz")
+        found = read_findings(scratch / f"fold-{fold}" / result.case_id, len(result.candidates)).all
         judged = read_labels(case["ignore"]).array == 0 if "ignore" in case else np.ones(found.shape, bool)
         scores[case["case_id"]] = dice(judged & (found.array > 0), judged & (read_labels(case["label"]).array > 0))
     return scores

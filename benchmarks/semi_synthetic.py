@@ -90,7 +90,7 @@ def main() -> None:
             as_they_were = [asked.data / path for path in HOSTS.values()]
             before = segment_cases(as_they_were, folder / f"untouched-{fold}", options)
             for host, result in zip(HOSTS, before, strict=True):
-                untouched[f"{host}-fold-{fold}"] = len(result.nodules)
+                untouched[f"{host}-fold-{fold}"] = len(result.findings)
             cases += found
         manifest = {"name": "semi_synthetic", "source": f"{MANIFEST} in CTs of others", "structures": {"1": "nodule"}}
         (scans / "semi_synthetic.json").write_text(json.dumps(manifest | {"cases": cases}), encoding="utf-8")

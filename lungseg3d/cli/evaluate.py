@@ -124,11 +124,12 @@ def _list_text(content: Mapping[str, Any]) -> str:
     from lungseg3d.workflows.evaluate_list import point_texts
 
     of = content["list"]
-    scans = f"{of['listed']} findings in {content['evaluated']} scans"
+    counted = [(of["listed"], "finding"), (content["evaluated"], "scan"), (of["candidates"], "candidate")]
+    listed, scans, candidates = (f"{count} {word}{'' if count == 1 else 's'}" for count, word in counted)
     found = f"{of['true']} of {of['nodules']} nodules listed, sensitivity {interval_text(of['sensitivity'])}"
     false = f"{interval_text(of['false_findings_a_scan'], 2)} false findings a scan"
-    candidates = f"{of['candidates']} candidates behind it, {of['nodules_among_candidates']} of them nodules"
-    return f"The list ({'; '.join(point_texts(content))}): {scans}; {found}; {false}; {candidates}."
+    behind = f"{candidates} behind it, {of['nodules_among_candidates']} of them nodules"
+    return f"The list ({'; '.join(point_texts(content))}): {listed} in {scans}; {found}; {false}; {behind}."
 
 
 def _tables(content: Mapping[str, Any]) -> list[Any]:

@@ -41,6 +41,14 @@ def follow_up(
     current_ct: Annotated[Path | None, _ct("--current-ct", "CURRENT")] = None,
     device: Device = "auto",
     precision: Annotated[Precision, typer.Option(help="auto takes what the device does well.")] = Precision.auto,
+    operating_point: Annotated[
+        str,
+        typer.Option(
+            "--operating-point",
+            metavar="default|sensitive|fp=N",
+            help="From where findings of CTs that are segmented here are listed; results keep their lists.",
+        ),
+    ] = "default",
     sr: Annotated[
         bool, typer.Option("--sr", help="DICOM SR follow_up.dcm, too; results need their segmentation.dcm.")
     ] = False,
@@ -56,7 +64,13 @@ def follow_up(
     from lungseg3d.workflows.follow_up import follow_up as run
     from lungseg3d.workflows.segment_options import SegmentOptions
 
-    segment = SegmentOptions(device=device, precision=precision.value, overwrite=overwrite, read=reading)
+    segment = SegmentOptions(
+        device=device,
+        precision=precision.value,
+        overwrite=overwrite,
+        read=reading,
+        operating_point=operating_point,
+    )
     options = FollowUpOptions(days, prior_ct, current_ct, segment, sr)
     with progress() as on_progress:
         result = run(prior, current, out, options, on_progress)

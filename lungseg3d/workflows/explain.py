@@ -179,9 +179,13 @@ def _numbers_there(result: CaseResult, findings: Volume) -> str:
         return "None was found in this CT."
     if not result.candidates:
         return f"There are nodules 1 to {last}." if last > 1 else "There is nodule 1."
-    candidates = f"{count + 1} to {last}" if last > count + 1 else f"{last}"
-    parts = [f"nodules 1 to {count}" if count > 1 else "nodule 1"] if count else ["no nodule in the list"]
-    return f"There are {parts[0]}, and behind the list candidate{'s' if last > count + 1 else ''} {candidates}."
+    several = last > count + 1
+    behind = f"behind the list candidate{'s' if several else ''} {f'{count + 1} to ' if several else ''}{last}"
+    if not count:
+        return (
+            f"No nodule is listed; there is {behind}." if not several else f"No nodule is listed; there are {behind}."
+        )
+    return f"There are nodules 1 to {count}, and {behind}." if count > 1 else f"There is nodule 1, and {behind}."
 
 
 def _check_ct(source: Path, result: CaseResult, ct: Volume, nodules: Volume, number: int) -> None:

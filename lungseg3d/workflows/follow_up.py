@@ -36,7 +36,7 @@ from lungseg3d.report import Time, changes_csv, follow_up_json, numbers_of, rend
 from lungseg3d.workflows.dicom_objects import FORMATS, SEG_NAME, encode, write_objects
 from lungseg3d.workflows.follow_up_inputs import Examination, examine, is_result
 from lungseg3d.workflows.follow_up_issues import issues_of, time_issues
-from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.segment_options import DEFAULT_POINT, SegmentOptions
 from lungseg3d.workflows.stopwatch import Stopwatch
 
 OnProgress = Callable[[str, str, float], None]
@@ -138,6 +138,11 @@ def _segmented(
             text = f"{path.name} is no folder of results, so that it takes no CT beside it."
             raise UsageError("E_BAD_OPTION", text, "Leave --prior-ct and --current-ct out.")
     if not unsegmented:
+        if options.segment.operating_point != DEFAULT_POINT:
+            text = (
+                f"--operating-point {options.segment.operating_point}: both inputs are results, which have their lists."
+            )
+            raise UsageError("E_BAD_OPTION", text, "Segment the CTs at that point, or give CTs instead of results.")
         return inputs, given
     from lungseg3d.workflows.segment import segment_cases
 

@@ -93,7 +93,9 @@ def test_a_candidate_is_explained_too_and_called_one(done, tmp_path):
     assert shown.exit_code == 0, shown.output
     assert "Candidate 1 (less sure than the operating point asks for) at layer decoder.0: " in shown.stdout
     assert nibabel.load(results / "explanation-nodule-1-decoder-0.nii.gz").get_fdata().max() > 0.5
-    with pytest.raises(UsageError, match=r"(?s)no finding 2.*no nodule in the list, and behind the list candidate 1\."):
+    with pytest.raises(
+        UsageError, match=r"(?s)no finding 2.*No nodule is listed; there is behind the list candidate 1\."
+    ):
         explain(results, None, ExplainOptions(2, ct=done.ct, segment=done.options))
 
 
@@ -102,7 +104,8 @@ def test_a_candidate_is_explained_too_and_called_one(done, tmp_path):
     [
         (0, 0, "None was found in this CT."),
         (3, 0, "There are nodules 1 to 3."),
-        (1, 1, "There are nodule 1, and behind the list candidate 2."),
+        (1, 1, "There is nodule 1, and behind the list candidate 2."),
+        (0, 2, "No nodule is listed; there are behind the list candidates 1 to 2."),
         (2, 3, "There are nodules 1 to 2, and behind the list candidates 3 to 5."),
     ],
 )

@@ -123,6 +123,11 @@ def test_results_of_both_schemas_are_compared_and_two_operating_points_are_said(
     assert "W_OTHER_LISTS" not in [issue.code for issue in follow_up(*listed, tmp_path / "both").issues]
 
 
+def test_an_operating_point_of_results_is_refused_as_their_lists_are_made(listed, tmp_path):
+    with pytest.raises(UsageError, match=r"E_BAD_OPTION: --operating-point sensitive: both inputs are results"):
+        follow_up(*listed, tmp_path, FollowUpOptions(segment=SegmentOptions(operating_point="sensitive")))
+
+
 def test_another_kernel_is_flagged(done):
     assert "W_OTHER_KERNEL" in [issue.code for issue in done[1].issues]
 
