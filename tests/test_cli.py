@@ -132,6 +132,15 @@ def test_segment_passes_on_every_place_that_is_named(segmenting, ct, tmp_path):
     assert segmenting.options.at == ()
 
 
+def test_a_named_place_where_nothing_was_outlined_is_said_on_the_screen(segmenting, ct):
+    searched = QualityIssue("W_NOT_SEARCHED", "only the places.", "")
+    segmenting.results = [replace(DONE, issues=(searched, QualityIssue("W_EMPTY_PLACE", "At middle nothing.")))]
+    shown = run("segment", ct, "--out", "out", "--at", "middle")
+    assert shown.exit_code == 0
+    assert "case-1: W_EMPTY_PLACE: At middle nothing." in shown.stderr
+    assert "W_NOT_SEARCHED" not in shown.stderr
+
+
 @pytest.mark.parametrize("place", ["31,40", "31,40,x", "centre", "1,2,3,4", ""])
 def test_what_is_no_place_is_wrong_usage(segmenting, ct, tmp_path, place):
     done = run("segment", ct, "--out", tmp_path / "out", "--at", place)

@@ -23,6 +23,9 @@ from lungseg3d.cli.segment_options import with_segment_options
 if TYPE_CHECKING:
     from lungseg3d.workflows.segment_options import SegmentOptions
 
+_ASKED_FOR = ("W_NO_DICOM_OBJECTS", "W_EMPTY_PLACE")
+"""What was asked for and is not there: said on the screen, and not only in the record."""
+
 
 @reporting_errors
 @with_segment_options
@@ -63,7 +66,7 @@ def segment(
         say(line)
     for result in results:
         for issue in result.issues:
-            if issue.code == "W_NO_DICOM_OBJECTS":  # asked for and not there: not only in the record
+            if issue.code in _ASKED_FOR:
                 complain(f"{result.case_id}: {issue.code}: {issue.message}\n{issue.remedy}")
     done = [result.provenance["options"] for result in results if result.status == "done"] if costs else []
     if costs and done:
