@@ -61,8 +61,10 @@ LIMITS = """## Limits
 The thresholds were chosen on the findings of the shipped weights in the six real CTs above and in the demo's phantom,
 and on the readers' nodules; no further CT confirms them yet. Without the rule none of these is made a candidate.
 Planted nodules replace what lay there: one that is put onto a hilar vessel as wide as itself is a piece of that vessel
-to the rule, as it is to a reader; so nodules of 11 mm and more at the hilum are where the rule costs most. What is made
-a candidate keeps its mask and its row. Nodules of one CT are not independent, so the intervals are somewhat too narrow.
+to the rule, as it is to a reader; so nodules of 11 mm and more at the hilum are where the rule costs most.
+Counted here is what the rule says of a mask alone; in a result, a vessel of the hilum speaks against a finding
+only where its calibrated confidence is below 0.5, so fewer are lost than in the table. What is made a candidate
+keeps its mask and its row. Nodules of one CT are not independent, so the intervals are somewhat too narrow.
 The worst case of the readers' nodules takes chest wall and diaphragm for mediastinum, where the rule is strictest.
 """
 HILAR_VESSELS = ("right pulmonary", "left pulmonary", "right veins", "left veins")

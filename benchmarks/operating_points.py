@@ -45,6 +45,8 @@ FIELDS = (
     "in_lung",
     "outcome",
 )
+WORTH_A_FALSE_ONE = 0.01
+"""Share of all nodules within which two pairs of thresholds count as equally good."""
 LARGE_GLASS_LEAST = 0.1
 """Ground glass of 10 mm and more is too rare in the cubes to be fitted (one true finding, no false one): it is listed
 where at least one in ten of its confidence is a nodule, as much depends on it and little is like it."""
@@ -206,22 +208,24 @@ def read_marks(path: Path, calibrate: Callable[[np.ndarray], np.ndarray]) -> tup
 def pick_thresholds(marks: Marks, rate: float, cubes: np.ndarray) -> tuple[float, float]:
     """The two thresholds at which most nodules of `cubes` (C,) are listed with at most `rate` false ones a scan.
 
-    Each lies midway between two findings, so that the last digit of a confidence decides nothing.
+    Of pairs that list nearly as many (`WORTH_A_FALSE_ONE` of all nodules fewer at most), the one with the fewest false
+    findings: the best of very many pairs is best by chance. Each threshold lies midway between two findings, so that
+    the last digit of a confidence decides nothing.
     """
     inside = cubes[marks.cube]
     most_false = rate * marks.litres[cubes].sum() / LITRES_A_SCAN
     cuts = [_cuts(marks.sure[inside & (marks.is_glass == glass)]) for glass in (False, True)]
-    best = (-1, 0.0, 0.0, 0.0)
+    pairs = []
     for glass in cuts[1]:
         for solid in cuts[0]:
             listed = marks.listed((solid, glass)) & inside
-            if marks.is_false[listed].sum() > most_false:
-                continue
-            hit, _ = marks.count(listed)
-            # Of equally good pairs the stricter one.
-            best = max(best, (int(hit.sum()), solid + glass, solid, glass))
-            break  # a higher threshold of the solid ones lists no more
-    return best[2], best[3]
+            false = int(marks.is_false[listed].sum())
+            if false <= most_false:
+                pairs.append((false, -int(marks.count(listed)[0].sum()), -solid - glass, solid, glass))
+            if false < most_false / 2:
+                break  # stricter ones list far fewer nodules
+    least = min(hits for _, hits, *_ in pairs) + WORTH_A_FALSE_ONE * cubes.sum()
+    return min(pair for pair in pairs if pair[1] <= least)[3:]
 
 
 def _cuts(sure: np.ndarray) -> list[float]:

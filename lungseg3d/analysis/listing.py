@@ -16,6 +16,8 @@ from lungseg3d.analysis.nodules import SOLID_HU, kind_of
 from lungseg3d.core import Box, Volume, boxes_by_value
 
 BELOW_POINT = "below-point"
+HILAR_VESSEL = "hilar-vessel"
+"""An objection that counts only where the networks doubt: a nodule at the hilum lies against vessels, too."""
 LARGE_GLASS, LARGE_GLASS_MM = "large-ground-glass", 10.0
 """Ground glass from this equivalent diameter on has a threshold of its own: few false findings look like it."""
 
@@ -75,6 +77,7 @@ def list_findings(
     sure: Sequence[float] | None = None,
     least: Mapping[str, float] | None = None,
     objections: Sequence[str] = (),
+    doubt: float = 0.5,
 ) -> Listing:
     """Number findings by how sure they are, then by size, and part those that are listed from the others.
 
@@ -85,8 +88,10 @@ def list_findings(
         least: kind of nodule (`listing_kind`) -> from what `sure` on it is listed; a kind that is absent always is.
         objections: by value from 1 on, what speaks against a finding whatever its confidence: a key of
             `core.CANDIDATE_REASONS`, empty where nothing does. None given: nothing speaks against any.
+        doubt: an objection of `HILAR_VESSEL` counts where `sure` is below it: of findings as sure as this more were
+            nodules than were none, whatever they touch.
     """
-    findings = sorted(_findings(ct, found, sure, least or {}, objections), key=_rank)
+    findings = sorted(_findings(ct, found, sure, least or {}, _counted(found, sure, objections, doubt)), key=_rank)
     listed = [finding for finding in findings if not finding.reason]
     others = [finding for finding in findings if finding.reason]
     array = found.labels.array
@@ -110,6 +115,11 @@ def listing_kind(kind: str, volume_mm3: float) -> str:
     """Whose threshold a finding has: its kind (`kind_of`), or `LARGE_GLASS`."""
     is_large = volume_mm3 >= np.pi / 6 * LARGE_GLASS_MM**3
     return LARGE_GLASS if kind == "ground-glass" and is_large else kind
+
+
+def _counted(found: NoduleMap, sure: Sequence[float] | None, objections: Sequence[str], doubt: float) -> list[str]:
+    sure = found.confidence if sure is None else sure
+    return ["" if o == HILAR_VESSEL and s >= doubt else o for o, s in zip(objections, sure, strict=False)]
 
 
 def _findings(

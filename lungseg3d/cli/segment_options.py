@@ -137,7 +137,7 @@ _SEGMENT: dict[str, tuple[Any, Any]] = {
                 min=0.0,
                 max=1.0,
                 metavar="P",
-                help="List findings from this calibrated confidence on instead; 0 lists all.",
+                help="List findings in the lungs from this calibrated confidence on instead; 0: all.",
             ),
         ],
         None,

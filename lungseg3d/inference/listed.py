@@ -15,7 +15,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from lungseg3d.analysis import NoduleMap, anatomy_reasons, list_findings
-from lungseg3d.core import BundleError
+from lungseg3d.core import BundleError, LowConfidence
 from lungseg3d.inference.calibration_file import read_calibration
 from lungseg3d.inference.operating_points import DEFAULT_POINT, read_points
 from lungseg3d.inference.rule_digest import rule_sha256_of
@@ -66,7 +66,8 @@ class ListFindingsd(MapTransform):
             found = NoduleMap(nodules.with_array(nodules.array.astype(np.uint16)), tuple(meta["confidence"]))
             sure = found.confidence if self.fitted is None else self.fitted(found.confidence).tolist()
             objections = anatomy_reasons(ct, lungs, found) if lungs.array.any() else ()
-            listing = list_findings(ct, found, sure, self.least, objections)
+            doubt = LowConfidence().calibrated if self.fitted else LowConfidence().uncalibrated
+            listing = list_findings(ct, found, sure, self.least, objections, doubt)
             apart = listing.candidates.labels
             d[key] = to_meta_tensor(listing.nodules.labels, meta | {"confidence": list(listing.nodules.confidence)})
             d[self.output_key] = to_meta_tensor(apart, meta | {"confidence": list(listing.candidates.confidence)})

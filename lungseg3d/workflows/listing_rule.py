@@ -12,7 +12,7 @@ from typing import Any
 
 from lungseg3d.analysis import BELOW_POINT, LARGE_GLASS, Listing, anatomy_reasons, list_findings
 from lungseg3d.analysis.candidates import NoduleMap
-from lungseg3d.core import BundleError, Nodule, QualityIssue, UsageError, Volume
+from lungseg3d.core import BundleError, LowConfidence, Nodule, QualityIssue, UsageError, Volume
 from lungseg3d.inference import Bundle, calibrated, check_point_name, read_calibration, read_points
 from lungseg3d.metrics import ConfidenceMap
 from lungseg3d.workflows.segment_options import DEFAULT_POINT, SegmentOptions
@@ -84,7 +84,8 @@ class ListingRule:
         by_anatomy = anatomy_reasons(ct, lungs, found) if lungs is not None else ("",) * len(raw)
         below = [BELOW_POINT if value < self.least_raw else "" for value in raw]
         objections = [anatomy or cut for anatomy, cut in zip(by_anatomy, below, strict=True)]
-        return list_findings(ct, found, sure, self.least, objections)
+        doubt = LowConfidence().calibrated if self.fitted else LowConfidence().uncalibrated
+        return list_findings(ct, found, sure, self.least, objections, doubt)
 
     def added_to(self, nodules: Sequence[Nodule]) -> list[Nodule]:
         """The nodules with their calibrated confidence, where there is a calibration."""

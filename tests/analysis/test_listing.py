@@ -57,6 +57,13 @@ def test_an_objection_makes_a_candidate_however_sure_it_is(scene):
     assert set(listing.reasons) <= set(CANDIDATE_REASONS)
 
 
+@pytest.mark.parametrize(("sure", "reasons"), [(0.49, ("hilar-vessel",)), (0.5, ())])
+def test_a_vessel_beside_it_speaks_against_a_finding_only_where_the_networks_doubt(scene, sure, reasons):
+    ct, labels = scene
+    listing = list_findings(ct, found(labels, 0.9, 0.9, 0.9, sure), objections=("", "", "", "hilar-vessel"))
+    assert listing.reasons == reasons
+
+
 def test_the_calibrated_confidence_decides_and_the_raw_one_is_kept(scene):
     ct, labels = scene
     listing = list_findings(ct, found(labels, 0.1, 0.2, 0.3, 0.4), sure=[0.9, 0.8, 0.7, 0.2], least={"solid": 0.5})
