@@ -32,8 +32,8 @@ from lungseg3d.analysis.morphology import closed, dilated
 from lungseg3d.core import Box, Grid, Volume
 from lungseg3d.core.labels import LEFT_LUNG, RIGHT_LUNG
 from lungseg3d.data import NoduleSpec, PhantomSpec, Texture, make_phantom, nodule_box, nodule_hu
-from lungseg3d.data.phantom_anatomy import Anatomy
-from lungseg3d.data.phantom_shapes import Places
+from lungseg3d.data.phantom.anatomy import Anatomy
+from lungseg3d.data.phantom.shapes import Places
 from lungseg3d.inference import SegmentLungsd
 from lungseg3d.io import open_ct, read_labels, read_volume, shipped_bundle
 from lungseg3d.metrics import proportion_interval

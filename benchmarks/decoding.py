@@ -27,7 +27,7 @@ from pydicom.uid import JPEG2000Lossless
 from benchmarks.reading import make_series
 from lungseg3d.core import IntakeError
 from lungseg3d.io import ReadOptions, open_ct, write_volume
-from lungseg3d.io.decoder import Decoder
+from lungseg3d.io.decoding.client import Decoder
 
 RESULTS = Path(__file__).parent / "results"
 IN_PROCESS, APART = ReadOptions(), ReadOptions(decode="apart")

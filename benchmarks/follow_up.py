@@ -27,8 +27,8 @@ from scipy.stats import binomtest
 from lungseg3d.analysis import Chest, TimePoint, compare_nodules, measure_nodules, register_lungs
 from lungseg3d.core import Grid, Nodule, NoduleChange, Volume
 from lungseg3d.data import NoduleSpec, PhantomSpec, make_nodule_specs, nodule_box, nodule_hu
-from lungseg3d.data.phantom_breathing import Motion
-from lungseg3d.data.phantom_pairs import (
+from lungseg3d.data.phantom.breathing import Motion
+from lungseg3d.data.phantom.pairs import (
     PairedNodule,
     PairSpec,
     Person,
@@ -37,7 +37,7 @@ from lungseg3d.data.phantom_pairs import (
     lung_share,
     make_phantom_pair,
 )
-from lungseg3d.data.phantom_scanner import blur, kernel_named, make_noise
+from lungseg3d.data.phantom.scanner import blur, kernel_named, make_noise
 
 RESULTS = Path(__file__).parent / "results"
 PERSONS, NODULES = 10, 6

@@ -18,10 +18,10 @@ import numpy as np
 
 from lungseg3d.core import Change, FollowUp, NoduleChange
 from lungseg3d.data import NoduleSpec, PhantomSpec
-from lungseg3d.data.phantom_pairs import PairedNodule, PairSpec, PlannedNodule, make_phantom_pair
+from lungseg3d.data.phantom.pairs import PairedNodule, PairSpec, PlannedNodule, make_phantom_pair
 from lungseg3d.io import SeriesSpec, write_dicom_series
-from lungseg3d.workflows.follow_up import FollowUpOptions, follow_up
-from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.follow_up.run import FollowUpOptions, follow_up
+from lungseg3d.workflows.segment.options import SegmentOptions
 
 RESULTS = Path(__file__).parent / "results"
 PRIOR = PhantomSpec()

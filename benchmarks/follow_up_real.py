@@ -22,14 +22,14 @@ from scipy import ndimage
 from lungseg3d.analysis import Chest, measure_lungs, measure_nodules, register_lungs
 from lungseg3d.core import CaseResult, FollowUp, Volume
 from lungseg3d.core.labels import NODULE, NSCLC_RADIOMICS_LUNGS
-from lungseg3d.data.phantom_breathing import Motion
+from lungseg3d.data.phantom.breathing import Motion
 from lungseg3d.io import make_folder, open_ct, read_labels, write_labels, write_text, write_volume
 from lungseg3d.report import result_json
-from lungseg3d.workflows.finding_maps import CANDIDATE_MAP, NODULE_MAP
-from lungseg3d.workflows.follow_up import FollowUpOptions, follow_up
-from lungseg3d.workflows.follow_up_inputs import examine
-from lungseg3d.workflows.segment import segment_cases
-from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.follow_up.inputs import examine
+from lungseg3d.workflows.follow_up.run import FollowUpOptions, follow_up
+from lungseg3d.workflows.listing.maps import CANDIDATE_MAP, NODULE_MAP
+from lungseg3d.workflows.segment.cases import segment_cases
+from lungseg3d.workflows.segment.options import SegmentOptions
 
 RESULTS = Path(__file__).parent / "results"
 CTS = ("ricord-000082/dicom", "4dlung-113/dicom", "lung1-001/ct.nii.gz", "lungdx-A0001/dicom/lung-kernel")

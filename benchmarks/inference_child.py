@@ -36,17 +36,17 @@ class Steps:
 
 def ours(source: Path, out: Path, steps: Steps) -> None:
     """Both stages, second look, measuring, checking, report, all files: what `lungseg3d segment` does."""
-    from lungseg3d.cli.quick_start import OWN_PROCESS, import_monai_to_segment
+    from lungseg3d.cli.terminal.quick_start import OWN_PROCESS, import_monai_to_segment
 
     OWN_PROCESS.set(True)
     import_monai_to_segment()
     from lungseg3d.io import ReadOptions
-    from lungseg3d.io.decoder import begin_decoding
-    from lungseg3d.io.reading import APART
+    from lungseg3d.io.decoding.client import begin_decoding
+    from lungseg3d.io.intake.reading import APART
     from lungseg3d.workflows.profile import profiled
-    from lungseg3d.workflows.segment_case import segment_case
-    from lungseg3d.workflows.segment_models import open_models
-    from lungseg3d.workflows.segment_options import SegmentOptions
+    from lungseg3d.workflows.segment.case import segment_case
+    from lungseg3d.workflows.segment.models import open_models
+    from lungseg3d.workflows.segment.options import SegmentOptions
 
     options = SegmentOptions(read=ReadOptions(decode=APART))
     with steps.step("load models"):

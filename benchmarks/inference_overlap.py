@@ -18,10 +18,10 @@ from pathlib import Path
 from lungseg3d.data import PhantomSpec, make_phantom
 from lungseg3d.io import write_dicom_series
 from lungseg3d.workflows.profile import profiled
-from lungseg3d.workflows.segment_input import CaseJob
-from lungseg3d.workflows.segment_line import segment_line
-from lungseg3d.workflows.segment_models import Models, open_models
-from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.segment.job import CaseJob
+from lungseg3d.workflows.segment.models import Models, open_models
+from lungseg3d.workflows.segment.options import SegmentOptions
+from lungseg3d.workflows.segment.pipeline import segment_line
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -26,8 +26,8 @@ from lungseg3d.inference import SecondLookd
 from lungseg3d.io import open_ct
 from lungseg3d.metrics import dice
 from lungseg3d.tensors import to_meta_tensor, to_volume
-from lungseg3d.workflows.segment_models import Models, open_models
-from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.segment.models import Models, open_models
+from lungseg3d.workflows.segment.options import SegmentOptions
 
 RESULTS = Path(__file__).parent / "results"
 _REAL = {

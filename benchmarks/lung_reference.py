@@ -19,7 +19,7 @@ from lungseg3d.core.labels import LUNGS, NODULE, NSCLC_RADIOMICS_LUNGS
 from lungseg3d.io import read_labels, read_volume
 from lungseg3d.metrics import dice, hd95_mm
 from lungseg3d.transforms import fill_from_nearest
-from lungseg3d.workflows.segment import segment_cases
+from lungseg3d.workflows.segment.cases import segment_cases
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -22,11 +22,11 @@ from lungseg3d.core import Volume
 from lungseg3d.core.labels import LEFT_LUNG, NODULE, RIGHT_LUNG
 from lungseg3d.data import PhantomSpec, make_phantom
 from lungseg3d.engines import Consolidation, LargeTumour
-from lungseg3d.engines.disease import LungDisease as Painter
+from lungseg3d.engines.disease.base import LungDisease as Painter
 from lungseg3d.inference import SegmentLungsd
 from lungseg3d.io import open_ct, shipped_bundle
 from lungseg3d.tensors import orthogonalise, resample, to_meta_tensor, to_volume
-from lungseg3d.workflows.segment_checks import QUALITY_SPACING_MM
+from lungseg3d.workflows.segment.checks import QUALITY_SPACING_MM
 
 RESULTS = Path(__file__).parent / "results"
 CTS = {

@@ -24,7 +24,7 @@ from benchmarks.nodule_folds import RESULTS, table
 from lungseg3d.core import Box, CaseResult, Volume
 from lungseg3d.io import read_labels, read_volume, write_volume
 from lungseg3d.metrics import dice
-from lungseg3d.workflows.segment import SegmentOptions, segment_cases
+from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
 
 CUBES, PARTS, SEED = 150, 20, 21
 FOUND_FROM_IOU = 0.1

@@ -24,9 +24,9 @@ from benchmarks.fold_bundle import bundle_of_fold
 from lungseg3d.data import load_datalist, read_manifest
 from lungseg3d.io import read_labels
 from lungseg3d.metrics import bootstrap_mean, dice
-from lungseg3d.workflows.evaluate_nodules import TEXTURES
-from lungseg3d.workflows.finding_maps import read_findings
-from lungseg3d.workflows.segment import SegmentOptions, segment_cases
+from lungseg3d.workflows.evaluate.nodules import TEXTURES
+from lungseg3d.workflows.listing.maps import read_findings
+from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
 
 RESULTS = Path(__file__).parent / "results"
 MANIFEST = "nodules_luna"

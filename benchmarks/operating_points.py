@@ -116,8 +116,8 @@ def find(arguments: argparse.Namespace) -> None:
     """Look at every cube, and write what was found there."""
     from lungseg3d.io import read_labels, read_volume
     from lungseg3d.tensors import to_meta_tensor, to_volume
-    from lungseg3d.workflows.segment_models import open_models
-    from lungseg3d.workflows.segment_options import SegmentOptions
+    from lungseg3d.workflows.segment.models import open_models
+    from lungseg3d.workflows.segment.options import SegmentOptions
 
     models = open_models(SegmentOptions(roi="full", nodule_bundle=arguments.bundle)).nodules
     cubes = unseen_cubes(arguments.data)

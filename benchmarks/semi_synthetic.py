@@ -26,8 +26,8 @@ from lungseg3d.analysis import segment_lungs_by_rules
 from lungseg3d.core import Volume
 from lungseg3d.data import Donor, free_places, implant, load_datalist
 from lungseg3d.io import open_ct, read_labels, read_volume, write_labels, write_volume
-from lungseg3d.workflows.evaluate import EvaluateOptions, evaluate
-from lungseg3d.workflows.segment import SegmentOptions, segment_cases
+from lungseg3d.workflows.evaluate.run import EvaluateOptions, evaluate
+from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
 
 RESULTS = Path(__file__).parent / "results"
 MANIFEST = "nodules_luna"

@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from lungseg3d.analysis import measure_nodules
 from lungseg3d.core import Nodule, Volume
-from lungseg3d.data.phantom_scanner import blur, kernel_named, make_noise
+from lungseg3d.data.phantom.scanner import blur, kernel_named, make_noise
 
 RESULTS = Path(__file__).parent / "results"
 PIXEL_MM, ROOM_MM = 0.7, 12.0

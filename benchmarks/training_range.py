@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from lungseg3d.data import load_datalist, read_training_record
-from lungseg3d.workflows.training_range import write_training_range
+from lungseg3d.workflows.bundle.training_range import write_training_range
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 

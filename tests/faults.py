@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from lungseg3d.io import files
+from lungseg3d.io.storage import files
 
 KINDS = ("open", "write", "fsync", "rename")
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)

@@ -13,7 +13,7 @@ import numpy as np
 from lungseg3d.core import Volume
 from lungseg3d.data import PhantomSpec, make_phantom
 from lungseg3d.io import write_labels, write_volume
-from lungseg3d.workflows.compare_plan import Choices
+from lungseg3d.workflows.compare.plan import Choices
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 LUNGS, NODULES = NAMES = ("lung_ct_segmentation", "lung_nodule_ct_segmentation")

@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from lungseg3d import __version__
 from lungseg3d.cli import app
-from lungseg3d.cli.console import progress
-from lungseg3d.cli.outcome import with_debug_first
-from lungseg3d.cli.prepare import app as prepare_app
-from lungseg3d.cli.quiet import quieten
+from lungseg3d.cli.terminal.console import progress
+from lungseg3d.cli.terminal.outcome import with_debug_first
+from lungseg3d.cli.terminal.quiet import quieten
+from lungseg3d.cli.verbs.prepare import app as prepare_app
 from lungseg3d.core import CaseResult, IntakeError, Lung, Nodule, QualityIssue, Volume
 from lungseg3d.io import Inspection, SeriesInfo, read_volume, write_volume
 
@@ -63,7 +63,7 @@ def segmenting(monkeypatch: pytest.MonkeyPatch):
             raise calls.error
         return calls.results
 
-    stand_in(monkeypatch, "segment", SegmentOptions=SimpleNamespace, segment_cases=segment_cases)
+    stand_in(monkeypatch, "segment.cases", SegmentOptions=SimpleNamespace, segment_cases=segment_cases)
     return calls
 
 
@@ -235,7 +235,7 @@ def test_cases_without_the_dicom_objects_that_were_asked_for_are_named_on_the_sc
     assert "case-1: W_NO_DICOM_OBJECTS: no SEG and no SR: two slices share one UID." in shown.stderr
     records = {f"case-{n}": SimpleNamespace(status="done", issues=(issue,) if n else ()) for n in range(9)}
     done = SimpleNamespace(records=records, ignored=0, skipped=0, page="index.html", stopped_by=None)
-    stand_in(monkeypatch, "batch", batch=lambda *_: done)
+    stand_in(monkeypatch, "batch.run", batch=lambda *_: done)
     shown = run("batch", ct, "--out", "out", "--format", "nifti,seg")
     assert shown.exit_code == 0
     assert "W_NO_DICOM_OBJECTS: no SEG and SR of 8 cases" in shown.stderr
@@ -350,7 +350,7 @@ def test_train_passes_overlays_and_overrides_on_and_ends_with_its_code(monkeypat
         asked.append((bundle, settings))
         return 5
 
-    stand_in(monkeypatch, "train", train=train)
+    stand_in(monkeypatch, "train.run", train=train)
     overrides = ["--set", "trainer::max_epochs=10", "--set", "loss::weight=[0.2, 1]=x"]
     done = run("train", tmp_path, "--network", "se_unet", "--fold", "0", *overrides)
     assert done.exit_code == 5
@@ -374,7 +374,7 @@ def test_train_passes_overlays_and_overrides_on_and_ends_with_its_code(monkeypat
 def test_a_reader_that_closes_the_pipe_does_not_stop_the_work():
     reading, writing = os.pipe()
     os.close(reading)
-    code = "import sys; from lungseg3d.cli.console import say; [say(str(i)) for i in range(9)]; sys.exit(8)"
+    code = "import sys; from lungseg3d.cli.terminal.console import say; [say(str(i)) for i in range(9)]; sys.exit(8)"
     done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (8, "")

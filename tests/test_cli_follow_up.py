@@ -29,7 +29,7 @@ def comparing(monkeypatch):
             raise calls.error
         return calls.result
 
-    stand_in(monkeypatch, "follow_up", FollowUpOptions=lambda *a: a, follow_up=follow_up)
+    stand_in(monkeypatch, "follow_up.run", FollowUpOptions=lambda *a: a, follow_up=follow_up)
     return calls
 
 

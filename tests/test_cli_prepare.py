@@ -139,7 +139,7 @@ def test_without_label_other_values_are_refused_at_once_where_nobody_can_be_aske
 
 
 def test_at_a_terminal_the_values_are_asked_for(dataset, tmp_path, monkeypatch):
-    import lungseg3d.cli.prepare as module
+    import lungseg3d.cli.verbs.prepare as module
 
     monkeypatch.setattr(module, "_is_terminal", lambda: True)
     arguments = ["prepare", "folder", str(relabelled(dataset, 2)), str(tmp_path / "out")]

@@ -13,12 +13,12 @@ import torch
 from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
-from lungseg3d.cli.results import result_lines, results_table
-from lungseg3d.cli.train import NETWORKS
+from lungseg3d.cli.terminal.results import result_lines, results_table
+from lungseg3d.cli.verbs.train import NETWORKS
 from lungseg3d.core import BundleError, CaseResult, QualityIssue, UsageError
-from lungseg3d.inference import predictors
-from lungseg3d.workflows.segment_models import joined_issues, resolve_device
-from lungseg3d.workflows.train import training_files
+from lungseg3d.inference.prediction import predictors
+from lungseg3d.workflows.segment.models import joined_issues, resolve_device
+from lungseg3d.workflows.train.run import training_files
 from tests.nodule_records import measured_nodule
 from tests.small_data import BUNDLES
 

@@ -10,6 +10,7 @@ import importlib
 import os
 import subprocess
 import sys
+from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -27,6 +28,7 @@ FLOORS = {
     "workflows": 5,
     "cli": 6,
 }
+MOST_MODULES = 15
 LIGHT = [room for room, floor in FLOORS.items() if floor in (1, 2, 6)]
 HEAVY = {"torch", "monai", "ignite", "mlflow"}
 
@@ -69,13 +71,13 @@ def _room(module: str) -> str:
 
 
 # Who may write by itself, and why. Everything else goes through these modules of lungseg3d.io.
-WRITERS = {"lungseg3d.io.files", "lungseg3d.io.folders", "lungseg3d.io.growing", "lungseg3d.io.case_folders"}
+WRITERS = {f"lungseg3d.io.storage.{name}" for name in ("files", "folders", "growing", "case_folders")}
 EXCEPTIONS = {
-    ("lungseg3d.engines.beginning", "_is_inherited"): "the open lock of the parent process names this one from now on",
-    ("lungseg3d.workflows.batch_journal", "__init__"): "SQLite writes its own file, each record synced",
-    ("lungseg3d.workflows.batch_journal", "_make"): "SQLite writes the temporary file that `placing` renames",
-    ("lungseg3d.io.decoder_process", "_fill"): "memory that two processes share, which is no file",
-    ("lungseg3d.cli.console", "_write"): "the null device takes what is printed after the reader of a pipe has gone",
+    ("lungseg3d.engines.training.beginning", "_is_inherited"): "the open lock of the parent process names this one",
+    ("lungseg3d.workflows.batch_state.journal", "__init__"): "SQLite writes its own file, each record synced",
+    ("lungseg3d.workflows.batch_state.journal", "_make"): "SQLite writes the temporary file that `placing` renames",
+    ("lungseg3d.io.decoding_worker", "_fill"): "memory that two processes share, which is no file",
+    ("lungseg3d.cli.terminal.console", "_write"): "the null device takes what is printed after a pipe's end is gone",
 }
 HOW_TO_WRITE = """writes by itself: {call}
 Everything that leaves the program goes through lungseg3d.io, so that it is complete under its name or not at all:
@@ -165,6 +167,31 @@ def test_nothing_but_the_one_writer_writes(module):
 def test_every_exception_from_the_one_writer_is_needed():
     found = {(module, name) for module, tree in TREES.items() for name, _, _ in writes_in(tree)}
     assert set(EXCEPTIONS) <= found
+
+
+def _folder(module: str) -> str:
+    return module if SOURCES[module].name == "__init__.py" else module.rpartition(".")[0]
+
+
+def test_no_folder_is_a_corridor():
+    # Every verb has a module of its own, however many there are.
+    counts = Counter(_folder(module) for module, path in SOURCES.items() if path.name != "__init__.py")
+    assert {folder: n for folder, n in counts.items() if n > MOST_MODULES and folder != "lungseg3d.cli.verbs"} == {}
+
+
+def test_folders_form_no_circle():
+    # Faces (`__init__`) gather what lies below them, so their own imports say nothing about where a folder stands.
+    graph: dict[str, set[str]] = {}
+    for module, tree in TREES.items():
+        if SOURCES[module].name == "__init__.py":
+            continue
+        there = {name for name in _imports(module, tree, at_load=False) if name in SOURCES}
+        folders = {_folder(name) for name in there if SOURCES[name].name != "__init__.py"}
+        graph.setdefault(_folder(module), set()).update(folders - {_folder(module)})
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as circle:
+        pytest.fail(" -> ".join(reversed(circle.args[1])))
 
 
 def test_no_module_is_a_drawer_for_odds_and_ends():

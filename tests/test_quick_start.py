@@ -7,7 +7,7 @@ import sys
 
 _STARTED = """
 import sys
-from lungseg3d.cli.quick_start import _UNASKED, OWN_PROCESS, import_monai_to_segment
+from lungseg3d.cli.terminal.quick_start import _UNASKED, OWN_PROCESS, import_monai_to_segment
 OWN_PROCESS.set(True)
 import_monai_to_segment()
 """
@@ -31,8 +31,8 @@ print(Compose([lambda x: x + 1])(1), ConfigParser({"a": "$1 + 1"}).get_parsed_co
 
 def test_the_shipped_bundles_open():
     program = """
-from lungseg3d.workflows.segment_models import open_models
-from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.segment.models import open_models
+from lungseg3d.workflows.segment.options import SegmentOptions
 print(open_models(SegmentOptions()).nodules.name)
 print([name for name in ("ignite", "mlflow", "pandas") if name in sys.modules])
 """
@@ -42,7 +42,7 @@ print([name for name in ("ignite", "mlflow", "pandas") if name in sys.modules])
 def test_in_a_process_of_others_nothing_is_imported_or_hidden():
     program = """
 import sys
-from lungseg3d.cli.quick_start import import_monai_to_segment
+from lungseg3d.cli.terminal.quick_start import import_monai_to_segment
 import_monai_to_segment()
 print("monai" in sys.modules, None in sys.modules.values())
 """

@@ -1,6 +1,15 @@
 """Masks and probabilities -> lungs and nodules, measured in mm and HU. Never imports torch."""
 
-from lungseg3d.analysis.acquisition import (
+from lungseg3d.analysis.follow_up.changes import TimePoint, compare_nodules
+from lungseg3d.analysis.follow_up.density_there import DensityAt
+from lungseg3d.analysis.follow_up.field_of_view import FieldOfView
+from lungseg3d.analysis.follow_up.lung_pictures import Chest
+from lungseg3d.analysis.follow_up.matching import Match, Matching, gate_mm, match_nodules
+from lungseg3d.analysis.follow_up.registration import LungRegistration, register_lungs
+from lungseg3d.analysis.follow_up.registration_fit import LEAST_DICE, LEAST_LIKENESS, RegistrationFit
+from lungseg3d.analysis.follow_up.scan_differences import FOLLOW_UP_CODES, are_one_ct, compare_noise, compare_scans
+from lungseg3d.analysis.follow_up.volume_change import LEAST_CHANGE, doubling_time_days, volume_change, word_for
+from lungseg3d.analysis.image.acquisition import (
     OOD_CODES,
     Acquisition,
     TrainingRange,
@@ -8,28 +17,19 @@ from lungseg3d.analysis.acquisition import (
     range_json,
     range_of_json,
 )
-from lungseg3d.analysis.candidates import CandidateRule, NoduleMap, find_nodules
-from lungseg3d.analysis.density_there import DensityAt
-from lungseg3d.analysis.diameters import axial_diameters_mm
-from lungseg3d.analysis.field_of_view import FieldOfView
-from lungseg3d.analysis.finding_places import anatomy_reasons
-from lungseg3d.analysis.listing import BELOW_POINT, LARGE_GLASS, Listing, list_findings, listing_kind
-from lungseg3d.analysis.lung_disease import DISEASE_CODES, LungDisease, check_disease, measure_disease
-from lungseg3d.analysis.lung_pictures import Chest
-from lungseg3d.analysis.lung_quality import LUNG_CODES, check_lungs, compare_lungs
-from lungseg3d.analysis.lungs import segment_lungs_by_rules
-from lungseg3d.analysis.matching import Match, Matching, gate_mm, match_nodules
-from lungseg3d.analysis.named_places import PLACE_CODES, REACH_MM, map_places, place_issues
-from lungseg3d.analysis.nodule_changes import TimePoint, compare_nodules
-from lungseg3d.analysis.nodules import classed, kind_of, measure_lungs, measure_nodules
-from lungseg3d.analysis.orientation import ORIENTATION_CODES, Orientation, check_orientation, find_orientation
+from lungseg3d.analysis.image.orientation import ORIENTATION_CODES, Orientation, check_orientation, find_orientation
+from lungseg3d.analysis.lungs.by_rules import segment_lungs_by_rules
+from lungseg3d.analysis.lungs.disease import DISEASE_CODES, LungDisease, check_disease, measure_disease
+from lungseg3d.analysis.lungs.quality import LUNG_CODES, check_lungs, compare_lungs
+from lungseg3d.analysis.nodules.candidates import CandidateRule, NoduleMap, find_nodules
+from lungseg3d.analysis.nodules.diameters import axial_diameters_mm
+from lungseg3d.analysis.nodules.finding_places import anatomy_reasons
+from lungseg3d.analysis.nodules.listing import BELOW_POINT, LARGE_GLASS, Listing, list_findings, listing_kind
+from lungseg3d.analysis.nodules.measure import classed, kind_of, measure_lungs, measure_nodules
+from lungseg3d.analysis.nodules.named_places import PLACE_CODES, REACH_MM, map_places, place_issues
+from lungseg3d.analysis.nodules.size_classes import NoduleSize, fleischner, lung_rads
+from lungseg3d.analysis.nodules.volume_interval import volume_interval_mm3
 from lungseg3d.analysis.pieces import Piece, pieces_of
-from lungseg3d.analysis.registration import LungRegistration, register_lungs
-from lungseg3d.analysis.registration_fit import LEAST_DICE, LEAST_LIKENESS, RegistrationFit
-from lungseg3d.analysis.scan_differences import FOLLOW_UP_CODES, are_one_ct, compare_noise, compare_scans
-from lungseg3d.analysis.size_classes import NoduleSize, fleischner, lung_rads
-from lungseg3d.analysis.volume_change import LEAST_CHANGE, doubling_time_days, volume_change, word_for
-from lungseg3d.analysis.volume_interval import volume_interval_mm3
 
 __all__ = [
     "BELOW_POINT",

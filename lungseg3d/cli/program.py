@@ -10,26 +10,26 @@ from typing import Annotated
 
 import typer
 
-from lungseg3d.cli.batch import batch
-from lungseg3d.cli.calibrate import calibrate
-from lungseg3d.cli.check import check, convert
-from lungseg3d.cli.commands import Program
-from lungseg3d.cli.compare import compare
-from lungseg3d.cli.console import allow_any_text
-from lungseg3d.cli.demo import demo
-from lungseg3d.cli.doctor import doctor
-from lungseg3d.cli.evaluate import evaluate
-from lungseg3d.cli.explain import explain
-from lungseg3d.cli.export import export
-from lungseg3d.cli.follow_up import follow_up
-from lungseg3d.cli.froc import froc
-from lungseg3d.cli.info import info
-from lungseg3d.cli.outcome import DEBUG, EXIT_CODES, note_options, with_debug_first
-from lungseg3d.cli.prepare import app as prepare_app
-from lungseg3d.cli.quick_start import OWN_PROCESS
-from lungseg3d.cli.replay import replay
-from lungseg3d.cli.segment import segment
-from lungseg3d.cli.train import train
+from lungseg3d.cli.terminal.commands import Program
+from lungseg3d.cli.terminal.console import allow_any_text
+from lungseg3d.cli.terminal.outcome import DEBUG, EXIT_CODES, note_options, with_debug_first
+from lungseg3d.cli.terminal.quick_start import OWN_PROCESS
+from lungseg3d.cli.verbs.batch import batch
+from lungseg3d.cli.verbs.calibrate import calibrate
+from lungseg3d.cli.verbs.check import check, convert
+from lungseg3d.cli.verbs.compare import compare
+from lungseg3d.cli.verbs.demo import demo
+from lungseg3d.cli.verbs.doctor import doctor
+from lungseg3d.cli.verbs.evaluate import evaluate
+from lungseg3d.cli.verbs.explain import explain
+from lungseg3d.cli.verbs.export import export
+from lungseg3d.cli.verbs.follow_up import follow_up
+from lungseg3d.cli.verbs.froc import froc
+from lungseg3d.cli.verbs.info import info
+from lungseg3d.cli.verbs.prepare import app as prepare_app
+from lungseg3d.cli.verbs.replay import replay
+from lungseg3d.cli.verbs.segment import segment
+from lungseg3d.cli.verbs.train import train
 
 app = Program(
     name="lungseg3d",

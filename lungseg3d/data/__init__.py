@@ -1,19 +1,7 @@
 """Floor 2: datasets, the thorax phantom, synthetic nodules. NumPy and SciPy, never torch."""
 
-from lungseg3d.data.box_xml import SliceBox, read_box_xml
 from lungseg3d.data.codes import DATA_CODES
 from lungseg3d.data.csv_files import read_csv
-from lungseg3d.data.datasets import (
-    DATASETS,
-    FOLDER,
-    LIDC,
-    LUNA16,
-    LUNG_PET_CT_DX,
-    MSD_LUNG,
-    NSCLC_RADIOMICS,
-    Archive,
-    Dataset,
-)
 from lungseg3d.data.folds import assign_folds, check_split
 from lungseg3d.data.implants import Donor, free_places, implant
 from lungseg3d.data.label_checks import (
@@ -33,9 +21,6 @@ from lungseg3d.data.leakage import (
     training_record,
     training_text,
 )
-from lungseg3d.data.lidc_nodules import ConsensusRule, LidcNodule, draw_mark, find_lidc_nodules, group_marks
-from lungseg3d.data.lidc_xml import LidcContour, LidcMark, LidcReading, read_lidc_xml
-from lungseg3d.data.luna16 import LunaFinding, read_luna_findings
 from lungseg3d.data.manifests import (
     BACKGROUND_NAME,
     MANIFEST_NAME,
@@ -47,10 +32,8 @@ from lungseg3d.data.manifests import (
     phantom_datalist,
     read_manifest,
 )
-from lungseg3d.data.pairs import Pair, list_pairs
 from lungseg3d.data.patients import assumed_patients, join_patients
-from lungseg3d.data.phantom import Phantom, PhantomNodule, PhantomSpec, make_phantom
-from lungseg3d.data.phantom_nodules import (
+from lungseg3d.data.phantom.nodules import (
     NoduleSpec,
     Texture,
     make_nodule_specs,
@@ -58,6 +41,23 @@ from lungseg3d.data.phantom_nodules import (
     nodule_hu,
     nodule_occupancy,
 )
+from lungseg3d.data.phantom.thorax import Phantom, PhantomNodule, PhantomSpec, make_phantom
+from lungseg3d.data.public.boxes import SliceBox, read_box_xml
+from lungseg3d.data.public.catalogue import (
+    DATASETS,
+    FOLDER,
+    LIDC,
+    LUNA16,
+    LUNG_PET_CT_DX,
+    MSD_LUNG,
+    NSCLC_RADIOMICS,
+    Archive,
+    Dataset,
+)
+from lungseg3d.data.public.lidc_nodules import ConsensusRule, LidcNodule, draw_mark, find_lidc_nodules, group_marks
+from lungseg3d.data.public.lidc_xml import LidcContour, LidcMark, LidcReading, read_lidc_xml
+from lungseg3d.data.public.luna16 import LunaFinding, read_luna_findings
+from lungseg3d.data.public.pairs import Pair, list_pairs
 
 __all__ = [
     "BACKGROUND_NAME",

@@ -16,8 +16,8 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
 from lungseg3d.core import BundleError, LungSegError
-from lungseg3d.inference.configuration import parser_of
-from lungseg3d.inference.rule_digest import rule_sha256
+from lungseg3d.inference.listing.rule_digest import rule_sha256
+from lungseg3d.inference.prediction.configuration import parser_of
 from lungseg3d.io import bundle_folder, check_bundle, joined_sha256, pinned_weights, read_pins
 from lungseg3d.tensors import load_state
 

@@ -4,23 +4,44 @@ In: DICOM series, NIfTI, NRRD, MetaImage, RTSTRUCT. Out: `Volume`, `Reading`, `I
 What every code means is in `lungseg3d.io.codes`.
 """
 
-from lungseg3d.io.bundle_folders import shipped_bundle
-from lungseg3d.io.bundle_reading import bundle_folder, read_once
-from lungseg3d.io.bundle_scan import CheckedBundle, check_bundle, check_override, is_trusting, trusting_bundles
-from lungseg3d.io.case_folders import FolderLock, place_folder, recover, remove_folder, set_aside
-from lungseg3d.io.case_tree import CaseSource, CaseTree, find_cases
-from lungseg3d.io.cases import list_cases, list_studies
+from lungseg3d.io.bundle.folders import shipped_bundle
+from lungseg3d.io.bundle.reading import bundle_folder, read_once
+from lungseg3d.io.bundle.scan import CheckedBundle, check_bundle, check_override, is_trusting, trusting_bundles
+from lungseg3d.io.bundle.weights import pin_weights, pinned_weights, read_pins, read_weights
+from lungseg3d.io.cases.listing import list_cases, list_studies
+from lungseg3d.io.cases.names import CaseNames, as_paths, case_id_of, is_case_name
+from lungseg3d.io.cases.patients import PatientHeader, read_patient
+from lungseg3d.io.cases.same_person import PersonComparison, compare_persons
+from lungseg3d.io.cases.tree import CaseSource, CaseTree, find_cases
 from lungseg3d.io.codes import CODES
-from lungseg3d.io.decoder import begin_decoding
-from lungseg3d.io.dicom_follow_up import TimePointSeg, make_follow_up_sr, read_time_point_seg
-from lungseg3d.io.dicom_reference import SourceSeries, find_source_series, has_no_series, missing_objects
-from lungseg3d.io.dicom_seg import Algorithm, Masks, list_segments, make_dicom_seg
-from lungseg3d.io.dicom_sr import Measured, make_dicom_sr
-from lungseg3d.io.dicom_writer import SeriesSpec, write_dicom_series
-from lungseg3d.io.digests import joined_sha256, sha256_of, signature_of, voxels_crc32
-from lungseg3d.io.downloads import download
-from lungseg3d.io.files import copy_file, placing, take_lock, write_bytes, write_text, writing
-from lungseg3d.io.folders import (
+from lungseg3d.io.decoding.client import begin_decoding
+from lungseg3d.io.decoding.process_limits import (
+    ending_of,
+    free_memory_bytes,
+    is_out_of_memory,
+    kernel_kills,
+    limit_memory,
+)
+from lungseg3d.io.dicom_headers.instances import SeriesFiles, find_series, instance_uids
+from lungseg3d.io.dicom_headers.study_dates import TimeBetween, time_between
+from lungseg3d.io.dicom_headers.time_point_headers import time_point_header
+from lungseg3d.io.dicom_objects.follow_up_sr import TimePointSeg, make_follow_up_sr, read_time_point_seg
+from lungseg3d.io.dicom_objects.rtstruct import Structure, StructureSet, read_structures
+from lungseg3d.io.dicom_objects.rtstruct_masks import StructureMask, check_reference, draw_structures
+from lungseg3d.io.dicom_objects.seg import Algorithm, Masks, list_segments, make_dicom_seg
+from lungseg3d.io.dicom_objects.series_writer import SeriesSpec, write_dicom_series
+from lungseg3d.io.dicom_objects.source_series import SourceSeries, find_source_series, has_no_series, missing_objects
+from lungseg3d.io.dicom_objects.sr import Measured, make_dicom_sr
+from lungseg3d.io.intake.geometry import to_ras_mm
+from lungseg3d.io.intake.links import LINK_CODES, LeftLink, LinkRule, left_links, link_rule, links_text
+from lungseg3d.io.intake.memory_budget import MemoryBudget
+from lungseg3d.io.intake.reading import APART, Inspection, Reading, ReadOptions, SeriesInfo
+from lungseg3d.io.reader import inspect, open_ct, read_labels, read_volume
+from lungseg3d.io.storage.case_folders import FolderLock, place_folder, recover, remove_folder, set_aside
+from lungseg3d.io.storage.digests import joined_sha256, sha256_of, signature_of, voxels_crc32
+from lungseg3d.io.storage.downloads import download
+from lungseg3d.io.storage.files import copy_file, placing, take_lock, write_bytes, write_text, writing
+from lungseg3d.io.storage.folders import (
     check_writable,
     link_to,
     make_folder,
@@ -28,31 +49,10 @@ from lungseg3d.io.folders import (
     placing_together,
     remove_unfinished,
 )
-from lungseg3d.io.geometry import to_ras_mm
-from lungseg3d.io.growing import growing, open_to_append, scratch_file
-from lungseg3d.io.instances import SeriesFiles, find_series, instance_uids
-from lungseg3d.io.links import LINK_CODES, LeftLink, LinkRule, left_links, link_rule, links_text
-from lungseg3d.io.memory_budget import MemoryBudget
-from lungseg3d.io.names import CaseNames, as_paths, case_id_of, is_case_name
-from lungseg3d.io.patients import PatientHeader, read_patient
-from lungseg3d.io.process_limits import (
-    ending_of,
-    free_memory_bytes,
-    is_out_of_memory,
-    kernel_kills,
-    limit_memory,
-)
-from lungseg3d.io.reader import inspect, open_ct, read_labels, read_volume
-from lungseg3d.io.reading import APART, Inspection, Reading, ReadOptions, SeriesInfo
-from lungseg3d.io.rtstruct import Structure, StructureSet, read_structures
-from lungseg3d.io.rtstruct_masks import StructureMask, check_reference, draw_structures
-from lungseg3d.io.same_file import file_key, find_twin
-from lungseg3d.io.same_person import PersonComparison, compare_persons
-from lungseg3d.io.study_dates import TimeBetween, time_between
-from lungseg3d.io.tars import unpack_tar
-from lungseg3d.io.time_point_headers import time_point_header
-from lungseg3d.io.weight_files import pin_weights, pinned_weights, read_pins, read_weights
-from lungseg3d.io.writers import MAP_STEPS, write_labels, write_map, write_volume
+from lungseg3d.io.storage.growing import growing, open_to_append, scratch_file
+from lungseg3d.io.storage.nifti_writer import MAP_STEPS, write_labels, write_map, write_volume
+from lungseg3d.io.storage.same_file import file_key, find_twin
+from lungseg3d.io.storage.tars import unpack_tar
 
 __all__ = [
     "APART",

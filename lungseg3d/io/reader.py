@@ -11,17 +11,17 @@ import numpy as np
 
 from lungseg3d.core import Grid, IntakeError, LungSegError, QualityIssue, Volume
 from lungseg3d.core.remedies import remedy_text
-from lungseg3d.io.checksums import check_listed, check_sums
-from lungseg3d.io.decoder import is_apart, read_apart
-from lungseg3d.io.dicom import read_dicom
-from lungseg3d.io.hounsfield import finish_hounsfield, to_int16
-from lungseg3d.io.links import LINK_CODES, check_link
-from lungseg3d.io.metaimage import read_metaimage
-from lungseg3d.io.nifti import read_nifti
-from lungseg3d.io.nrrd import read_nrrd
-from lungseg3d.io.raster import Raster
-from lungseg3d.io.reading import Findings, Inspection, Reading, ReadOptions, SeriesInfo, refuse, shown
-from lungseg3d.io.sniff import kind_of
+from lungseg3d.io.decoding.client import is_apart, read_apart
+from lungseg3d.io.dicom.read import read_dicom
+from lungseg3d.io.images.metaimage import read_metaimage
+from lungseg3d.io.images.nifti import read_nifti
+from lungseg3d.io.images.nrrd import read_nrrd
+from lungseg3d.io.intake.checksums import check_listed, check_sums
+from lungseg3d.io.intake.hounsfield import finish_hounsfield, to_int16
+from lungseg3d.io.intake.links import LINK_CODES, check_link
+from lungseg3d.io.intake.raster import Raster
+from lungseg3d.io.intake.reading import Findings, Inspection, Reading, ReadOptions, SeriesInfo, refuse, shown
+from lungseg3d.io.intake.sniff import kind_of
 
 _THICK_MM = 5.0
 _WHOLE_WITHIN = 1.02e-3

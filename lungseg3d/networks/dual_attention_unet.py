@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from lungseg3d.networks.attention import ChannelAttention, SpatialAttention
+from lungseg3d.networks.blocks.attention import ChannelAttention, SpatialAttention
+from lungseg3d.networks.blocks.residual import AttendedResidualBlock
 from lungseg3d.networks.halved_unet import HalvedUNet3d
-from lungseg3d.networks.residual import AttendedResidualBlock
 
 
 class DualAttentionUNet3d(HalvedUNet3d):

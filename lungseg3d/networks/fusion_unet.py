@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from lungseg3d.networks.adaptive_kernels import DynamicConvolution, SelectiveKernels
-from lungseg3d.networks.attention import AttentionalFusion, SimAM
+from lungseg3d.networks.blocks.adaptive_kernels import DynamicConvolution, SelectiveKernels
+from lungseg3d.networks.blocks.attention import AttentionalFusion, SimAM
+from lungseg3d.networks.blocks.residual import AttendedResidualBlock
 from lungseg3d.networks.halved_unet import HalvedUNet3d
-from lungseg3d.networks.residual import AttendedResidualBlock
 
 
 class FusionUNet3d(HalvedUNet3d):

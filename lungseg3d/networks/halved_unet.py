@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from lungseg3d.networks.subvoxels import depth_to_space, space_to_depth
+from lungseg3d.networks.blocks.subvoxels import depth_to_space, space_to_depth
 
 Level = Callable[[int, int, int], nn.Module]
 

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from lungseg3d.core import Box
-from lungseg3d.networks.part import Decoder, features_in_slabs, logits_of_part
-from lungseg3d.networks.residual import ResidualBlock
-from lungseg3d.networks.subvoxels import depth_to_space, space_to_depth
+from lungseg3d.networks.blocks.part import Decoder, features_in_slabs, logits_of_part
+from lungseg3d.networks.blocks.residual import ResidualBlock
+from lungseg3d.networks.blocks.subvoxels import depth_to_space, space_to_depth
 
 
 class LightUNet3d(nn.Module):

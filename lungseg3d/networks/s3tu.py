@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from lungseg3d.networks.blocks.structured import DepthwiseFusion, RegularisedConvolution, ShiftedJoin
+from lungseg3d.networks.blocks.supervoxels import SupervoxelTransformer
 from lungseg3d.networks.halved_unet import HalvedUNet3d, Level
-from lungseg3d.networks.structured import DepthwiseFusion, RegularisedConvolution, ShiftedJoin
-from lungseg3d.networks.supervoxels import SupervoxelTransformer
 
 
 class S3TUNet3d(HalvedUNet3d):

@@ -12,8 +12,8 @@ import torch
 from monai.networks.blocks import ChannelSELayer
 from torch import nn
 
+from lungseg3d.networks.blocks.residual import AttendedResidualBlock, plain_convolution, separable_convolution
 from lungseg3d.networks.halved_unet import HalvedUNet3d
-from lungseg3d.networks.residual import AttendedResidualBlock, plain_convolution, separable_convolution
 
 
 class SEUNet3d(HalvedUNet3d):

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from lungseg3d.networks.blocks.residual import ResidualBlock
+from lungseg3d.networks.blocks.windows import WindowBlock
 from lungseg3d.networks.halved_unet import Addition, HalvedUNet3d, Level
-from lungseg3d.networks.residual import ResidualBlock
-from lungseg3d.networks.windows import WindowBlock
 
 
 class WindowLevel(nn.Module):

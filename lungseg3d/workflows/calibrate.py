@@ -17,11 +17,11 @@ import numpy as np
 
 from lungseg3d.core import LungSegError, UsageError
 from lungseg3d.data import assign_folds
-from lungseg3d.inference.calibration_file import CALIBRATION, calibration_text
-from lungseg3d.inference.rule_digest import rule_sha256_of
+from lungseg3d.inference.listing.calibration_file import CALIBRATION, calibration_text
+from lungseg3d.inference.listing.rule_digest import rule_sha256_of
 from lungseg3d.io import joined_sha256, sha256_of, write_text
 from lungseg3d.metrics import ConfidenceMap, Reliability, fit_confidence_map, held_out_confidences, reliability
-from lungseg3d.workflows.evaluate_means import plain
+from lungseg3d.metrics.means import plain
 
 FOLDS_OF_ONE = 5
 """Folds, by patient, that one evaluation alone is cut into."""

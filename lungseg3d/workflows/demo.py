@@ -15,7 +15,7 @@ import numpy as np
 from lungseg3d.core import CaseResult
 from lungseg3d.data import Phantom, PhantomSpec, make_phantom
 from lungseg3d.io import SeriesSpec, make_folder, placing_folder, read_labels, write_dicom_series, write_text
-from lungseg3d.workflows.segment import Progress, SegmentOptions, segment_cases
+from lungseg3d.workflows.segment.cases import Progress, SegmentOptions, segment_cases
 
 LEAST_DIAMETER_MM = 5.0
 

@@ -37,13 +37,13 @@ from lungseg3d.inference import (
     open_bundle,
     shipped_bundle,
 )
-from lungseg3d.inference.nodule_windows import LEAST_SIDE
+from lungseg3d.inference.review.nodule_windows import LEAST_SIDE
 from lungseg3d.io import MAP_STEPS, make_folder, open_ct, read_labels, trusting_bundles, write_bytes, write_map
 from lungseg3d.report import Scene, explanation_picture
 from lungseg3d.tensors import resolve_precision, to_meta_tensor
-from lungseg3d.workflows.finding_maps import read_findings
-from lungseg3d.workflows.segment import SegmentOptions, segment_cases
-from lungseg3d.workflows.segment_models import resolve_device
+from lungseg3d.workflows.listing.maps import read_findings
+from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
+from lungseg3d.workflows.segment.models import resolve_device
 
 _HU_TOLERANCE = 2.0
 

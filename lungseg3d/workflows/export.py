@@ -12,8 +12,8 @@ from typing import Any
 
 from lungseg3d.core import NO_LUNGS, CaseResult, IntakeError, OutputError, QualityIssue, case_result_of, to_json
 from lungseg3d.io import ReadOptions, find_source_series, read_labels, write_text
-from lungseg3d.io.folders import placing_together
-from lungseg3d.workflows.dicom_objects import NIFTI_NAMES, formats_of, make_objects, write_objects
+from lungseg3d.io.storage.folders import placing_together
+from lungseg3d.workflows.segment.objects import NIFTI_NAMES, formats_of, make_objects, write_objects
 
 OBJECTS = ("seg", "sr")
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 import torch
 
+from lungseg3d.core.stopwatch import StepCost, recorded_steps
 from lungseg3d.inference import Meter, metered
 from lungseg3d.networks.cost import GFLOP_SIDE, gflop_of_part
 from lungseg3d.tensors import ceiling_gflops, obstacle_to
-from lungseg3d.workflows.stopwatch import StepCost, recorded_steps
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from lungseg3d.analysis import NoduleMap, anatomy_reasons
 from lungseg3d.core import Grid, Volume
 from lungseg3d.core.labels import NODULE
 from lungseg3d.data import NoduleSpec, PhantomSpec, Texture, make_phantom
-from lungseg3d.data.phantom_anatomy import RIGHT, Anatomy
-from lungseg3d.data.phantom_shapes import Places
+from lungseg3d.data.phantom.anatomy import RIGHT, Anatomy
+from lungseg3d.data.phantom.shapes import Places
 
 AIR_HU, TISSUE_HU, GLASS_HU, BONE_HU = -850, 40, -550, 500
 HALF_MM = 25.0

@@ -30,7 +30,7 @@ from lungseg3d.analysis import (
     word_for,
 )
 from lungseg3d.core import Box, Change, Estimate, GeometryError, Grid, Volume
-from lungseg3d.data.phantom_breathing import Motion
+from lungseg3d.data.phantom.breathing import Motion
 from tests.follow_up_cases import chest_with, nodule_at, record_of, shifted_by
 
 MOTION = Motion.of(seed=7, diaphragm_mm=-12.0)
@@ -170,7 +170,7 @@ def test_a_ct_must_lie_on_the_grid_of_its_labels(two_breaths):
 
 def test_every_code_that_a_follow_up_adds_is_in_the_table_and_the_reverse():
     folder = Path(lungseg3d.__file__).parent
-    sources = folder / "workflows" / "follow_up_issues.py", folder / "analysis" / "scan_differences.py"
+    sources = (folder / name for name in ("workflows/follow_up/issues.py", "analysis/follow_up/scan_differences.py"))
     said = [re.findall(r'"(W_[A-Z_]+)"(?!:)', source.read_text(encoding="utf-8")) for source in sources]
     assert {code for codes in said for code in codes} == set(FOLLOW_UP_CODES)
 

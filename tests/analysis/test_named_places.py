@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-import lungseg3d.analysis.named_places
+import lungseg3d
 from lungseg3d.analysis import PLACE_CODES, map_places, place_issues
 from lungseg3d.core import Grid, Volume, place_in
 
@@ -96,7 +96,8 @@ def test_a_reader_is_told_what_was_not_searched_and_which_places_are_empty():
 
 
 def test_every_code_of_named_places_is_in_the_table_and_the_reverse():
-    package = Path(lungseg3d.analysis.named_places.__file__).parents[1]
-    modules = ["analysis/named_places.py", "inference/named_places.py", "workflows/segment_places.py"]
+    package = Path(lungseg3d.__file__).parent
+    named = (f"{folder}/named_places.py" for folder in ("analysis/nodules", "inference/candidates"))
+    modules = [*named, "workflows/segment/places.py"]
     given = {code for name in modules for code in re.findall(r'\(\s*"([EW]_[A-Z_]+)"', (package / name).read_text())}
     assert given == set(PLACE_CODES)

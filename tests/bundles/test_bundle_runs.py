@@ -18,7 +18,7 @@ from monai.bundle import ConfigWorkflow
 
 from lungseg3d.data import NoduleSpec, PhantomSpec, make_phantom
 from lungseg3d.io import write_volume
-from lungseg3d.workflows.segment import SegmentOptions, segment_cases
+from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
 
 LUNGS, NODULES = "lung_ct_segmentation", "lung_nodule_ct_segmentation"
 DENSE = {1: (40.0, -20.0)}  # above -300 HU

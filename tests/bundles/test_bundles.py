@@ -14,7 +14,7 @@ import torch
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, verify_metadata, verify_net_in_out
 
 import lungseg3d
-from lungseg3d.analysis.lung_quality import LEAST_LUNG_ML
+from lungseg3d.analysis.lungs.quality import LEAST_LUNG_ML
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 NAMES = sorted(path.name for path in BUNDLES.iterdir() if path.is_dir())

@@ -104,13 +104,13 @@ OF_ONE_VERB = {
     "workflows/explain": ("explain",),
     "workflows/export": ("export",),
     "workflows/follow_up": ("follow-up",),
-    "workflows/check_manifest": ("prepare check",),
+    "workflows/prepare/check": ("prepare check",),
     "workflows/doctor": (),
-    "workflows/training_values": ("train", "compare"),
-    "analysis/scan_differences": ("follow-up",),
-    "io/memory_budget": ("segment", "batch"),
-    "io/bundle_scan": ("segment", "batch", "explain", "train", "compare"),
-    "inference/explanation": ("explain",),
+    "workflows/train/values": ("train", "compare"),
+    "analysis/follow_up/scan_differences": ("follow-up",),
+    "io/intake/memory_budget": ("segment", "batch"),
+    "io/bundle/scan": ("segment", "batch", "explain", "train", "compare"),
+    "inference/review/explanation": ("explain",),
 }
 _OPTION = re.compile(r"--[a-z][a-z0-9-]*")
 _COMMAND = re.compile(

@@ -9,10 +9,8 @@ from lungseg3d.io import CODES
 
 ROOT = Path(lungseg3d.__file__).parent
 SOURCES = [
-    *(path for path in (ROOT / "data").glob("*.py") if path.name != "codes.py"),
-    *(ROOT / "workflows").glob("prepare*.py"),
-    ROOT / "workflows" / "check_manifest.py",
-    ROOT / "workflows" / "fetch_dataset.py",
+    *(path for path in (ROOT / "data").rglob("*.py") if path.name != "codes.py"),
+    *(ROOT / "workflows" / "prepare").glob("*.py"),
 ]
 
 

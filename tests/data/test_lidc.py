@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 
 from lungseg3d.core import LungSegError
 from lungseg3d.data import ConsensusRule, draw_mark, find_lidc_nodules, group_marks, read_lidc_xml
-from lungseg3d.data.lidc_xml import RATINGS, LidcContour, LidcMark
+from lungseg3d.data.public.lidc_xml import RATINGS, LidcContour, LidcMark
 from lungseg3d.io import read_labels
 
 SQUARE = [(c, 2) for c in range(2, 9)] + [(8, r) for r in range(3, 9)]

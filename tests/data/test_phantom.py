@@ -7,8 +7,8 @@ import pytest
 
 from lungseg3d.core.labels import LEFT_LUNG, NODULE, RIGHT_LUNG
 from lungseg3d.data import NoduleSpec, Phantom, PhantomSpec, make_phantom
-from lungseg3d.data.phantom_anatomy import Anatomy
-from lungseg3d.data.phantom_shapes import Places
+from lungseg3d.data.phantom.anatomy import Anatomy
+from lungseg3d.data.phantom.shapes import Places
 
 SMALL = {"shape": (88, 80, 76), "spacing_mm": (4.0, 4.0, 4.0)}
 

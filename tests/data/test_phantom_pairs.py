@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lungseg3d.data import NoduleSpec
-from lungseg3d.data.phantom import PhantomSpec, make_phantom
-from lungseg3d.data.phantom_breathing import Motion
-from lungseg3d.data.phantom_pairs import PairSpec, PhantomPair, PlannedNodule, make_phantom_pair
+from lungseg3d.data.phantom.breathing import Motion
+from lungseg3d.data.phantom.pairs import PairSpec, PhantomPair, PlannedNodule, make_phantom_pair
+from lungseg3d.data.phantom.thorax import PhantomSpec, make_phantom
 
 GRID = PhantomSpec(shape=(84, 74, 70), spacing_mm=(4.0, 4.0, 4.0), noise_hu=10)
 THICK = PhantomSpec(shape=(84, 74, 36), spacing_mm=(4.0, 4.0, 8.0), kernel="lung", noise_hu=10)

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 
 from lungseg3d.core import Grid
-from lungseg3d.data.phantom_anatomy import LEFT, RIGHT, Anatomy
-from lungseg3d.data.phantom_scanner import KERNELS, blur, make_noise
-from lungseg3d.data.phantom_shapes import (
+from lungseg3d.data.phantom.anatomy import LEFT, RIGHT, Anatomy
+from lungseg3d.data.phantom.scanner import KERNELS, blur, make_noise
+from lungseg3d.data.phantom.shapes import (
     Places,
     RandomField,
     ellipsoid_distance,
     smooth_union,
     soft_step,
 )
-from lungseg3d.data.phantom_trees import grow_tree, points_in_lung
-from lungseg3d.data.phantom_tubes import Tube, paint_tubes
+from lungseg3d.data.phantom.trees import grow_tree, points_in_lung
+from lungseg3d.data.phantom.tubes import Tube, paint_tubes
 
 
 def cube(size_mm: float, spacing_mm: float) -> Places:

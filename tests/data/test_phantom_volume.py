@@ -5,7 +5,7 @@ import pytest
 
 from lungseg3d.analysis import measure_nodules
 from lungseg3d.data import PhantomSpec, make_phantom
-from lungseg3d.data.phantom import fullest_voxels
+from lungseg3d.data.phantom.thorax import fullest_voxels
 
 
 def test_a_mask_of_fullest_voxels_has_the_volume_of_all_partial_ones():

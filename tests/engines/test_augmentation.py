@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lungseg3d.engines import GammaContrast, HuAugmentation, LowResolution
-from lungseg3d.engines.blur import gaussian_blur
+from lungseg3d.engines.augmentation.blur import gaussian_blur
 
 P = 24
 NOTHING = {"shift_hu": 0, "scale": 0, "noise_hu": 0, "blur": 0, "sharpen": 0, "thick_slices": 1, "probability": 1.0}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lungseg3d.core import OutputError
-from lungseg3d.engines.ending import LOCK_HANDLE
+from lungseg3d.engines.training.ending import LOCK_HANDLE
 from lungseg3d.io import FolderLock
 
 BEGIN = "from lungseg3d.engines import begin_training; begin_training({folder!r}); {then}"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lungseg3d.engines import PatchGeometry
-from lungseg3d.engines.geometry import Placement
+from lungseg3d.engines.augmentation.geometry import Placement
 
 CPU, P = torch.device("cpu"), 24
 

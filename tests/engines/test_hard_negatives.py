@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lungseg3d.engines import HardNegatives, PatchGeometry, RoiSampler, RoiTrainer, SourceGroup, StepPlan
-from lungseg3d.engines.hard_negatives import PatchPlace
+from lungseg3d.engines.sampling.hard_negatives import PatchPlace
 
 P = 16
 STILL = PatchGeometry(0.0, (1.0, 1.0), 0.0, ())

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lungseg3d.engines.identity import configuration_identity, differences
-from lungseg3d.workflows.training_checks import training_configuration
+from lungseg3d.engines.training.identity import configuration_identity, differences
+from lungseg3d.workflows.train.checks import training_configuration
 from tests.small_data import BUNDLES, LUNGS, NAMES, NODULES, small_crops
 
 

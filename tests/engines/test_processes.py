@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from lungseg3d.engines.processes import GlobalBatchNorm3d, _with_global_norms
+from lungseg3d.engines.training.processes import GlobalBatchNorm3d, _with_global_norms
 
 SCRIPT = Path(__file__).with_name("small_training.py")
 small_training = runpy.run_path(str(SCRIPT))["small_training"]

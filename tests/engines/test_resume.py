@@ -16,8 +16,8 @@ import torch
 from ignite.engine import Events
 
 from lungseg3d.core import BundleError
-from lungseg3d.engines.checkpoints import write_whole
-from lungseg3d.engines.randomness import random_state, set_random_state
+from lungseg3d.engines.training.checkpoints import write_whole
+from lungseg3d.engines.training.randomness import random_state, set_random_state
 
 SCRIPT = Path(__file__).with_name("small_training.py")
 SMALL = runpy.run_path(str(SCRIPT))

@@ -24,9 +24,10 @@ from monai.handlers import MeanDice, StatsHandler, ValidationHandler, from_engin
 from monai.losses import DiceCELoss
 from monai.transforms import AsDiscreted
 
-from lungseg3d.engines import RoiTrainer, RunTracking, tracking_run, unique_run_name
-from lungseg3d.engines.tracking_journal import Journal
-from lungseg3d.engines.tracking_store import own_store
+from lungseg3d.engines import RoiTrainer, RunTracking, unique_run_name
+from lungseg3d.engines.tracking import run as tracking_run
+from lungseg3d.engines.tracking.journal import Journal
+from lungseg3d.engines.tracking.store import own_store
 from lungseg3d.workflows.replay import replay
 
 EPOCHS, BATCHES, BATCH = 2, 3, 2

@@ -12,7 +12,7 @@ from monai.handlers import CheckpointSaver, StatsHandler, ValidationHandler, fro
 from monai.losses import DiceCELoss
 
 from lungseg3d.engines import RoiSampler, RoiTrainer, SourceGroup, StepPlan
-from lungseg3d.engines.identity import bare
+from lungseg3d.engines.training.identity import bare
 from lungseg3d.networks import LightUNet3d
 
 LOSS = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)

@@ -10,7 +10,7 @@ from lungseg3d.io import CODES
 
 
 def test_every_code_of_a_training_is_in_a_table_and_the_reverse():
-    sources = [path for path in Path(lungseg3d.engines.__file__).parent.glob("*.py") if path.name != "codes.py"]
+    sources = [path for path in Path(lungseg3d.engines.__file__).parent.rglob("*.py") if path.name != "codes.py"]
     text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     used = set(re.findall(r"\b([EW]_[A-Z][A-Z0-9_]+)\b", text))
     assert used - set(CODES) - set(DATA_CODES) == set(TRAINING_CODES)

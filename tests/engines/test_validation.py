@@ -14,7 +14,7 @@ from ignite.engine import Engine
 
 from lungseg3d.core import BundleError
 from lungseg3d.engines import EarlyStop, MeanDice
-from lungseg3d.engines.validation import check_validation
+from lungseg3d.engines.training.validation import check_validation
 
 SMALL = runpy.run_path(str(Path(__file__).with_name("small_training.py")))
 

@@ -7,9 +7,9 @@ import torch
 
 from lungseg3d.core import Box
 from lungseg3d.inference import predictor_of
-from lungseg3d.inference.folding import folded
+from lungseg3d.inference.prediction.folding import folded
 from lungseg3d.networks import LightUNet3d
-from lungseg3d.networks.residual import ResidualBlock
+from lungseg3d.networks.blocks.residual import ResidualBlock
 
 
 def make_network() -> LightUNet3d:

@@ -7,7 +7,7 @@ import pytest
 
 from lungseg3d.core import BundleError, UsageError
 from lungseg3d.inference import check_point_name, read_calibration, read_points, rule_sha256, rule_sha256_of
-from lungseg3d.inference.operating_points import POINTS
+from lungseg3d.inference.listing.operating_points import POINTS
 from lungseg3d.io import joined_sha256, sha256_of, shipped_bundle
 
 SHIPPED = shipped_bundle("lung_nodule_ct_segmentation")

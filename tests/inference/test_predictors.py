@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from lungseg3d.core import BundleError
-from lungseg3d.inference import choose, predictor_of, predictors
+from lungseg3d.inference import choose, predictor_of
+from lungseg3d.inference.prediction import predictors
 from lungseg3d.networks import CentredUNet3d, LightUNet3d
 
 

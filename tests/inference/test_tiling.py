@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from lungseg3d.inference.tiling import Tiling, shares_of, spans_over
+from lungseg3d.inference.prediction.tiling import Tiling, shares_of, spans_over
 
 
 def voxels(windows) -> int:

@@ -12,7 +12,7 @@ from torch import nn
 from lungseg3d.core import LocalMap, UsageError, Volume
 from lungseg3d.core.volume import Box, Grid
 from lungseg3d.inference import MirroredViews, default_layer, doubt_nodules, grad_cam, list_layers, nodule_windows
-from lungseg3d.inference.uncertainty import entropy_bits
+from lungseg3d.inference.review.uncertainty import entropy_bits
 from lungseg3d.networks import LightUNet3d
 from lungseg3d.tensors import to_meta_tensor
 

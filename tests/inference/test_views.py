@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lungseg3d.inference.views import window_around, window_from
+from lungseg3d.inference.prediction.views import window_around, window_from
 
 SHAPE = (9, 12, 7)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lungseg3d.io.body_parts import body_parts, can_show_lungs
+from lungseg3d.io.dicom_headers.body_parts import body_parts, can_show_lungs
 
 
 @pytest.mark.parametrize(

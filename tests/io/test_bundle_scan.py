@@ -12,7 +12,7 @@ import pytest
 
 from lungseg3d.core import BundleError
 from lungseg3d.io import check_bundle, trusting_bundles
-from lungseg3d.io.bundle_expressions import complaint_about_expression
+from lungseg3d.io.bundle.expressions import complaint_about_expression
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 NAMES = sorted(path.name for path in BUNDLES.iterdir() if path.is_dir())
@@ -201,7 +201,7 @@ def test_the_usual_idioms_pass(text):
 def test_what_is_judged_is_what_monai_evaluates():
     from monai.bundle import ReferenceResolver
 
-    from lungseg3d.io.bundle_expressions import _with_references
+    from lungseg3d.io.bundle.expressions import _with_references
 
     for text in ["@a#b + @a + '@a'", "@x::0::y if @x else @xx", "'@or' + @or#1", "@a#b.c(@a)"]:
         refs = {reference: 0 for reference in ReferenceResolver.match_refs_pattern("$" + text)}

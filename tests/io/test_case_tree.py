@@ -18,7 +18,7 @@ from lungseg3d.io import (
     sha256_of,
     signature_of,
 )
-from lungseg3d.io.reading import ReadOptions
+from lungseg3d.io.intake.reading import ReadOptions
 from tests.corpus.phantom import Series
 
 

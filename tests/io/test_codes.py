@@ -8,7 +8,7 @@ from lungseg3d.io import CODES
 
 
 def test_every_code_in_the_sources_is_in_the_table_and_the_reverse():
-    sources = [path for path in Path(lungseg3d.io.__file__).parent.glob("*.py") if path.name != "codes.py"]
+    sources = [path for path in Path(lungseg3d.io.__file__).parent.rglob("*.py") if path.name != "codes.py"]
     used = {code for path in sources for code in re.findall(r'"([EW]_[A-Z0-9_]+)"', path.read_text())}
     assert used == set(CODES)
 

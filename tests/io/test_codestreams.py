@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydicom.pixels.encoders.native import _encode_frame
 
-from lungseg3d.io.codestreams import claim_of_jpeg, claim_of_jpeg2000, decode_frame
+from lungseg3d.io.dicom_pixels.codestreams import claim_of_jpeg, claim_of_jpeg2000, decode_frame
 
 ROWS, COLUMNS = 20, 30
 INT16, UINT16, UINT8 = np.dtype("<i2"), np.dtype("<u2"), np.dtype("u1")

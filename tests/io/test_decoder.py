@@ -29,9 +29,9 @@ from lungseg3d.io import (
     write_labels,
     write_volume,
 )
-from lungseg3d.io import decoder as decoder_module
-from lungseg3d.io.decoder import Decoder, DecodingLimits
-from lungseg3d.io.process_limits import ending_of
+from lungseg3d.io.decoding import client as decoder_module
+from lungseg3d.io.decoding.client import Decoder, DecodingLimits
+from lungseg3d.io.decoding.process_limits import ending_of
 from tests.hostile_codec import compress, plant_codec
 
 GIB = 2**30
@@ -190,8 +190,8 @@ _ORPHAN = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from lungseg3d.io import ReadOptions, open_ct
-from lungseg3d.io import decoder
-own = decoder._own()
+from lungseg3d.io.decoding import client
+own = client._own()
 own.start()
 print(own._child.pid, flush=True)
 open_ct(Path(sys.argv[1]), ReadOptions(decode="apart"))

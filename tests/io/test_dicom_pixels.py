@@ -15,9 +15,9 @@ from pydicom.uid import (
 )
 
 from lungseg3d.io import ReadOptions, open_ct, read_volume
-from lungseg3d.io.dicom_headers import read_header
-from lungseg3d.io.dicom_pixels import Plane, read_planes
-from lungseg3d.io.dicom_records import Place
+from lungseg3d.io.dicom_headers.headers import read_header
+from lungseg3d.io.dicom_headers.records import Place
+from lungseg3d.io.dicom_pixels.pixels import Plane, read_planes
 
 
 def each(series, **tags):

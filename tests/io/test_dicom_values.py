@@ -7,7 +7,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from lungseg3d.io.dicom_values import has, short_of, text_of, value_of
+from lungseg3d.io.dicom_headers.values import has, short_of, text_of, value_of
 
 
 def data_set(keyword: str, vr: str, value: bytes, implicit: bool = False, little: bool = True) -> Dataset:

@@ -153,7 +153,7 @@ def test_a_swap_that_fails_leaves_the_old_folder(tmp_path, monkeypatch, nth):
 def test_a_library_that_hides_a_full_disk_does_not_hide_it_from_us(tmp_path, monkeypatch):
     import torch
 
-    from lungseg3d.io import files
+    from lungseg3d.io.storage import files
 
     def full(self, data):
         self.failure = OSError(errno.ENOSPC, "No space left on device")

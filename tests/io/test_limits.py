@@ -15,7 +15,7 @@ import pytest
 from pydicom.uid import RLELossless
 
 from lungseg3d.core import IntakeError
-from lungseg3d.io.limits import check_claim
+from lungseg3d.io.intake.limits import check_claim
 
 MIB = 2**20
 MOST_S, MOST_BYTES = 2.0, 400 * MIB
@@ -26,7 +26,7 @@ _READER = """
 import json, os, resource, sys
 from lungseg3d.core import LungSegError
 from lungseg3d.io import ReadOptions, open_ct
-import lungseg3d.io.dicom, gzip, bz2
+import lungseg3d.io.dicom.read, gzip, bz2
 def read(path):
     before = resource.getrusage(resource.RUSAGE_SELF)
     code = "read"

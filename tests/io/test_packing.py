@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 
-from lungseg3d.io.packing import write_gzip
+from lungseg3d.io.storage.packing import write_gzip
 
 
 def packed(head: bytes, body: np.ndarray) -> bytes:

@@ -12,8 +12,8 @@ from scipy import ndimage
 
 from lungseg3d.core import IntakeError, Volume
 from lungseg3d.io import ReadOptions, open_ct, write_volume
-from lungseg3d.io.hounsfield import finish_hounsfield
-from lungseg3d.io.reading import Findings
+from lungseg3d.io.intake.hounsfield import finish_hounsfield
+from lungseg3d.io.intake.reading import Findings
 
 _RADIUS = 47
 _J, _I = np.meshgrid(np.arange(96) - 47.5, np.arange(96) - 47.5, indexing="ij")

@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from lungseg3d.io import compare_persons, time_between, time_point_header, write_dicom_series
-from lungseg3d.io.dicom_dates import date_of, mend_dates
+from lungseg3d.io.dicom_headers.dates import date_of, mend_dates
 from tests.follow_up_cases import chest_with
 
 

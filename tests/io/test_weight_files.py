@@ -15,7 +15,7 @@ import torch
 
 from lungseg3d.core import BundleError
 from lungseg3d.io import pin_weights, pinned_weights, read_pins, read_weights, trusting_bundles
-from lungseg3d.io.weight_files import check_tensors_only
+from lungseg3d.io.bundle.weights import check_tensors_only
 from lungseg3d.tensors import load_state, load_weights
 from lungseg3d.workflows.pin import main as pin_main
 

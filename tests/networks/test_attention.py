@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lungseg3d.networks.adaptive_kernels import DynamicConvolution, SelectiveKernels
-from lungseg3d.networks.attention import AttentionalFusion, ChannelAttention, SimAM, SpatialAttention
+from lungseg3d.networks.blocks.adaptive_kernels import DynamicConvolution, SelectiveKernels
+from lungseg3d.networks.blocks.attention import AttentionalFusion, ChannelAttention, SimAM, SpatialAttention
 
 
 @pytest.fixture(autouse=True)

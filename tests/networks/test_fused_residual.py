@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from lungseg3d.networks import fused_residual
-from lungseg3d.networks.fused_residual import FusedResidualBlock, can_fuse
-from lungseg3d.networks.residual import ResidualBlock
+from lungseg3d.networks.blocks import fused_residual
+from lungseg3d.networks.blocks.fused_residual import FusedResidualBlock, can_fuse
+from lungseg3d.networks.blocks.residual import ResidualBlock
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
 

@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from lungseg3d.networks import S3TUNet3d, SEUNet3d, SwinHybrid3d
-from lungseg3d.networks.halved_unet import Addition, Concatenation, HalvedUNet3d
-from lungseg3d.networks.residual import AttendedResidualBlock, ResidualBlock, separable_convolution
-from lungseg3d.networks.structured import (
+from lungseg3d.networks.blocks.residual import AttendedResidualBlock, ResidualBlock, separable_convolution
+from lungseg3d.networks.blocks.structured import (
     DepthwiseFusion,
     DropBlock3d,
     RegularisedConvolution,
     ShiftedJoin,
     spatial_shift,
 )
+from lungseg3d.networks.halved_unet import Addition, Concatenation, HalvedUNet3d
 
 
 @pytest.fixture(autouse=True)

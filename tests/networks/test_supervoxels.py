@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lungseg3d.networks.supervoxels import SupervoxelTransformer, TokenBlock, pool, soft_clusters
+from lungseg3d.networks.blocks.supervoxels import SupervoxelTransformer, TokenBlock, pool, soft_clusters
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lungseg3d.networks.windows import (
+from lungseg3d.networks.blocks.windows import (
     WindowAttention,
     WindowBlock,
     axis_regions,

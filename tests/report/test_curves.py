@@ -2,7 +2,7 @@
 
 import re
 
-from lungseg3d.report.curves import Curve, difference_plot, froc_plot, reliability_plot
+from lungseg3d.report.plots.curves import Curve, difference_plot, froc_plot, reliability_plot
 
 
 def points_of(svg: str) -> list[tuple[float, float]]:

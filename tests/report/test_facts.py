@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lungseg3d.report.facts import Fact, list_facts
+from lungseg3d.report.pages.facts import Fact, list_facts
 
 
 def test_nested_records_become_rows_in_their_own_order():

@@ -10,9 +10,9 @@ import pytest
 from lungseg3d.core import CANDIDATE_REASONS, GeometryError, LowConfidence, Volume
 from lungseg3d.core.labels import NODULE
 from lungseg3d.report import render_html
-from lungseg3d.report.candidates import MOST_PICTURES
-from lungseg3d.report.headline import Headline, operating_point_text
-from lungseg3d.report.page import MAX_BYTES
+from lungseg3d.report.pages.candidates import MOST_PICTURES
+from lungseg3d.report.pages.case import MAX_BYTES
+from lungseg3d.report.pages.headline import Headline, operating_point_text
 from tests.report.test_figures import find_colour, read_pixels
 from tests.report.test_page import Page, plain_text
 

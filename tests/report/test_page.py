@@ -12,7 +12,7 @@ import pytest
 
 from lungseg3d.core import Box, LocalMap, LowConfidence, QualityIssue, Volume
 from lungseg3d.report import NoduleMaps, render_html, render_refusal
-from lungseg3d.report.page import MAX_BYTES, MAX_PANELS
+from lungseg3d.report.pages.case import MAX_BYTES, MAX_PANELS
 
 MANY = [(x, y, z, 2) for x in (10, 20, 40) for y in (12, 22, 32) for z in (5, 11, 17)]
 VOID = {"meta", "img", "br", "link", "input"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lungseg3d.core import Box
-from lungseg3d.report.planes import AXIAL, CORONAL, OUTSIDE_HU, SAGITTAL, Frame, cut_section
+from lungseg3d.report.pictures.planes import AXIAL, CORONAL, OUTSIDE_HU, SAGITTAL, Frame, cut_section
 
 
 def make_grid_with_one_voxel(voxel, shape=(8, 6, 4)) -> np.ndarray:

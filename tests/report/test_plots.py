@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lungseg3d.report.plot_parts import Axis, Mark, axis_around, positive_axis_around
-from lungseg3d.report.plots import forest_plot, group_plot, scatter_plot
+from lungseg3d.report.plots.charts import forest_plot, group_plot, scatter_plot
+from lungseg3d.report.plots.parts import Axis, Mark, axis_around, positive_axis_around
 
 SHARE = (0.0, 1.0)
 A, B = Mark("a", 0, 0.5, 0.4, 0.6, "0.5"), Mark("b", 1, 0.8, 0.7, 0.9, "0.8")

@@ -19,8 +19,8 @@ import numpy as np
 from lungseg3d.core import CaseResult, IntakeError, Lung, QualityIssue, Volume
 from lungseg3d.io import ReadOptions, open_ct, placing_together, write_labels, write_text, write_volume
 from lungseg3d.report import nodules_csv, result_json
-from lungseg3d.workflows.batch_case import OnStep, Task, reading_of
-from lungseg3d.workflows.stopped_case import write_stopped
+from lungseg3d.workflows.batch_state.case import OnStep, Task, reading_of
+from lungseg3d.workflows.segment.stopped import write_stopped
 from tests.nodule_records import measured_nodule
 
 FILES = ["labels.nii.gz", "nodules.csv", "report.html", "result.json"]
@@ -39,7 +39,7 @@ class StandIn:
     delay_s: float = 0.0
     begun: Path | None = None
     fault: Exception | None = None
-    preload: tuple[str, ...] = ("lungseg3d.report", "lungseg3d.io", "lungseg3d.workflows.stopped_case")
+    preload: tuple[str, ...] = ("lungseg3d.report", "lungseg3d.io", "lungseg3d.workflows.segment.stopped")
     start_method: str = "forkserver"
 
     def open(self) -> Callable[[Task, OnStep], CaseResult]:
@@ -116,9 +116,9 @@ def main() -> None:
     """`python -m tests.workflows.batch_stand_in SOURCE OUT WORKERS DELAY_S BEGUN`: a batch as a program of its own."""
     import sys
 
-    from lungseg3d.workflows.batch import batch
-    from lungseg3d.workflows.batch_plan import Selection
-    from lungseg3d.workflows.batch_records import BatchOptions
+    from lungseg3d.workflows.batch.plan import Selection
+    from lungseg3d.workflows.batch.run import batch
+    from lungseg3d.workflows.batch_state.records import BatchOptions
 
     source, out, workers, delay_s, begun = sys.argv[1:]
     segmenter = StandIn(float(delay_s), Path(begun))

@@ -25,13 +25,13 @@ import lungseg3d
 from lungseg3d.cli import app
 from lungseg3d.core import BundleError, LungSegError, OutputError
 from lungseg3d.io import ReadOptions, open_ct, read_labels, sha256_of
-from lungseg3d.workflows.batch import batch
-from lungseg3d.workflows.batch_identity import Identity, identity_of
-from lungseg3d.workflows.batch_journal import BatchJournal
-from lungseg3d.workflows.batch_plan import Selection
-from lungseg3d.workflows.batch_records import BatchOptions
-from lungseg3d.workflows.batch_verify import verify_batch
-from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.batch.plan import Selection
+from lungseg3d.workflows.batch.run import batch
+from lungseg3d.workflows.batch.verify import verify_batch
+from lungseg3d.workflows.batch_state.identity import Identity, identity_of
+from lungseg3d.workflows.batch_state.journal import BatchJournal
+from lungseg3d.workflows.batch_state.records import BatchOptions
+from lungseg3d.workflows.segment.options import SegmentOptions
 from tests.small_data import BUNDLES
 from tests.workflows.batch_stand_in import FILES, StandIn, contents, write_ct
 
@@ -69,7 +69,7 @@ def test_twenty_cases_of_which_ten_are_bad_give_ten_right_outputs_and_twenty_rec
     (source / "cut.nii.gz").write_bytes((source / "ct-00.nii.gz").read_bytes()[:900])
     (source / "nothing.nii.gz").touch()
     (source / "empty").mkdir()
-    monkeypatch.setattr("lungseg3d.workflows.batch.CaseSegmenter", lambda options, threads: StandIn())
+    monkeypatch.setattr("lungseg3d.workflows.batch.run.CaseSegmenter", lambda options, threads: StandIn())
     options = ["--workers", "2", "--time-limit", "3", "--memory-limit", "16"]
     shown = CliRunner().invoke(app, ["batch", str(source), "--out", str(tmp_path / "out"), *options])
     assert shown.exit_code == 8, shown.output
@@ -178,7 +178,7 @@ def test_another_model_is_refused(three, done, monkeypatch):
     facts = identity_of(SegmentOptions(), 1).facts
     weights = {**facts["bundles"]["lung_bundle"], "models/model.pt": "0" * 64}
     other = Identity({**facts, "bundles": {**facts["bundles"], "lung_bundle": weights}})
-    monkeypatch.setattr("lungseg3d.workflows.batch.identity_of", lambda options, threads: other)
+    monkeypatch.setattr("lungseg3d.workflows.batch.run.identity_of", lambda options, threads: other)
     with pytest.raises(OutputError, match=r"E_STALE_OUTPUT: .*models/model.pt"):
         run(three, done)
 
@@ -395,7 +395,7 @@ def test_links_out_of_the_tree_are_named_and_followed_by_the_same_line_with_one_
 def test_listed_nodules_are_counted_and_measured_and_candidates_stand_apart(tmp_path, monkeypatch):
     source = good_cts(tmp_path / "in", 1)
     write_ct(source / "nodules.nii.gz", 50)
-    monkeypatch.setattr("lungseg3d.workflows.batch.CaseSegmenter", lambda options, threads: StandIn())
+    monkeypatch.setattr("lungseg3d.workflows.batch.run.CaseSegmenter", lambda options, threads: StandIn())
     out = tmp_path / "out"
     shown = CliRunner().invoke(app, ["batch", str(source), "--out", str(out), "--workers", "1"])
     assert shown.exit_code == 0, shown.output
@@ -413,7 +413,7 @@ def test_listed_nodules_are_counted_and_measured_and_candidates_stand_apart(tmp_
 def test_a_case_without_lungs_is_complete_counted_apart_and_has_no_count_of_nodules(tmp_path, monkeypatch):
     source = good_cts(tmp_path / "in", 1)
     write_ct(source / "lungless.nii.gz", 50)
-    monkeypatch.setattr("lungseg3d.workflows.batch.CaseSegmenter", lambda options, threads: StandIn())
+    monkeypatch.setattr("lungseg3d.workflows.batch.run.CaseSegmenter", lambda options, threads: StandIn())
     out = tmp_path / "out"
     shown = CliRunner().invoke(app, ["batch", str(source), "--out", str(out), "--workers", "1"])
     assert shown.exit_code == 8, shown.output
@@ -437,6 +437,6 @@ def test_a_case_without_lungs_is_complete_counted_apart_and_has_no_count_of_nodu
 
 def test_a_batch_in_which_no_case_has_lungs_ends_with_3(tmp_path, monkeypatch):
     write_ct(tmp_path / "in" / "lungless.nii.gz", 50)
-    monkeypatch.setattr("lungseg3d.workflows.batch.CaseSegmenter", lambda options, threads: StandIn())
+    monkeypatch.setattr("lungseg3d.workflows.batch.run.CaseSegmenter", lambda options, threads: StandIn())
     shown = CliRunner().invoke(app, ["batch", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--workers", "1"])
     assert shown.exit_code == 3, shown.output

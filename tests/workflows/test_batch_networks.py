@@ -14,8 +14,8 @@ import pytest
 
 from lungseg3d.core import Volume
 from lungseg3d.io import write_volume
-from lungseg3d.workflows.batch_verify import verify_batch
-from lungseg3d.workflows.segment import SegmentOptions, segment_cases
+from lungseg3d.workflows.batch.verify import verify_batch
+from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
 from tests.workflows.batch_stand_in import contents
 
 pytestmark = pytest.mark.slow

@@ -19,15 +19,17 @@ import pytest
 from typer.testing import CliRunner
 
 import lungseg3d
-from lungseg3d.cli import app, console
+from lungseg3d.cli import app
+from lungseg3d.cli.terminal import console
 from lungseg3d.core import LungSegError, OutputError
-from lungseg3d.engines.tracking_journal import Journal
-from lungseg3d.io import FolderLock, files, take_lock
-from lungseg3d.workflows import compare as compare_module
-from lungseg3d.workflows.batch import batch
-from lungseg3d.workflows.batch_journal import BatchJournal
-from lungseg3d.workflows.batch_plan import Selection
-from lungseg3d.workflows.batch_records import BatchOptions
+from lungseg3d.engines.tracking.journal import Journal
+from lungseg3d.io import FolderLock, take_lock
+from lungseg3d.io.storage import files
+from lungseg3d.workflows.batch.plan import Selection
+from lungseg3d.workflows.batch.run import batch
+from lungseg3d.workflows.batch_state.journal import BatchJournal
+from lungseg3d.workflows.batch_state.records import BatchOptions
+from lungseg3d.workflows.compare import run as compare_module
 from tests.workflows.batch_stand_in import FILES, StandIn, contents, write_ct
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -229,7 +231,7 @@ def test_what_segments_and_trains_is_imported_by_a_real_number_without_a_name(ho
     words = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups"]
     words += [f"--inh-caps={rights}", f"--ambient-caps={rights}", "env", "-i", "PATH=/usr/bin:/bin", *home]
     words += [f"PYTHONPATH={REPOSITORY}", sys.executable, "-c"]
-    modules = "lungseg3d.workflows.segment_models, lungseg3d.workflows.training_process, lungseg3d.engines, mlflow"
+    modules = "lungseg3d.workflows.segment.models, lungseg3d.workflows.train.process, lungseg3d.engines, mlflow"
     done = subprocess.run([*words, f"import {modules}; print('all')"], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "all", done.stderr[-2000:]
 

@@ -10,15 +10,15 @@ import pytest
 from typer.testing import CliRunner
 
 from lungseg3d.cli import app
-from lungseg3d.cli.batch_progress import batch_progress, duration_text
+from lungseg3d.cli.terminal.batch_progress import batch_progress, duration_text
 from lungseg3d.core import LungSegError, UsageError
 from lungseg3d.io import ReadOptions
-from lungseg3d.workflows.batch_case import Outcome
-from lungseg3d.workflows.batch_identity import differences, identity_of
-from lungseg3d.workflows.batch_plan import Selection, make_plan
-from lungseg3d.workflows.batch_records import BatchState
-from lungseg3d.workflows.segment_options import SegmentOptions
-from lungseg3d.workflows.settings import Settings
+from lungseg3d.workflows.batch.plan import Selection, make_plan
+from lungseg3d.workflows.batch_state.case import Outcome
+from lungseg3d.workflows.batch_state.identity import differences, identity_of
+from lungseg3d.workflows.batch_state.records import BatchState
+from lungseg3d.workflows.listing.settings import Settings
+from lungseg3d.workflows.segment.options import SegmentOptions
 
 
 def plan_of(source: Path, known=None, **more):

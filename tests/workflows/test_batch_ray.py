@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from lungseg3d.core import LungSegError
-from lungseg3d.workflows.batch import batch
-from lungseg3d.workflows.batch_plan import Selection
-from lungseg3d.workflows.batch_records import BatchOptions, BatchState
-from lungseg3d.workflows.batch_verify import verify_batch
+from lungseg3d.workflows.batch.plan import Selection
+from lungseg3d.workflows.batch.run import batch
+from lungseg3d.workflows.batch.verify import verify_batch
+from lungseg3d.workflows.batch_state.records import BatchOptions, BatchState
 from tests.workflows.batch_stand_in import StandIn, contents, write_ct
 
 pytestmark = pytest.mark.slow

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from lungseg3d.engines import tracking_run
-from lungseg3d.engines.tracking_store import own_store
-from lungseg3d.workflows.batch import batch
-from lungseg3d.workflows.batch_plan import Selection
-from lungseg3d.workflows.batch_records import BatchOptions
+from lungseg3d.engines.tracking import run as tracking_run
+from lungseg3d.engines.tracking.store import own_store
+from lungseg3d.workflows.batch.plan import Selection
+from lungseg3d.workflows.batch.run import batch
+from lungseg3d.workflows.batch_state.records import BatchOptions
 from lungseg3d.workflows.replay import replay
 from tests.workflows.batch_stand_in import StandIn, contents, write_ct
 

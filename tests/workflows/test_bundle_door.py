@@ -26,21 +26,24 @@ from lungseg3d.core import BundleError, Volume
 from lungseg3d.data import read_training_record
 from lungseg3d.inference import open_bundle
 from lungseg3d.io import trusting_bundles, write_volume
-from lungseg3d.workflows import compare as compare_module
-from lungseg3d.workflows import compare_budget, segment_models, training_checks, training_process
 from lungseg3d.workflows import demo as demo_module
 from lungseg3d.workflows import doctor as doctor_module
 from lungseg3d.workflows import pin as pin_module
-from lungseg3d.workflows import train as train_module
-from lungseg3d.workflows.batch import batch
-from lungseg3d.workflows.batch_case import CaseSegmenter
-from lungseg3d.workflows.batch_plan import Selection
-from lungseg3d.workflows.batch_records import BatchOptions
-from lungseg3d.workflows.compare_measures import measure_member
-from lungseg3d.workflows.compare_plan import Choices
+from lungseg3d.workflows.batch.plan import Selection
+from lungseg3d.workflows.batch.run import batch
+from lungseg3d.workflows.batch_state.case import CaseSegmenter
+from lungseg3d.workflows.batch_state.records import BatchOptions
+from lungseg3d.workflows.compare import budget as compare_budget
+from lungseg3d.workflows.compare import run as compare_module
+from lungseg3d.workflows.compare.measures import measure_member
+from lungseg3d.workflows.compare.plan import Choices
 from lungseg3d.workflows.explain import network_layers
-from lungseg3d.workflows.segment import segment_cases
-from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.segment import models as segment_models
+from lungseg3d.workflows.segment.cases import segment_cases
+from lungseg3d.workflows.segment.options import SegmentOptions
+from lungseg3d.workflows.train import checks as training_checks
+from lungseg3d.workflows.train import process as training_process
+from lungseg3d.workflows.train import run as train_module
 from tests.hostile_bundles import HARMS, make_hostile
 from tests.io.test_bundle_scan import HOSTILE
 
@@ -220,13 +223,13 @@ def stubs(monkeypatch) -> None:
         segmenter.open()
         raise BundleError("E_TEST", "the models were opened")
 
-    monkeypatch.setattr("lungseg3d.workflows.batch._pool", pool)
-    monkeypatch.setattr("lungseg3d.workflows.segment.segment_line", lambda jobs, *_, **__: [])
+    monkeypatch.setattr("lungseg3d.workflows.batch.run._pool", pool)
+    monkeypatch.setattr("lungseg3d.workflows.segment.cases.segment_line", lambda jobs, *_, **__: [])
     monkeypatch.setattr(train_module, "run_training", child)
     monkeypatch.setattr(compare_module, "run_members", members)
     monkeypatch.setattr(compare_module, "open_parent", lambda plan: None)
     monkeypatch.setattr(training_checks, "check_training", lambda parser, root: None)
-    monkeypatch.setattr("lungseg3d.workflows.compare_plan._manifests", lambda parser: {})
+    monkeypatch.setattr("lungseg3d.workflows.compare.plan._manifests", lambda parser: {})
     monkeypatch.setattr(training_checks, "held_out", lambda parser: [])
 
     def short(*given, **more):

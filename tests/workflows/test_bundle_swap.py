@@ -24,16 +24,17 @@ from lungseg3d.core import BundleError, Volume
 from lungseg3d.inference import bundle as bundle_module
 from lungseg3d.inference import open_bundle
 from lungseg3d.io import check_bundle, check_override, pin_weights, trusting_bundles, write_volume
-from lungseg3d.io import weight_files as weight_module
-from lungseg3d.workflows import training_checks, training_process
-from lungseg3d.workflows.batch import batch
-from lungseg3d.workflows.batch_case import CaseSegmenter
-from lungseg3d.workflows.batch_plan import Selection
-from lungseg3d.workflows.batch_pool import Limits
-from lungseg3d.workflows.batch_records import BatchOptions
-from lungseg3d.workflows.batch_worker import Worker
-from lungseg3d.workflows.segment_options import SegmentOptions
-from lungseg3d.workflows.training_checks import configuration_of, hold_weights, training_configuration
+from lungseg3d.io.bundle import weights as weight_module
+from lungseg3d.workflows.batch.plan import Selection
+from lungseg3d.workflows.batch.pool import Limits
+from lungseg3d.workflows.batch.run import batch
+from lungseg3d.workflows.batch.worker import Worker
+from lungseg3d.workflows.batch_state.case import CaseSegmenter
+from lungseg3d.workflows.batch_state.records import BatchOptions
+from lungseg3d.workflows.segment.options import SegmentOptions
+from lungseg3d.workflows.train import checks as training_checks
+from lungseg3d.workflows.train import process as training_process
+from lungseg3d.workflows.train.checks import configuration_of, hold_weights, training_configuration
 from tests.hostile_bundles import make_hostile
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -144,7 +145,7 @@ def test_a_bundle_that_is_exchanged_between_batch_and_its_workers_is_refused_by_
         make_hostile(root, "inference", "an expression", mark)
         return segmenter.open()
 
-    monkeypatch.setattr("lungseg3d.workflows.batch._pool", pool)
+    monkeypatch.setattr("lungseg3d.workflows.batch.run._pool", pool)
     asked = SegmentOptions(device="cpu", precision="fp32", nodule_bundle=root)
     with pytest.raises(BundleError, match="E_UNTRUSTED_CONFIG"):
         batch(Selection(str(tmp_path / "ct.nii.gz")), tmp_path / "out", BatchOptions(asked))
@@ -173,7 +174,7 @@ def test_worker_processes_refuse_a_bundle_that_was_exchanged_after_the_check(eng
     if engine == "ray":
         pytest.importorskip("ray")
         monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    from lungseg3d.workflows import batch as module
+    from lungseg3d.workflows.batch import run as module
 
     write_volume(tmp_path / "ct.nii.gz", Volume(np.full((8, 8, 8), -900, np.int16), np.eye(4)))
     make = module._pool
@@ -326,7 +327,7 @@ def test_weights_are_read_with_the_memory_that_they_take(root, monkeypatch):
 PROGRAMS = {
     "the process that decodes files": "from lungseg3d.cli import main; main()",
     "the process that workers are forked from": (
-        "from lungseg3d.workflows.batch_local import LocalPool; from lungseg3d.workflows.batch_pool import Limits;"
+        "from lungseg3d.workflows.batch.local import LocalPool; from lungseg3d.workflows.batch.pool import Limits;"
         " from tests.workflows.batch_stand_in import StandIn; import time; pool = LocalPool(StandIn(), Limits());"
         " pool.want(1);"
         " [pool.wait(0.2) for _ in range(200) if not pool.is_ready()]; print(pool.is_ready()); pool.end()"

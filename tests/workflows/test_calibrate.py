@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 from lungseg3d.analysis import NoduleMap
 from lungseg3d.cli.program import app
 from lungseg3d.core import BundleError, LowConfidence, UsageError, Volume
-from lungseg3d.inference.calibration_file import CALIBRATION, calibration_text, read_calibration
+from lungseg3d.inference.listing.calibration_file import CALIBRATION, calibration_text, read_calibration
 from lungseg3d.io import read_labels, sha256_of, write_volume
 from lungseg3d.metrics import ConfidenceMap, OperatingPoint, bootstrap_ratio
 from lungseg3d.workflows.calibrate import calibrate
-from lungseg3d.workflows.segment import SegmentOptions, segment_cases
-from lungseg3d.workflows.settings import Settings, read_settings, settings_text
+from lungseg3d.workflows.listing.settings import Settings, read_settings, settings_text
+from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
 
 HALF = ConfidenceMap((0.0, 1.0), (0.0, 0.5))
 

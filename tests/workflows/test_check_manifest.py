@@ -8,9 +8,9 @@ import pytest
 from lungseg3d.core import Volume
 from lungseg3d.data import PhantomSpec, make_phantom, read_manifest
 from lungseg3d.io import sha256_of, write_labels, write_volume
-from lungseg3d.workflows.check_manifest import check_manifest
-from lungseg3d.workflows.prepare import prepare
-from lungseg3d.workflows.prepare_folder import find_folder
+from lungseg3d.workflows.prepare.check import check_manifest
+from lungseg3d.workflows.prepare.folder import find_folder
+from lungseg3d.workflows.prepare.run import prepare
 
 SHAPE, AFFINE = (16, 14, 22), np.diag([2.0, 2.0, 5.0, 1.0])
 

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
 from lungseg3d.core import BundleError, LungSegError, UsageError
-from lungseg3d.workflows import compare as module
-from lungseg3d.workflows.compare import compare
-from lungseg3d.workflows.compare_plan import make_plan, structures_of
+from lungseg3d.workflows.compare import run as module
+from lungseg3d.workflows.compare.plan import make_plan, structures_of
+from lungseg3d.workflows.compare.run import compare
 from tests import small_data
 from tests.small_data import BUNDLES, crops_overrides, small_comparison
 

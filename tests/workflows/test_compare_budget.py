@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lungseg3d.core import TrainingError, UsageError
-from lungseg3d.workflows import compare_budget as module
-from lungseg3d.workflows.compare_budget import batches_within, step_s
-from lungseg3d.workflows.compare_plan import make_plan
+from lungseg3d.workflows.compare import budget as module
+from lungseg3d.workflows.compare.budget import batches_within, step_s
+from lungseg3d.workflows.compare.plan import make_plan
 from tests.small_data import crops_overrides, small_comparison
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from lungseg3d.core import UsageError
-from lungseg3d.workflows.compare_join import measured_before
-from lungseg3d.workflows.compare_plan import Member
-from lungseg3d.workflows.compare_tables import cases_csv, comparison_of
+from lungseg3d.workflows.compare.join import measured_before
+from lungseg3d.workflows.compare.plan import Member
+from lungseg3d.workflows.compare.tables import cases_csv, comparison_of
 from tests.workflows.test_compare_tables import case, failed, record
 
 FACTS = {"bundle": "b", "training": None, "overrides": {"epochs": "4"}, "weights": "model", "minutes": 10.0}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lungseg3d.networks.cost import gflop_of
-from lungseg3d.workflows.compare_measures import measure_masks
+from lungseg3d.workflows.compare.measures import measure_masks
 
 
 def cube(start: int, stop: int) -> np.ndarray:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from lungseg3d.workflows import child_processes
-from lungseg3d.workflows import compare_members as module
-from lungseg3d.workflows.compare_members import read_record, reason_of, run_members
-from lungseg3d.workflows.compare_plan import Choices, Member, Plan
+from lungseg3d.workflows.compare import members as module
+from lungseg3d.workflows.compare.members import read_record, reason_of, run_members
+from lungseg3d.workflows.compare.plan import Choices, Member, Plan
+from lungseg3d.workflows.train import child_processes
 
 TRAIN = """
 import sys, pathlib

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lungseg3d.cli.console import progress
+from lungseg3d.cli.terminal.console import progress
 
 
 def test_two_members_at_once_have_one_line_for_each_step(capsys):

@@ -8,8 +8,8 @@ import math
 
 import pytest
 
-from lungseg3d.workflows.compare_sizes import size_groups
-from lungseg3d.workflows.compare_tables import cases_csv, compare_csv, comparison_of
+from lungseg3d.metrics.size_groups import size_groups
+from lungseg3d.workflows.compare.tables import cases_csv, compare_csv, comparison_of
 
 
 def case(case_id: str, seconds: float = 1.0, **structures: float | None) -> dict:

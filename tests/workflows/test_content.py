@@ -11,7 +11,7 @@ from lungseg3d.core import Box, CaseResult, Volume
 from lungseg3d.data import Phantom, PhantomSpec, make_phantom
 from lungseg3d.io import read_labels, write_volume
 from lungseg3d.metrics import dice
-from lungseg3d.workflows.segment import segment_cases
+from lungseg3d.workflows.segment.cases import segment_cases
 
 pytestmark = pytest.mark.slow
 

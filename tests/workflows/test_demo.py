@@ -13,8 +13,9 @@ from lungseg3d.core import Volume
 from lungseg3d.data import NoduleSpec, Phantom, PhantomNodule
 from lungseg3d.io import read_labels, write_labels
 from lungseg3d.workflows import demo as module
-from lungseg3d.workflows import segment_models, segment_results
 from lungseg3d.workflows.demo import demo
+from lungseg3d.workflows.segment import models as segment_models
+from lungseg3d.workflows.segment import results as segment_results
 
 
 @pytest.fixture

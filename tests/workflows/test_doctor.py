@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lungseg3d.inference import Plan, predictors
+from lungseg3d.inference import Plan
+from lungseg3d.inference.prediction import predictors
 from lungseg3d.workflows import doctor as doctor_module
 from lungseg3d.workflows.doctor import Speed, doctor
 

@@ -14,11 +14,11 @@ from lungseg3d.cli.program import app
 from lungseg3d.core import LungSegError, UsageError, Volume
 from lungseg3d.inference import shipped_bundle
 from lungseg3d.io import read_labels, sha256_of, write_labels, write_volume
-from lungseg3d.workflows import evaluate as evaluate_module
-from lungseg3d.workflows.evaluate import EvaluateOptions, evaluate
-from lungseg3d.workflows.evaluate_cases import measure_mask, score_case
-from lungseg3d.workflows.settings import read_settings
-from lungseg3d.workflows.training_record import write_training_record
+from lungseg3d.workflows.evaluate import run as evaluate_module
+from lungseg3d.workflows.evaluate.cases import measure_mask, score_case
+from lungseg3d.workflows.evaluate.run import EvaluateOptions, evaluate
+from lungseg3d.workflows.listing.settings import read_settings
+from lungseg3d.workflows.train.record import write_training_record
 
 AFFINE = np.diag([2.0, 1.0, 1.0, 1.0])
 SHAPE = (24, 30, 20)
@@ -252,7 +252,7 @@ def test_a_case_that_fails_for_a_reason_nobody_thought_of_leaves_the_others_alon
     assert found["evaluated"] == 2
     assert found["failed"][0]["code"] == "E_UNEXPECTED"
     message = found["failed"][0]["message"]
-    assert message.startswith("two: ZeroDivisionError in lungseg3d/workflows/evaluate.py, line ")
+    assert message.startswith("two: ZeroDivisionError in lungseg3d/workflows/evaluate/run.py, line ")
     assert "nobody thought of it" not in message  # an error's own words may name a patient
 
 

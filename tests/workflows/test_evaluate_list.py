@@ -15,11 +15,11 @@ from lungseg3d.cli.program import app
 from lungseg3d.core import Volume
 from lungseg3d.core.labels import NODULE
 from lungseg3d.inference import rule_sha256_of
-from lungseg3d.inference.calibration_file import CALIBRATION, calibration_text
+from lungseg3d.inference.listing.calibration_file import CALIBRATION, calibration_text
 from lungseg3d.io import read_labels, sha256_of, write_labels, write_volume
 from lungseg3d.metrics import ConfidenceMap
 from lungseg3d.workflows.calibrate import _read as read_evaluations
-from lungseg3d.workflows.evaluate import EvaluateOptions, evaluate
+from lungseg3d.workflows.evaluate.run import EvaluateOptions, evaluate
 from tests.schema_cases import as_schema_2
 
 AFFINE = np.diag([2.0, 1.0, 1.0, 1.0])

@@ -10,7 +10,7 @@ import pytest
 
 from lungseg3d.core import IntakeError, LungSegError, Volume
 from lungseg3d.io import voxels_crc32, write_labels, write_volume
-from lungseg3d.workflows.evaluate_predictions import Predictions
+from lungseg3d.workflows.evaluate.predictions import Predictions
 
 AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
 

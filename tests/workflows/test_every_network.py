@@ -14,8 +14,8 @@ import torch
 from lungseg3d.inference import SegmentLungsd
 from lungseg3d.tensors import to_volume
 from lungseg3d.transforms import ReadCTd
-from lungseg3d.workflows.segment import SegmentOptions, segment_cases
-from lungseg3d.workflows.train import train
+from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
+from lungseg3d.workflows.train.run import train
 from tests.small_data import NODULES, overrides_for, small_data
 
 pytestmark = pytest.mark.slow

@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 from lungseg3d.cli.program import app
 from lungseg3d.core import IntakeError, OutputError, UsageError
 from lungseg3d.io import read_labels, write_dicom_series, write_volume
-from lungseg3d.workflows import dicom_objects, segment, segment_case
-from lungseg3d.workflows.dicom_objects import CANDIDATES_NAME, NIFTI_NAMES, formats_of
 from lungseg3d.workflows.export import export
-from lungseg3d.workflows.segment import SegmentOptions, segment_cases
+from lungseg3d.workflows.segment import case as segment_case
+from lungseg3d.workflows.segment import cases as segment
+from lungseg3d.workflows.segment import objects as dicom_objects
+from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
+from lungseg3d.workflows.segment.objects import CANDIDATES_NAME, NIFTI_NAMES, formats_of
 from tests.seg_reading import read_masks, read_measurements
 
 SEG, SR = "segmentation.dcm", "measurements.dcm"

@@ -16,12 +16,14 @@ from typer.testing import CliRunner
 from lungseg3d.cli.program import app
 from lungseg3d.core import OutputError, Volume
 from lungseg3d.io import pin_weights, write_dicom_series, write_labels, write_volume
-from lungseg3d.workflows import segment, segment_case, segment_results
-from lungseg3d.workflows.segment_checks import Checked
-from lungseg3d.workflows.segment_models import open_models
-from lungseg3d.workflows.segment_options import SegmentOptions
-from lungseg3d.workflows.trained_bundle import write_trained_bundle
-from lungseg3d.workflows.training_checks import training_configuration
+from lungseg3d.workflows.segment import case as segment_case
+from lungseg3d.workflows.segment import cases as segment
+from lungseg3d.workflows.segment import results as segment_results
+from lungseg3d.workflows.segment.checks import Checked
+from lungseg3d.workflows.segment.models import open_models
+from lungseg3d.workflows.segment.options import SegmentOptions
+from lungseg3d.workflows.train.bundle import write_trained_bundle
+from lungseg3d.workflows.train.checks import training_configuration
 from tests.faults import ERRORS, KINDS, Fault, failing, tree
 from tests.small_data import BUNDLES, NODULES, crops_overrides, small_crops, write_manifest
 

@@ -13,9 +13,9 @@ import pytest
 from lungseg3d.core import LungSegError, UsageError, Volume
 from lungseg3d.data import LIDC, Archive, Dataset
 from lungseg3d.io import write_labels, write_volume
-from lungseg3d.workflows.fetch_dataset import fetch_dataset
-from lungseg3d.workflows.prepare import prepare
-from lungseg3d.workflows.prepare_folder import find_msd_lung
+from lungseg3d.workflows.prepare.fetch import fetch_dataset
+from lungseg3d.workflows.prepare.folder import find_msd_lung
+from lungseg3d.workflows.prepare.run import prepare
 
 
 class Quiet(SimpleHTTPRequestHandler):

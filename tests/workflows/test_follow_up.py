@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from lungseg3d.core import Change, GeometryError, IntakeError, OutputError, UsageError
-from lungseg3d.data.phantom_breathing import Motion
+from lungseg3d.data.phantom.breathing import Motion
 from lungseg3d.io import SeriesSpec, write_dicom_series, write_volume
-from lungseg3d.workflows.follow_up import FILES, FollowUpOptions, follow_up
-from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.follow_up.run import FILES, FollowUpOptions, follow_up
+from lungseg3d.workflows.segment.options import SegmentOptions
 from tests.follow_up_cases import chest_with, write_result
 from tests.schema_cases import as_schema_2
 

@@ -16,9 +16,9 @@ from lungseg3d.cli.program import app
 from lungseg3d.core import Box, CaseResult, Change, UsageError, Volume
 from lungseg3d.io import PersonComparison, SeriesSpec, TimeBetween, open_ct, write_dicom_series, write_volume
 from lungseg3d.workflows.export import export
-from lungseg3d.workflows.follow_up import SR_FILE, FollowUpOptions, follow_up
-from lungseg3d.workflows.follow_up_inputs import Examination
-from lungseg3d.workflows.follow_up_issues import issues_of, time_issues
+from lungseg3d.workflows.follow_up.inputs import Examination
+from lungseg3d.workflows.follow_up.issues import issues_of, time_issues
+from lungseg3d.workflows.follow_up.run import SR_FILE, FollowUpOptions, follow_up
 from tests.follow_up_cases import GOOD_FIT, chest_with, record_of, shifted_by, write_result
 
 BALLS = [((70, 20, 30), 20.0), ((-60, 10, 40), 16.0), ((60, -20, -40), 18.0)]
@@ -223,7 +223,7 @@ def test_what_half_a_ct_does_not_show_is_neither_gone_nor_new_and_the_page_does_
 
 
 def test_one_path_given_twice_is_segmented_once(tmp_path, monkeypatch):
-    from lungseg3d.workflows import segment
+    from lungseg3d.workflows.segment import cases as segment
 
     ct, *maps = chest_with(BALLS[:1])
     write_volume(tmp_path / "ct.nii.gz", ct)

@@ -11,7 +11,7 @@ import pytest
 from lungseg3d.core import Change, IntakeError
 from lungseg3d.io import SeriesSpec, write_dicom_series
 from lungseg3d.workflows.export import export
-from lungseg3d.workflows.follow_up import SR_FILE, FollowUpOptions, follow_up
+from lungseg3d.workflows.follow_up.run import SR_FILE, FollowUpOptions, follow_up
 from tests.follow_up_cases import chest_with, write_result
 from tests.schema_cases import as_schema_2
 from tests.seg_reading import read_measurements

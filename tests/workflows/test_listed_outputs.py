@@ -14,9 +14,9 @@ from lungseg3d.analysis import measure_lungs, measure_nodules
 from lungseg3d.core import CaseResult
 from lungseg3d.io import find_source_series, open_ct, read_labels, write_volume
 from lungseg3d.report import nodules_csv, result_json
-from lungseg3d.workflows.dicom_objects import SEG_NAME, SR_NAME, make_objects, write_objects
-from lungseg3d.workflows.segment import SegmentOptions, segment_cases
-from lungseg3d.workflows.settings import Settings
+from lungseg3d.workflows.listing.settings import Settings
+from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
+from lungseg3d.workflows.segment.objects import SEG_NAME, SR_NAME, make_objects, write_objects
 from tests.io.test_dicom_objects import masks_of, straight
 from tests.seg_reading import read_masks, read_measurements
 

@@ -8,10 +8,10 @@ import pytest
 from lungseg3d.core import BundleError, UsageError
 from lungseg3d.inference import open_bundle, shipped_bundle
 from lungseg3d.io import read_labels, write_volume
-from lungseg3d.workflows.listing_rule import ListingRule, check_listing_options
-from lungseg3d.workflows.segment import segment_cases
-from lungseg3d.workflows.segment_options import SegmentOptions
-from lungseg3d.workflows.settings import Settings
+from lungseg3d.workflows.listing.settings import Settings
+from lungseg3d.workflows.segment.cases import segment_cases
+from lungseg3d.workflows.segment.listing_rule import ListingRule, check_listing_options
+from lungseg3d.workflows.segment.options import SegmentOptions
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from lungseg3d.cli.program import app
 from lungseg3d.core import LungSegError, Volume
 from lungseg3d.data import read_manifest
 from lungseg3d.io import SeriesSpec, read_volume, write_dicom_series, write_labels, write_volume
-from lungseg3d.workflows.check_manifest import check_manifest
-from lungseg3d.workflows.evaluate import EvaluateOptions, evaluate
-from lungseg3d.workflows.manifest_faults import joined_warnings, label_faults, manifest_faults, refuse_faults
-from lungseg3d.workflows.prepare import prepare
-from lungseg3d.workflows.prepare_folder import find_folder
-from lungseg3d.workflows.training_checks import check_training, training_configuration
+from lungseg3d.workflows.evaluate.run import EvaluateOptions, evaluate
+from lungseg3d.workflows.prepare.check import check_manifest
+from lungseg3d.workflows.prepare.faults import joined_warnings, label_faults, manifest_faults, refuse_faults
+from lungseg3d.workflows.prepare.folder import find_folder
+from lungseg3d.workflows.prepare.run import prepare
+from lungseg3d.workflows.train.checks import check_training, training_configuration
 from tests.small_data import BUNDLES, NODULES, crops_overrides
 
 SHAPE, AFFINE = (16, 14, 22), np.diag([2.0, 2.0, 5.0, 1.0])

@@ -13,11 +13,11 @@ import pytest
 
 from lungseg3d.core import Volume
 from lungseg3d.data import PhantomSpec, make_phantom
-from lungseg3d.inference import predictors
+from lungseg3d.inference.prediction import predictors
 from lungseg3d.io import write_volume
-from lungseg3d.workflows.batch_identity import identity_of
-from lungseg3d.workflows.memory_plan import BASE_BYTES, reading_options
-from lungseg3d.workflows.segment import SegmentOptions, segment_cases
+from lungseg3d.workflows.batch_state.identity import identity_of
+from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
+from lungseg3d.workflows.segment.memory_plan import BASE_BYTES, reading_options
 
 GIB = 2**30
 

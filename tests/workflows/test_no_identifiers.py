@@ -25,9 +25,9 @@ from lungseg3d.cli.program import app
 from lungseg3d.core import Volume
 from lungseg3d.core.labels import LABELS
 from lungseg3d.io import open_ct, write_dicom_series, write_labels, write_volume
-from lungseg3d.workflows import segment
-from lungseg3d.workflows.segment_models import open_models
-from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.segment import cases as segment
+from lungseg3d.workflows.segment.models import open_models
+from lungseg3d.workflows.segment.options import SegmentOptions
 from tests.follow_up_cases import chest_with, write_result
 from tests.small_data import BUNDLES, NODULES, crops_overrides, small_crops
 

@@ -9,10 +9,10 @@ import pytest
 from lungseg3d.core import LungSegError, OutputError, Volume
 from lungseg3d.data import load_datalist
 from lungseg3d.io import ReadOptions, read_labels, write_dicom_series, write_labels, write_volume
-from lungseg3d.workflows.check_manifest import check_manifest
-from lungseg3d.workflows.prepare import prepare
-from lungseg3d.workflows.prepare_folder import find_folder, find_msd_lung
-from lungseg3d.workflows.prepare_luna16 import find_luna16
+from lungseg3d.workflows.prepare.check import check_manifest
+from lungseg3d.workflows.prepare.folder import find_folder, find_msd_lung
+from lungseg3d.workflows.prepare.luna16 import find_luna16
+from lungseg3d.workflows.prepare.run import prepare
 
 AFFINE = np.array([[-2.0, 0, 0, 15], [0, -2, 0, 12], [0, 0, 5, -40], [0, 0, 0, 1]])
 SHAPE = (16, 14, 22)

@@ -8,12 +8,12 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from lungseg3d.core import LungSegError, Volume
 from lungseg3d.data import ConsensusRule, label_structures
-from lungseg3d.data.lidc_xml import RATINGS
+from lungseg3d.data.public.lidc_xml import RATINGS
 from lungseg3d.io import SeriesSpec, open_ct, read_labels, write_dicom_series
-from lungseg3d.workflows.prepare import prepare
-from lungseg3d.workflows.prepare_lidc import find_lidc
-from lungseg3d.workflows.prepare_pet_ct import find_lung_pet_ct_dx
-from lungseg3d.workflows.prepare_radiomics import find_nsclc_radiomics
+from lungseg3d.workflows.prepare.lidc import find_lidc
+from lungseg3d.workflows.prepare.pet_ct import find_lung_pet_ct_dx
+from lungseg3d.workflows.prepare.radiomics import find_nsclc_radiomics
+from lungseg3d.workflows.prepare.run import prepare
 
 SHAPE = (24, 20, 21)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lungseg3d.core.stopwatch import Stopwatch
 from lungseg3d.inference import predictor_of
 from lungseg3d.networks import LightUNet3d
 from lungseg3d.networks.cost import gflop_of
 from lungseg3d.workflows import profile as profile_module
 from lungseg3d.workflows.profile import NetworkCost, Profile, ceiling_of, profiled
-from lungseg3d.workflows.stopwatch import Stopwatch
 
 
 def test_steps_of_one_name_add_up_and_networks_say_what_they_computed():

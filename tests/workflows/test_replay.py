@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
 from lungseg3d.core import LungSegError
-from lungseg3d.engines.tracking_journal import Journal
+from lungseg3d.engines.tracking.journal import Journal
 from lungseg3d.workflows.replay import replay
 
 

@@ -15,7 +15,7 @@ import torch
 
 from lungseg3d.core import BundleError, CaseResult, IntakeError, LungSegError, OutputError, QualityIssue, Volume
 from lungseg3d.io import open_ct, read_labels, voxels_crc32, write_dicom_series, write_volume
-from lungseg3d.workflows.segment import SegmentOptions, segment_cases
+from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
 from tests.corpus.phantom import Series
 
 FILES = ["candidates.nii.gz", "labels.nii.gz", "nodules.csv", "nodules.nii.gz", "report.html", "result.json"]
@@ -294,7 +294,7 @@ def test_equal_names_get_folders_of_their_own(small, options, tmp_path):
 
 
 def test_a_bug_in_one_case_is_a_failure_that_stops_no_other(small, options, tmp_path, monkeypatch):
-    from lungseg3d.workflows import segment_results
+    from lungseg3d.workflows.segment import results as segment_results
 
     calls = []
 
@@ -310,7 +310,7 @@ def test_a_bug_in_one_case_is_a_failure_that_stops_no_other(small, options, tmp_
     assert [r.status for r in results] == ["failed", "done"]
     (issue,) = results[0].issues
     assert issue.code == "E_UNEXPECTED"
-    assert "RuntimeError in lungseg3d/workflows/segment_results.py, line " in issue.message
+    assert "RuntimeError in lungseg3d/workflows/segment/results.py, line " in issue.message
     assert "ward" not in issue.message
     assert "Xaverine" not in issue.message
 
@@ -320,7 +320,7 @@ def test_a_bug_in_one_case_is_a_failure_that_stops_no_other(small, options, tmp_
     [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")],
 )
 def test_memory_that_runs_out_is_said_in_words(small, options, tmp_path, monkeypatch, fault):
-    from lungseg3d.workflows import segment_results
+    from lungseg3d.workflows.segment import results as segment_results
 
     def greedy(*arguments, **more):
         raise fault
@@ -381,8 +381,9 @@ def test_a_folder_of_two_studies_is_two_cases_when_asked_and_refused_when_not(mo
             return CaseResult(job.case_id, "refused", issues=(QualityIssue(error.code, error.message),))
         return CaseResult(job.case_id, "done", source={"study": job.options.read.study})
 
-    monkeypatch.setattr("lungseg3d.workflows.segment.open_models", lambda options: None)
-    monkeypatch.setattr("lungseg3d.workflows.segment.segment_line", lambda jobs, *_, **__: list(map(only_read, jobs)))
+    monkeypatch.setattr("lungseg3d.workflows.segment.cases.open_models", lambda options: None)
+    line = "lungseg3d.workflows.segment.cases.segment_line"
+    monkeypatch.setattr(line, lambda jobs, *_, **__: list(map(only_read, jobs)))
     (refused,) = segment_cases([tmp_path / "both"], tmp_path / "out")
     assert [issue.code for issue in refused.issues] == ["E_MIXED_STUDIES"]
     first, second = segment_cases([tmp_path / "both"], tmp_path / "out", SegmentOptions(recursive=True))

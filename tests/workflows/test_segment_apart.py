@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
 from lungseg3d.io import ReadOptions, write_dicom_series
-from lungseg3d.io import decoder as decoder_module
-from lungseg3d.io.decoder import Decoder, DecodingLimits
-from lungseg3d.workflows.batch_identity import identity_of
-from lungseg3d.workflows.segment import segment_cases
-from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.io.decoding import client as decoder_module
+from lungseg3d.io.decoding.client import Decoder, DecodingLimits
+from lungseg3d.workflows.batch_state.identity import identity_of
+from lungseg3d.workflows.segment.cases import segment_cases
+from lungseg3d.workflows.segment.options import SegmentOptions
 from tests.hostile_codec import compress, plant_codec
 
 TRAPS = ("crash", "hang", "memory")

@@ -20,11 +20,11 @@ import torch
 from lungseg3d.core import Box, BundleError, UsageError, Volume, place_in
 from lungseg3d.io import pin_weights, read_labels, read_volume, write_volume
 from lungseg3d.tensors import to_meta_tensor, to_volume
-from lungseg3d.workflows.batch import batch
-from lungseg3d.workflows.batch_plan import Selection
-from lungseg3d.workflows.batch_records import BatchOptions
-from lungseg3d.workflows.segment import SegmentOptions, segment_cases
-from lungseg3d.workflows.segment_places import with_places_in_view
+from lungseg3d.workflows.batch.plan import Selection
+from lungseg3d.workflows.batch.run import batch
+from lungseg3d.workflows.batch_state.records import BatchOptions
+from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
+from lungseg3d.workflows.segment.places import with_places_in_view
 from tests.workflows.conftest import NODULE_LINES, threshold_network
 
 

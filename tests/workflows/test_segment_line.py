@@ -10,8 +10,10 @@ import pytest
 
 from lungseg3d.core import CaseResult, IntakeError, Volume
 from lungseg3d.io import Reading
-from lungseg3d.workflows import segment_case, segment_input, segment_line
-from lungseg3d.workflows.segment_options import SegmentOptions
+from lungseg3d.workflows.segment import case as segment_case
+from lungseg3d.workflows.segment import job as segment_input
+from lungseg3d.workflows.segment import pipeline as segment_line
+from lungseg3d.workflows.segment.options import SegmentOptions
 
 NAMES = ["a", "b", "c", "d"]
 MODELS = object()  # nobody asks it anything: the networks are stood in for

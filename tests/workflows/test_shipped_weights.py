@@ -19,7 +19,7 @@ from lungseg3d.metrics import dice
 from lungseg3d.tensors import sample_on
 from lungseg3d.workflows.convert import convert
 from lungseg3d.workflows.demo import demo
-from lungseg3d.workflows.segment import segment_cases
+from lungseg3d.workflows.segment.cases import segment_cases
 
 pytestmark = pytest.mark.slow
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lungseg3d.workflows import stopwatch
-from lungseg3d.workflows.stopwatch import Stopwatch
+from lungseg3d.core import stopwatch
+from lungseg3d.core.stopwatch import Stopwatch
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 from lungseg3d.cli.program import app
 from lungseg3d.core import BundleError, LungSegError, OutputError, UsageError
 from lungseg3d.data import read_manifest
-from lungseg3d.workflows import train as module
-from lungseg3d.workflows import training_checks
-from lungseg3d.workflows.train import train, train_command
-from lungseg3d.workflows.training_checks import seen_in_training, training_configuration
+from lungseg3d.workflows.train import checks as training_checks
+from lungseg3d.workflows.train import run as module
+from lungseg3d.workflows.train.checks import seen_in_training, training_configuration
+from lungseg3d.workflows.train.run import train, train_command
 from tests.small_data import BUNDLES, LUNGS, NAMES, NODULES, overrides_for, small_data
 
 

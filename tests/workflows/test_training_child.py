@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from lungseg3d.core import OutputError
-from lungseg3d.engines.ending import LOCK_HANDLE
+from lungseg3d.engines.training.ending import LOCK_HANDLE
 from lungseg3d.io import FolderLock
-from lungseg3d.workflows import training_child as module
-from lungseg3d.workflows.training_child import run_training
+from lungseg3d.workflows.train import child as module
+from lungseg3d.workflows.train.child import run_training
 
 WAITS = """
 import os, pathlib, signal, sys, time

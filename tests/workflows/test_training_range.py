@@ -10,8 +10,8 @@ import pytest
 
 from lungseg3d.core import BundleError
 from lungseg3d.io import write_volume
-from lungseg3d.workflows.segment import SegmentOptions, segment_cases
-from lungseg3d.workflows.training_range import TRAINING_RANGE, read_training_range, write_training_range
+from lungseg3d.workflows.bundle.training_range import TRAINING_RANGE, read_training_range, write_training_range
+from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from lungseg3d.core import OutputError
 from lungseg3d.data import read_manifest, trained_on
-from lungseg3d.workflows.training_record import write_training_record
+from lungseg3d.workflows.train.record import write_training_record
 
 
 @pytest.fixture

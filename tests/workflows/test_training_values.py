@@ -6,8 +6,8 @@ import pytest
 from fire.parser import DefaultParseValue
 
 from lungseg3d.core import BundleError, UsageError
-from lungseg3d.workflows.training_checks import check_training, training_configuration
-from lungseg3d.workflows.training_values import check_value
+from lungseg3d.workflows.train.checks import check_training, training_configuration
+from lungseg3d.workflows.train.values import check_value
 from tests.small_data import BUNDLES
 
 BUNDLE = BUNDLES / "lung_nodule_ct_segmentation"

@@ -1,0 +1,1 @@
+"""Two CTs of one person: registered, nodules matched and compared."""

@@ -1,0 +1,1 @@
+"""What an image is like as a whole: acquisition and orientation."""

@@ -1,0 +1,1 @@
+"""Lungs: segmented by rules, their parts, sides, quality and disease."""

@@ -1,0 +1,1 @@
+"""Nodules: found, listed, placed and measured."""

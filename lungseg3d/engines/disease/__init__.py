@@ -1,0 +1,1 @@
+"""Disease painted into healthy lungs, for training."""

@@ -1,0 +1,1 @@
+"""Patches drawn for training, and where they come from."""

@@ -1,0 +1,1 @@
+"""Runs tracked in MLflow, through a journal that survives an absent server."""

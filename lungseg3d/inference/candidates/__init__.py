@@ -1,0 +1,1 @@
+"""From a probability map to nodules: search, second look, judgement, outlines."""

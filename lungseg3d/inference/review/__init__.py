@@ -1,0 +1,1 @@
+"""What helps a reader to judge a result: explanation, uncertainty."""

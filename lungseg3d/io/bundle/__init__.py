@@ -1,0 +1,1 @@
+"""MONAI bundles on the disk: found, checked, and their weights."""

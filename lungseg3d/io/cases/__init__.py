@@ -1,0 +1,1 @@
+"""Names and folders of cases, and which patient they are of."""

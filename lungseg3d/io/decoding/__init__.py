@@ -1,0 +1,1 @@
+"""The process that decodes files apart from the program."""

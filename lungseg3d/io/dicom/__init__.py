@@ -1,0 +1,1 @@
+"""DICOM series: which files are one CT, and in which order."""

@@ -1,0 +1,1 @@
+"""Headers of single DICOM files, and what their values mean."""

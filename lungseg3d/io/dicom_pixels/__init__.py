@@ -1,0 +1,1 @@
+"""Pixel data of DICOM files, in every transfer syntax."""

@@ -1,0 +1,1 @@
+"""What holds for every input format: finding files, limits, geometry, grey values."""

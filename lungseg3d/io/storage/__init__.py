@@ -1,0 +1,1 @@
+"""How files get onto the disk, whole or not at all."""

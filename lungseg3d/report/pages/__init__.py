@@ -1,0 +1,1 @@
+"""HTML pages of cases, batches, evaluations and follow-ups."""

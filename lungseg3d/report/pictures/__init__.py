@@ -1,0 +1,1 @@
+"""Pictures of CTs and what was found in them."""

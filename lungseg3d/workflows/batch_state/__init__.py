@@ -1,0 +1,1 @@
+"""What a batch knows of its cases: journal, identity, records."""

@@ -1,0 +1,53 @@
+"""An evaluation in MLflow: one run with its means and its files.
+
+In: the content of `summary.json` and the written files. Out: a run in the store of `MLFLOW_TRACKING_URI`, else in
+`<out>/mlruns.db`. Whatever fails here is a warning.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lungseg3d.engines.tracking.run import unique_run_name
+from lungseg3d.engines.tracking.store import Store, tracking_uri_of, what_failed, without_password
+
+logger = logging.getLogger(__name__)
+
+
+def track_evaluation(content: Mapping[str, Any], out: Path, files: Sequence[Path]) -> None:
+    """Log the mean of every metric, the numbers of cases and the files, in an experiment of the manifest's name."""
+    uri = tracking_uri_of(out)
+    try:
+        store = Store(uri, out)
+        run = store.parent_run(f"evaluate-{content['manifest']}", unique_run_name(content["predictions"]))
+        for key, value in means_of(content).items():
+            store.client.log_metric(run, key, value)
+        for key in ("manifest", "split", "predictions", "against", "least_iou"):
+            store.client.log_param(run, key, content[key])
+        for path in files:
+            store.client.log_artifact(run, str(path))
+    except Exception as error:
+        logger.warning(f"W_TRACKING_OFFLINE: {without_password(uri)}: {what_failed(error)}")
+
+
+def means_of(content: Mapping[str, Any]) -> dict[str, float]:
+    """Every mean that is defined, by a name such as `dice/nodule` or `nodules/detection`."""
+    found = {
+        f"{metric}/{name}": interval["mean"]
+        for name, metrics in content["structures"].items()
+        for metric, interval in metrics.items()
+    }
+    if content["nodules"]:
+        strata = content["nodules"]["all"]
+        found |= {f"nodules/{key}": strata[key]["mean"] for key in ("detection", "precision", "dice", "iou", "hd95_mm")}
+    if content["list"]:
+        found |= {f"list/{key}": content["list"][key]["mean"] for key in ("sensitivity", "false_findings_a_scan")}
+    if content["froc"]:
+        found["froc/cpm"] = content["froc"]["cpm"]
+    if content["calibration"]:
+        found["calibration/ece"] = content["calibration"]["ece"]
+    known = {key: value for key, value in found.items() if value is not None}
+    return {"cases": content["cases"], "evaluated": content["evaluated"], **known}

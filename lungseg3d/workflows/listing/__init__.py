@@ -1,0 +1,1 @@
+"""Cuts from a settings file, and maps of findings."""
