@@ -7,42 +7,35 @@ from lungseg3d.analysis.follow_up.lung_pictures import Chest
 from lungseg3d.analysis.follow_up.matching import Match, Matching, gate_mm, match_nodules
 from lungseg3d.analysis.follow_up.registration import LungRegistration, register_lungs
 from lungseg3d.analysis.follow_up.registration_fit import LEAST_DICE, LEAST_LIKENESS, RegistrationFit
-from lungseg3d.analysis.follow_up.scan_differences import FOLLOW_UP_CODES, are_one_ct, compare_noise, compare_scans
+from lungseg3d.analysis.follow_up.scan_differences import are_one_ct, compare_noise, compare_scans
 from lungseg3d.analysis.follow_up.volume_change import LEAST_CHANGE, doubling_time_days, volume_change, word_for
 from lungseg3d.analysis.image.acquisition import (
-    OOD_CODES,
     Acquisition,
     TrainingRange,
     measure_acquisition,
     range_json,
     range_of_json,
 )
-from lungseg3d.analysis.image.orientation import ORIENTATION_CODES, Orientation, check_orientation, find_orientation
+from lungseg3d.analysis.image.orientation import Orientation, check_orientation, find_orientation
 from lungseg3d.analysis.lungs.by_rules import segment_lungs_by_rules
-from lungseg3d.analysis.lungs.disease import DISEASE_CODES, LungDisease, check_disease, measure_disease
-from lungseg3d.analysis.lungs.quality import LUNG_CODES, check_lungs, compare_lungs
+from lungseg3d.analysis.lungs.disease import LungDisease, check_disease, measure_disease
+from lungseg3d.analysis.lungs.quality import check_lungs, compare_lungs
 from lungseg3d.analysis.nodules.candidates import CandidateRule, NoduleMap, find_nodules
 from lungseg3d.analysis.nodules.diameters import axial_diameters_mm
 from lungseg3d.analysis.nodules.finding_places import anatomy_reasons
 from lungseg3d.analysis.nodules.listing import BELOW_POINT, LARGE_GLASS, Listing, list_findings, listing_kind
 from lungseg3d.analysis.nodules.measure import classed, kind_of, measure_lungs, measure_nodules
-from lungseg3d.analysis.nodules.named_places import PLACE_CODES, REACH_MM, map_places, place_issues
+from lungseg3d.analysis.nodules.named_places import REACH_MM, map_places, place_issues
 from lungseg3d.analysis.nodules.size_classes import NoduleSize, fleischner, lung_rads
 from lungseg3d.analysis.nodules.volume_interval import volume_interval_mm3
 from lungseg3d.analysis.pieces import Piece, pieces_of
 
 __all__ = [
     "BELOW_POINT",
-    "DISEASE_CODES",
-    "FOLLOW_UP_CODES",
     "LARGE_GLASS",
     "LEAST_CHANGE",
     "LEAST_DICE",
     "LEAST_LIKENESS",
-    "LUNG_CODES",
-    "OOD_CODES",
-    "ORIENTATION_CODES",
-    "PLACE_CODES",
     "REACH_MM",
     "Acquisition",
     "CandidateRule",

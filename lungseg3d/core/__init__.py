@@ -1,5 +1,6 @@
 """Floor 1: labels, volumes, records and errors. Standard library and NumPy only."""
 
+from lungseg3d.core.codes import CODES, Code
 from lungseg3d.core.errors import (
     BundleError,
     GeometryError,
@@ -31,6 +32,7 @@ from lungseg3d.core.volume import Box, Grid, Volume
 
 __all__ = [
     "CANDIDATE_REASONS",
+    "CODES",
     "MIDDLE",
     "NO_LUNGS",
     "SERIOUS_CODES",
@@ -39,6 +41,7 @@ __all__ = [
     "Case",
     "CaseResult",
     "Change",
+    "Code",
     "Estimate",
     "FollowUp",
     "GeometryError",

@@ -1,6 +1,6 @@
 """Errors for people: a code, the case, what was found, what was expected, the way out.
 
-In: facts. Out: exceptions whose `str` is what the user reads. What a code means stands in `lungseg3d.io.codes`.
+In: facts. Out: exceptions whose `str` is what the user reads. What a code means stands in `lungseg3d.core.codes`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """Floor 2: datasets, the thorax phantom, synthetic nodules. NumPy and SciPy, never torch."""
 
-from lungseg3d.data.codes import DATA_CODES
 from lungseg3d.data.csv_files import read_csv
 from lungseg3d.data.folds import assign_folds, check_split
 from lungseg3d.data.implants import Donor, free_places, implant
@@ -62,7 +61,6 @@ from lungseg3d.data.public.pairs import Pair, list_pairs
 __all__ = [
     "BACKGROUND_NAME",
     "DATASETS",
-    "DATA_CODES",
     "FOLDER",
     "LIDC",
     "LUNA16",

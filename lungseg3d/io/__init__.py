@@ -1,7 +1,7 @@
 """Floor 2: CTs and label maps in, results out. The one reader, and the one way onto the disk.
 
 In: DICOM series, NIfTI, NRRD, MetaImage, RTSTRUCT. Out: `Volume`, `Reading`, `Inspection`, masks; files written whole.
-What every code means is in `lungseg3d.io.codes`.
+What every code means is in `lungseg3d.core.codes`.
 """
 
 from lungseg3d.io.bundle.folders import shipped_bundle
@@ -13,7 +13,6 @@ from lungseg3d.io.cases.names import CaseNames, as_paths, case_id_of, is_case_na
 from lungseg3d.io.cases.patients import PatientHeader, read_patient
 from lungseg3d.io.cases.same_person import PersonComparison, compare_persons
 from lungseg3d.io.cases.tree import CaseSource, CaseTree, find_cases
-from lungseg3d.io.codes import CODES
 from lungseg3d.io.decoding.client import begin_decoding
 from lungseg3d.io.decoding.process_limits import (
     ending_of,
@@ -56,7 +55,6 @@ from lungseg3d.io.storage.tars import unpack_tar
 
 __all__ = [
     "APART",
-    "CODES",
     "LINK_CODES",
     "MAP_STEPS",
     "Algorithm",

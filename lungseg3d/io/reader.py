@@ -33,7 +33,7 @@ def open_ct(path: Path | str, options: ReadOptions = ReadOptions()) -> Reading: 
     """Read a CT strictly: what cannot be read rightly is refused.
 
     Raises:
-        IntakeError: with a code of `lungseg3d.io.codes`.
+        IntakeError: with a code of `lungseg3d.core.codes`.
     """
     if is_apart(options):
         return read_apart("open_ct", Path(path), options)

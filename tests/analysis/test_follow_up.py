@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import lungseg3d
 from lungseg3d.analysis import (
-    FOLLOW_UP_CODES,
     Acquisition,
     Chest,
     DensityAt,
@@ -167,12 +163,6 @@ def test_a_ct_must_lie_on_the_grid_of_its_labels(two_breaths):
     with pytest.raises(GeometryError, match="E_GRID_MISMATCH"):
         Chest(labels, Volume(hu.array[:-1], hu.affine))
 
-
-def test_every_code_that_a_follow_up_adds_is_in_the_table_and_the_reverse():
-    folder = Path(lungseg3d.__file__).parent
-    sources = (folder / name for name in ("workflows/follow_up/issues.py", "analysis/follow_up/scan_differences.py"))
-    said = [re.findall(r'"(W_[A-Z_]+)"(?!:)', source.read_text(encoding="utf-8")) for source in sources]
-    assert {code for codes in said for code in codes} == set(FOLLOW_UP_CODES)
 
 
 def test_nodules_are_paired_by_where_registration_puts_them_not_by_where_they_lie():

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import numpy as np
 
-import lungseg3d
-from lungseg3d.analysis import PLACE_CODES, map_places, place_issues
+from lungseg3d.analysis import map_places, place_issues
 from lungseg3d.core import Grid, Volume, place_in
 
 GRID = Grid((40, 30, 20), np.diag([1.0, 1.0, 2.0, 1.0]))
@@ -93,11 +89,3 @@ def test_a_reader_is_told_what_was_not_searched_and_which_places_are_empty():
     assert "(10,10,5; middle)" in searched.message
     assert empty.message.startswith("At middle the network outlines nothing")
     assert [issue.code for issue in place_issues(places[:1])] == ["W_NOT_SEARCHED"]
-
-
-def test_every_code_of_named_places_is_in_the_table_and_the_reverse():
-    package = Path(lungseg3d.__file__).parent
-    named = (f"{folder}/named_places.py" for folder in ("analysis/nodules", "inference/candidates"))
-    modules = [*named, "workflows/segment/places.py"]
-    given = {code for name in modules for code in re.findall(r'\(\s*"([EW]_[A-Z_]+)"', (package / name).read_text())}
-    assert given == set(PLACE_CODES)

@@ -6,8 +6,6 @@ file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,26 +13,6 @@ import numpy as np
 from lungseg3d.analysis.image.acquisition import Acquisition
 from lungseg3d.core import CaseResult, Grid, QualityIssue, Volume
 
-FOLLOW_UP_CODES: Mapping[str, str] = MappingProxyType(
-    {
-        "W_OTHER_SLICES": "Slices of both CTs differ in thickness or distance by more than a fifth.",
-        "W_OTHER_PIXELS": "Pixels of both CTs differ in size by more than a third.",
-        "W_OTHER_KERNEL": "The CTs were reconstructed with different kernels.",
-        "W_OTHER_VOLTAGE": "The CTs were taken at different tube voltages.",
-        "W_OTHER_NOISE": "One CT is at least 1.5 times as noisy in the lungs: another dose or kernel.",
-        "W_UNKNOWN_SCAN": "Kernel or slice thickness of a CT is not known, so it cannot be compared.",
-        "W_OTHER_LISTS": "The nodules of the CTs were listed at two operating points.",
-        "W_OTHER_PROGRAM": "The CTs were segmented with different weights or options.",
-        "W_OTHER_PATIENT": "The DICOM headers name different patients: PatientID, sex or birth date differ.",
-        "W_POOR_REGISTRATION": "The lungs of the CTs do not fit together; nothing was paired, no change determined.",
-        "W_PARTIAL_COVERAGE": "One CT covers a part only of the lungs that the other one shows.",
-        "W_MASKS_ALONE": "Without both CTs, lungs were registered by their masks alone.",
-        "W_OTHER_DAYS": "--days and the DICOM dates, or the DICOM dates among themselves, disagree.",
-        "W_NO_DAYS": "The time between the CTs is not known, so there are no doubling times.",
-        "W_CURRENT_FIRST": "The current CT was taken before the prior one, or on the same day.",
-        "W_SAME_SERIES": "Prior and current are the same CT: one series, or the same voxels under another name.",
-    }
-)
 """Every code that a follow-up may add, and what it means."""
 
 _WAY_OUT = "Compare CTs of one protocol where there are some; a change of volume may come from this alone."

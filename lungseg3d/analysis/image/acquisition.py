@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,6 @@ from scipy import ndimage
 
 from lungseg3d.core import Box, QualityIssue, Volume
 from lungseg3d.core.labels import LEFT_LUNG, RIGHT_LUNG
-
-OOD_CODES: Mapping[str, str] = MappingProxyType(
-    {
-        "W_OOD_CONTRAST": "The blood between the lungs is brighter or darker than in any CT of the training.",
-        "W_OOD_KERNEL": "The reconstruction kernel is of a kind, sharp or soft, that no CT of the training had.",
-        "W_OOD_NOISE": "There is more or less noise in the lungs than in any CT of the training.",
-        "W_OOD_SPACING": "Pixels or slices are larger, or finer, than in any CT of the training.",
-    }
-)
 
 _FACTOR = 1.1  # beyond the range by this factor is outside
 _BLOOD_MARGIN_HU = 25.0

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
 
@@ -32,9 +31,6 @@ from lungseg3d.analysis.image.organ_sides import couch_side, right_side, way_up
 from lungseg3d.analysis.lungs.chest_parts import ChestParts, find_chest_parts, find_spine
 from lungseg3d.core import QualityIssue, Volume
 
-ORIENTATION_CODES: Mapping[str, str] = MappingProxyType(
-    {"W_ANATOMY_ORIENTATION": "Spine, apex or organs do not lie where the header says: turned or mirrored."}
-)
 AGREES, AGAINST, UNKNOWN = "agrees", "against", "not determined"
 
 _LEAST_LUNGS_ML = 300.0

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from types import MappingProxyType
 
 import numpy as np
 from scipy import ndimage
@@ -37,13 +36,6 @@ from lungseg3d.analysis.lungs.chest_wall import gaps_at_wall
 from lungseg3d.analysis.morphology import eroded, opened
 from lungseg3d.core import Box, QualityIssue, Volume
 from lungseg3d.core.labels import LEFT_LUNG, RIGHT_LUNG
-
-DISEASE_CODES: Mapping[str, str] = MappingProxyType(
-    {
-        "W_DISEASED_LUNG": "Opacities, or lung missing along the ribs: masks, volumes and nodules are in doubt.",
-        "W_LARGE_LESION": "A mass of about 30 mm or more that is not among the nodules found.",
-    }
-)
 
 MOST_OPACITY = 0.025
 MOST_BARE_WALL = 0.04

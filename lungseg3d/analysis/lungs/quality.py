@@ -6,24 +6,13 @@ Knows no network and no file format.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
 
 from lungseg3d.core import Box, GeometryError, QualityIssue, Volume
 from lungseg3d.core.labels import LEFT_LUNG, RIGHT_LUNG
-
-LUNG_CODES: Mapping[str, str] = MappingProxyType(
-    {
-        "W_ASYMMETRY": "One lung is less than half as large as the other.",
-        "W_LUNG_DISAGREEMENT": "The network and the classical rules find different lungs.",
-        "W_LUNG_TOUCHES_EDGE": "The field of view cuts the lungs, so volumes are lower bounds.",
-        "W_NO_LUNG": "Less than 0.3 l of lung was found.",
-        "W_ONE_LUNG": "One lung is missing, or nearly so.",
-    }
-)
 
 LEAST_LUNG_ML = 300.0
 _FULL_ROI = "[--roi=full|lungseg3d segment --roi full]"

@@ -7,9 +7,8 @@ outlines of neighbours that touch stay apart. Knows no network.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from types import MappingProxyType
 
 import numpy as np
 from scipy import ndimage
@@ -17,14 +16,6 @@ from scipy import ndimage
 from lungseg3d.analysis.nodules.candidates import NoduleMap, mask_on
 from lungseg3d.core import Box, Grid, Place, QualityIssue, Volume
 
-PLACE_CODES: Mapping[str, str] = MappingProxyType(
-    {
-        "E_NO_OUTLINE": "Places were named, and the nodule bundle has no network that outlines.",
-        "E_OUTSIDE_IMAGE": "A place that was named lies outside of the image.",
-        "W_EMPTY_PLACE": "At a place that was named the network outlines nothing.",
-        "W_NOT_SEARCHED": "Only the places that were named were outlined; nodules elsewhere were not looked for.",
-    }
-)
 """What named places may give. `E_` refuses, `W_` is noted in the record."""
 REACH_MM = 3.0
 """An outline that comes no nearer to a place than this is that of something else."""

@@ -40,7 +40,7 @@ def read_dicom(path: Path, options: ReadOptions, findings: Findings) -> Reading:
     """Read the CT series under `path`: a folder, a zip, or one multi-frame file.
 
     Raises:
-        IntakeError: everything that the catalogue of `lungseg3d.io.codes` lists for DICOM.
+        IntakeError: everything that the catalogue of `lungseg3d.core.codes` lists for DICOM.
     """
     with warnings.catch_warnings():
         # pydicom warns with full paths, and what matters of it ends in a code here.

@@ -1,7 +1,7 @@
 """What a reader of a follow-up must know first: another person, the same CT twice, a misfit, dates that disagree.
 
 In: both `Examination`s, their registration, the days between them. Out: `QualityIssue`s; the codes stand in
-`analysis.FOLLOW_UP_CODES`. Writes nothing, and says no value of a header.
+`core.CODES`. Writes nothing, and says no value of a header.
 """
 
 from __future__ import annotations
