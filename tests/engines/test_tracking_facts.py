@@ -7,8 +7,8 @@ import subprocess
 import pytest
 from monai.bundle import ConfigParser
 
-from lungseg3d.engines.training import facts as tracking_facts
-from lungseg3d.engines.training.facts import (
+from lungseg3d.engines import tracking_facts
+from lungseg3d.engines.tracking_facts import (
     configuration_in_use,
     description,
     flat_parameters,
@@ -24,7 +24,7 @@ def test_a_component_of_a_bundle_finds_the_configuration_with_its_overrides():
         {
             "epochs": 3,
             "network": {"_target_": "torch.nn.Conv3d", "in_channels": 1},
-            "handlers": [{"_target_": "lungseg3d.engines.training.facts.configuration_in_use"}],
+            "handlers": [{"_target_": "lungseg3d.engines.tracking_facts.configuration_in_use"}],
             "trainer": {"max_epochs": "@epochs", "network": "@network"},
         }
     )

@@ -22,7 +22,7 @@ from lungseg3d.engines.tracking.measures import EpochMeter, scalars
 from lungseg3d.engines.tracking.pictures import ValidationPictures
 from lungseg3d.engines.tracking.run import TrackedRun
 from lungseg3d.engines.tracking.store import own_store
-from lungseg3d.engines.training.facts import (
+from lungseg3d.engines.tracking_facts import (
     case_ids,
     configuration_in_use,
     description,

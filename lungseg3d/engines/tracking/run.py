@@ -15,7 +15,7 @@ from typing import Any
 from lungseg3d.engines.tracking.journal import Journal
 from lungseg3d.engines.tracking.sender import Sender
 from lungseg3d.engines.tracking.store import own_store, without_password
-from lungseg3d.engines.training.facts import git_revision, without_paths
+from lungseg3d.engines.tracking_facts import git_revision, without_paths
 from lungseg3d.io import make_folder, sha256_of, write_text
 
 logger = logging.getLogger(__name__)

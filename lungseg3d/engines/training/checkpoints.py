@@ -21,7 +21,7 @@ from monai.engines import Evaluator
 from torch import nn
 
 from lungseg3d.core import BundleError
-from lungseg3d.engines.training.facts import raw_configuration_in_use
+from lungseg3d.engines.tracking_facts import raw_configuration_in_use
 from lungseg3d.engines.training.identity import bare, configuration_identity, differences, training_identity
 from lungseg3d.engines.training.randomness import random_state, set_random_state
 from lungseg3d.engines.training.validation import check_validation

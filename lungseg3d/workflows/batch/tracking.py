@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lungseg3d.engines.tracking.run import TrackedRun, unique_run_name
 from lungseg3d.engines.tracking.store import tracking_uri_of
-from lungseg3d.engines.training.facts import flat_parameters, versions, without_paths
+from lungseg3d.engines.tracking_facts import flat_parameters, versions, without_paths
 from lungseg3d.workflows.batch_state.identity import Identity
 from lungseg3d.workflows.batch_state.journal import ENDED, Record
 

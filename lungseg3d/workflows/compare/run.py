@@ -17,7 +17,7 @@ from typing import Any
 
 from lungseg3d.core import LungSegError
 from lungseg3d.engines.tracking.store import tracking_uri_of
-from lungseg3d.engines.training.facts import without_paths
+from lungseg3d.engines.tracking_facts import without_paths
 from lungseg3d.io import (
     bundle_folder,
     check_writable,
