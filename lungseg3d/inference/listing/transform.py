@@ -14,13 +14,41 @@ import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from lungseg3d.analysis import NoduleMap, anatomy_reasons, list_findings
-from lungseg3d.core import BundleError, LowConfidence
+from lungseg3d.analysis import BELOW_POINT, Listing, NoduleMap, anatomy_reasons, list_findings
+from lungseg3d.core import BundleError, LowConfidence, Volume
 from lungseg3d.inference.listing.calibration_file import read_calibration
 from lungseg3d.inference.listing.operating_points import DEFAULT_POINT, read_points
 from lungseg3d.inference.listing.rule_digest import rule_sha256_of
 from lungseg3d.io import joined_sha256, sha256_of
+from lungseg3d.metrics import ConfidenceMap
 from lungseg3d.tensors import to_meta_tensor, to_volume
+
+
+def list_by_confidence(
+    ct: Volume,
+    lungs: Volume | None,
+    found: NoduleMap,
+    fitted: ConfidenceMap | None,
+    least: Mapping[str, float],
+    least_raw: float = 0.0,
+) -> Listing:
+    """List findings by their calibrated confidence and by where they lie.
+
+    Args:
+        ct: HU.
+        lungs: label map on the CT's grid, nodules not in it; None, or one without lungs: anatomy says nothing.
+        found: everything that was found; its array is changed in place.
+        fitted: the calibration; None orders and cuts by the raw confidence.
+        least: as in `analysis.list_findings`.
+        least_raw: raw confidence from which on any finding is listed; 0 asks for none.
+    """
+    raw = found.confidence
+    sure = raw if fitted is None else fitted(raw).tolist()
+    by_anatomy = ("",) * len(raw) if lungs is None else anatomy_reasons(ct, lungs, found)
+    below = [BELOW_POINT if value < least_raw else "" for value in raw]
+    objections = [anatomy or cut for anatomy, cut in zip(by_anatomy, below, strict=True)]
+    doubt = LowConfidence().uncalibrated if fitted is None else LowConfidence().calibrated
+    return list_findings(ct, found, sure, least, objections, doubt)
 
 
 class ListFindingsd(MapTransform):
@@ -64,10 +92,7 @@ class ListFindingsd(MapTransform):
             meta = dict(d[key].meta)
             nodules = to_volume(d[key])
             found = NoduleMap(nodules.with_array(nodules.array.astype(np.uint16)), tuple(meta["confidence"]))
-            sure = found.confidence if self.fitted is None else self.fitted(found.confidence).tolist()
-            objections = anatomy_reasons(ct, lungs, found) if lungs.array.any() else ()
-            doubt = LowConfidence().calibrated if self.fitted else LowConfidence().uncalibrated
-            listing = list_findings(ct, found, sure, self.least, objections, doubt)
+            listing = list_by_confidence(ct, lungs, found, self.fitted, self.least)
             apart = listing.candidates.labels
             d[key] = to_meta_tensor(listing.nodules.labels, meta | {"confidence": list(listing.nodules.confidence)})
             d[self.output_key] = to_meta_tensor(apart, meta | {"confidence": list(listing.candidates.confidence)})

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lungseg3d.analysis import BELOW_POINT, LARGE_GLASS, Listing, anatomy_reasons, list_findings
+from lungseg3d.analysis import LARGE_GLASS, Listing
 from lungseg3d.analysis.nodules.candidates import NoduleMap
-from lungseg3d.core import BundleError, LowConfidence, Nodule, QualityIssue, UsageError, Volume
+from lungseg3d.core import BundleError, Nodule, QualityIssue, UsageError, Volume
 from lungseg3d.inference import Bundle, calibrated, check_point_name, read_calibration, read_points
+from lungseg3d.inference.listing.transform import list_by_confidence
 from lungseg3d.metrics import ConfidenceMap
 from lungseg3d.workflows.segment.options import DEFAULT_POINT, SegmentOptions
 
@@ -79,13 +80,7 @@ class ListingRule:
             lungs: label map on the CT's grid, nodules not in it; None for a crop, where anatomy says nothing.
             found: everything that was found; its array is changed in place.
         """
-        raw = found.confidence
-        sure = raw if self.fitted is None else [float(value) for value in self.fitted(raw)]
-        by_anatomy = anatomy_reasons(ct, lungs, found) if lungs is not None else ("",) * len(raw)
-        below = [BELOW_POINT if value < self.least_raw else "" for value in raw]
-        objections = [anatomy or cut for anatomy, cut in zip(by_anatomy, below, strict=True)]
-        doubt = LowConfidence().calibrated if self.fitted else LowConfidence().uncalibrated
-        return list_findings(ct, found, sure, self.least, objections, doubt)
+        return list_by_confidence(ct, lungs, found, self.fitted, self.least, self.least_raw)
 
     def added_to(self, nodules: Sequence[Nodule]) -> list[Nodule]:
         """The nodules with their calibrated confidence, where there is a calibration."""
