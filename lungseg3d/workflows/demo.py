@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from lungseg3d.core import CaseResult
+from lungseg3d.core.progress import OnProgress
 from lungseg3d.data import Phantom, PhantomSpec, make_phantom
 from lungseg3d.io import SeriesSpec, make_folder, placing_folder, read_labels, write_dicom_series, write_text
-from lungseg3d.workflows.segment.cases import Progress, SegmentOptions, segment_cases
+from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
 
 LEAST_DIAMETER_MM = 5.0
 
@@ -45,7 +46,7 @@ class DemoResult:
     result: CaseResult
 
 
-def demo(out: Path | str, seed: int = 1, on_progress: Progress | None = None) -> DemoResult:
+def demo(out: Path | str, seed: int = 1, on_progress: OnProgress | None = None) -> DemoResult:
     """Make a phantom, segment it, and compare; a second run into the same folder replaces the first.
 
     Raises:

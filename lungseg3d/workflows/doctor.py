@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 
 from lungseg3d.core import BundleError
 from lungseg3d.core.errors import one_line
+from lungseg3d.core.progress import OnProgress
 from lungseg3d.inference import Plan, choose, has_openvino, open_bundle, predictor_of, shipped_bundle
 from lungseg3d.networks.cost import gflop_of
 from lungseg3d.tensors import best_seconds, ceiling_gflops, obstacle_to
@@ -84,7 +85,7 @@ class Diagnosis:
     advice: tuple[str, ...]
 
 
-def doctor(seconds: float = 2.0, on_progress: Callable[[str, str, float], None] | None = None) -> Diagnosis:
+def doctor(seconds: float = 2.0, on_progress: OnProgress | None = None) -> Diagnosis:
     """Look at this machine, try every way to run the shipped nodule network, and measure those that work.
 
     Args:

@@ -11,13 +11,12 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-OnProgress = Callable[[str, str, float], None]
+from lungseg3d.core.progress import OnProgress
 
 
 def say(text: str) -> None:

@@ -14,10 +14,10 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 from lungseg3d.core import LungSegError, OutputError
+from lungseg3d.core.progress import OnBytes
 from lungseg3d.io.storage.files import output_error
 from lungseg3d.io.storage.growing import growing, name_finished
 
@@ -26,9 +26,6 @@ _TIMEOUT_S = 60.0
 _TRIES = 5
 _BROKEN = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
 _GO_ON = "Run the same line again to go on where it stopped."
-
-OnBytes = Callable[[int, int], None]
-"""Called with (bytes so far, bytes in all; 0 where the server does not say)."""
 
 
 def download(
@@ -47,7 +44,7 @@ def download(
         target: file to write; its folder exists.
         md5: as the publisher states it.
         most_bytes: more than this is refused, whatever the server says.
-        on_bytes: see `OnBytes`.
+        on_bytes: called with (bytes so far, bytes in all; 0 where the server does not say).
         wait_s: before the second try; doubled after each.
 
     Raises:

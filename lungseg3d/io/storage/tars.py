@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
+from lungseg3d.core.progress import OnBytes
 from lungseg3d.io.intake.limits import MAX_FILES
 from lungseg3d.io.intake.reading import refuse, shown
 from lungseg3d.io.storage.files import writing
@@ -29,8 +30,6 @@ _UNPACKERS: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ": lzma.LZMAFile,
 }
-
-OnBytes = Callable[[int, int], None]
 
 
 def unpack_tar(archive: Path, folder: str, into: Path, most_bytes: int, on_bytes: OnBytes | None = None) -> Path:

@@ -32,7 +32,7 @@ from lungseg3d.workflows.batch.work import BatchRun, Stop
 from lungseg3d.workflows.batch_state.case import CaseSegmenter, Segmenter
 from lungseg3d.workflows.batch_state.identity import Identity, identity_of
 from lungseg3d.workflows.batch_state.journal import BatchJournal
-from lungseg3d.workflows.batch_state.records import BatchDone, BatchOptions, BatchState, OnProgress
+from lungseg3d.workflows.batch_state.records import BatchDone, BatchOptions, BatchState, OnBatchState
 from lungseg3d.workflows.segment.options import SegmentOptions, check_places
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def batch(
     selection: Selection,
     out: Path | str,
     options: BatchOptions,
-    on_progress: OnProgress | None = None,
+    on_progress: OnBatchState | None = None,
     segmenter: Segmenter | None = None,
 ) -> BatchDone:
     """Do every case of a source that the journal does not know as done.
@@ -96,7 +96,7 @@ def _run(
     identity: Identity,
     options: BatchOptions,
     segmenter: Segmenter,
-    on_progress: OnProgress | None,
+    on_progress: OnBatchState | None,
 ) -> BatchDone:
     recover(out / WORK, out)
     settle(journal, out)
@@ -117,7 +117,7 @@ def _run(
     return BatchDone(records, page, skipped, plan.ignored, stopping.signal)
 
 
-def _searching(on_progress: OnProgress) -> Callable[[int], object]:
+def _searching(on_progress: OnBatchState) -> Callable[[int], object]:
     began = time.monotonic()
     return lambda files: on_progress(BatchState(0, 0, {}, {}, time.monotonic() - began, searched=files))
 

@@ -5,10 +5,10 @@ In: the folder of a batch. Out: what is not as it was written. Changes nothing, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lungseg3d.core.progress import OnProgress
 from lungseg3d.io import sha256_of
 from lungseg3d.workflows.batch_state.journal import ENDED, BatchJournal, Record
 
@@ -30,7 +30,7 @@ class Verified:
     strangers: tuple[str, ...]
 
 
-def verify_batch(out: Path | str, on_progress: Callable[[str, str, float], None] | None = None) -> Verified:
+def verify_batch(out: Path | str, on_progress: OnProgress | None = None) -> Verified:
     """Check every output of the batch in `out`.
 
     Raises:

@@ -24,7 +24,7 @@ from lungseg3d.workflows.batch.pool import Finished, Lost, Moved, Pool
 from lungseg3d.workflows.batch_state.case import Outcome, Task, outputs_in, stop
 from lungseg3d.workflows.batch_state.identity import Identity
 from lungseg3d.workflows.batch_state.journal import BatchJournal
-from lungseg3d.workflows.batch_state.records import BatchState, OnProgress
+from lungseg3d.workflows.batch_state.records import BatchState, OnBatchState
 
 PATIENCE_S = 5.0
 """How long cases that run may still take to end after Ctrl-C or SIGTERM."""
@@ -79,7 +79,7 @@ class BatchRun:
     identity: Identity
     total: int
     skipped: int
-    on_progress: OnProgress | None = None
+    on_progress: OnBatchState | None = None
     _counts: Counter[str] = field(default_factory=Counter)
     _running: dict[str, tuple[str, float]] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)

@@ -75,7 +75,7 @@ class BatchState:
         return self.seconds / self.ended * (self.total - self.skipped - self.ended) if self.ended else None
 
 
-OnProgress = Callable[[BatchState], Any]
+OnBatchState = Callable[[BatchState], Any]
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from lungseg3d.core import TrainingError, UsageError
+from lungseg3d.core.progress import OnProgress
 from lungseg3d.io import make_folder, trusting_bundles, write_text
-from lungseg3d.workflows.compare.members import OnProgress, tail_of, task_of
+from lungseg3d.workflows.compare.members import tail_of, task_of
 from lungseg3d.workflows.compare.plan import Member, Plan
 from lungseg3d.workflows.train.checks import training_configuration
 from lungseg3d.workflows.train.child_processes import Children, reason_of, sigterm_as_interrupt

@@ -12,17 +12,15 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+from lungseg3d.core.progress import OnProgress
 from lungseg3d.io import bundle_folder, make_folder, sha256_of, write_text
 from lungseg3d.workflows.compare.plan import Member, Plan
 from lungseg3d.workflows.train.child_processes import Children, reason_of, sigterm_as_interrupt
-
-OnProgress = Callable[[str, str, float], None]
-"""(what, step, fraction 0 to 1 of what)."""
 
 _EPOCH = re.compile(r"Epoch: (\d+)/(\d+), Iter: (\d+)/(\d+)")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lungseg3d.core import LungSegError
+from lungseg3d.core.progress import OnProgress
 from lungseg3d.engines.tracking.store import tracking_uri_of
 from lungseg3d.engines.tracking_facts import without_paths
 from lungseg3d.io import (
@@ -30,7 +31,7 @@ from lungseg3d.io import (
 from lungseg3d.report import render_comparison
 from lungseg3d.workflows.compare.budget import batches_within
 from lungseg3d.workflows.compare.join import measured_before
-from lungseg3d.workflows.compare.members import OnProgress, run_members
+from lungseg3d.workflows.compare.members import run_members
 from lungseg3d.workflows.compare.plan import Choices, Plan, make_plan
 from lungseg3d.workflows.compare.tables import cases_csv, compare_csv, comparison_of
 from lungseg3d.workflows.compare.tracking import open_parent, track_comparison

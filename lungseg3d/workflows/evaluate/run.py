@@ -16,6 +16,7 @@ from typing import Any
 from lungseg3d.core import LungSegError, QualityIssue, UsageError, to_json
 from lungseg3d.core.errors import fault_of
 from lungseg3d.core.labels import NODULE
+from lungseg3d.core.progress import OnProgress
 from lungseg3d.data import known_values, label_structures, load_datalist, read_manifest, with_case
 from lungseg3d.io import check_writable, placing_together, read_volume, write_text
 from lungseg3d.metrics import LEAST_IOU, OperatingPoint, pick_operating_point
@@ -36,7 +37,6 @@ from lungseg3d.workflows.prepare.reading import reading_of
 
 logger = logging.getLogger(__name__)
 
-OnProgress = Callable[[str, str, float], None]
 MOST_PICTURES = 10
 
 

@@ -7,7 +7,6 @@ In: two folders of results, or two CTs, which are segmented first. Out: `follow_
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +21,7 @@ from lungseg3d.analysis import (
     register_lungs,
 )
 from lungseg3d.core import CaseResult, FollowUp, IntakeError, OutputError, UsageError, to_json
+from lungseg3d.core.progress import OnProgress
 from lungseg3d.core.stopwatch import Stopwatch
 from lungseg3d.io import (
     TimePointSeg,
@@ -39,7 +39,6 @@ from lungseg3d.workflows.follow_up.issues import issues_of, time_issues
 from lungseg3d.workflows.segment.objects import FORMATS, SEG_NAME, encode, write_objects
 from lungseg3d.workflows.segment.options import DEFAULT_POINT, SegmentOptions
 
-OnProgress = Callable[[str, str, float], None]
 FILES = ("follow_up.csv", "follow_up.html", "follow_up.json")
 SR_FILE = "follow_up.dcm"
 _STEPS = {"read": 0.0, "register": 0.4, "compare": 0.7, "report": 0.75, "write": 0.95}

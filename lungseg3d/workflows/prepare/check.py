@@ -15,6 +15,7 @@ from scipy import ndimage
 from lungseg3d.analysis import segment_lungs_by_rules
 from lungseg3d.core import Grid, LungSegError, QualityIssue, Volume
 from lungseg3d.core.labels import LUNGS, NODULE, Label
+from lungseg3d.core.progress import OnProgress
 from lungseg3d.data import (
     BACKGROUND_NAME,
     count_values,
@@ -27,7 +28,6 @@ from lungseg3d.data import (
 from lungseg3d.io import open_ct, read_labels, sha256_of
 from lungseg3d.workflows.prepare.faults import Fault, issue_of, manifest_faults
 from lungseg3d.workflows.prepare.reading import reading_of
-from lungseg3d.workflows.prepare.run import Progress
 
 _GRID_TOLERANCE_MM = 0.1
 _LEAST_LUNGS_ML = 500.0
@@ -39,7 +39,7 @@ _NODULE_WORDS = ("nodule", "tumour", "tumor")
 
 
 def check_manifest(
-    manifest: Path | str, dataset_dir: Path, *, lungs: bool = True, on_progress: Progress | None = None
+    manifest: Path | str, dataset_dir: Path, *, lungs: bool = True, on_progress: OnProgress | None = None
 ) -> tuple[int, list[Fault]]:
     """Read every file of a manifest and compare it with what the manifest says.
 

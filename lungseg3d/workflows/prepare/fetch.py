@@ -9,14 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from lungseg3d.core import UsageError
+from lungseg3d.core.progress import OnProgress
 from lungseg3d.data import Dataset
 from lungseg3d.io import download, make_folder, unpack_tar
-from lungseg3d.workflows.prepare.run import Progress
 
 _UNPACKED_RATIO = 3
 
 
-def fetch_dataset(dataset: Dataset, into: Path, on_progress: Progress | None = None) -> Path:
+def fetch_dataset(dataset: Dataset, into: Path, on_progress: OnProgress | None = None) -> Path:
     """Load and unpack a dataset.
 
     Args:

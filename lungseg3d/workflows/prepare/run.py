@@ -16,6 +16,7 @@ from typing import Any
 import lungseg3d
 from lungseg3d.core import LungSegError, OutputError, QualityIssue, to_json
 from lungseg3d.core.errors import fault_of
+from lungseg3d.core.progress import OnProgress
 from lungseg3d.data import MANIFEST_NAME, Dataset, assign_folds, check_split, manifest_text
 from lungseg3d.io import (
     ReadOptions,
@@ -32,7 +33,6 @@ from lungseg3d.workflows.prepare.reading import read_options_facts
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[str, str, float], None]
 SHA256_RULE = (
     "of a folder, or of an .mhd with its .raw: SHA-256 of the list of its files as sha256sum prints it, names relative "
     "and sorted"
@@ -117,7 +117,7 @@ def prepare(
     *,
     folds: int | None = None,
     read: ReadOptions = ReadOptions(),  # noqa: B008 - frozen
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Prepared:
     """Make every case and write the manifest. The same source gives the same bytes.
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from lungseg3d.core import CaseResult, IntakeError, LungSegError, OutputError, QualityIssue
 from lungseg3d.core.errors import fault_of
+from lungseg3d.core.progress import OnProgress
 from lungseg3d.core.stopwatch import Stopwatch
 from lungseg3d.io import is_out_of_memory
 from lungseg3d.workflows.segment.extras import EXTRA_FILES
@@ -26,7 +27,6 @@ from lungseg3d.workflows.segment.stopped import write_stopped
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[str, str, float], None]
 _STEPS = {
     "read": 0.0,
     "lungs": 0.1,
@@ -43,7 +43,7 @@ _STEPS = {
 
 
 def segment_case(
-    source: Path, case_id: str, folder: Path, models: Models, options: SegmentOptions, on_progress: Progress | None
+    source: Path, case_id: str, folder: Path, models: Models, options: SegmentOptions, on_progress: OnProgress | None
 ) -> CaseResult:
     """Segment one CT and write its results into `folder`; whatever happens to it is in the record, and not raised.
 
@@ -56,7 +56,7 @@ def segment_case(
     return run.finish()
 
 
-def refuse_case(job: CaseJob, on_progress: Progress | None = None) -> CaseResult:
+def refuse_case(job: CaseJob, on_progress: OnProgress | None = None) -> CaseResult:
     """The record of a case whose input does not fit what is asked, as reading it says; no model is needed.
 
     Returns:
@@ -76,7 +76,7 @@ class CaseRun:
         on_progress: as in `segment_case`.
     """
 
-    def __init__(self, job: CaseJob, models: Models | None, on_progress: Progress | None) -> None:
+    def __init__(self, job: CaseJob, models: Models | None, on_progress: OnProgress | None) -> None:
         self._job, self._models, self._on_progress = job, models, on_progress
         self._watch = Stopwatch(lambda step: on_progress and on_progress(job.case_id, step, _STEPS[step]))
         self._opened: OpenedCase | None = None

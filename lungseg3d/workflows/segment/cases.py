@@ -10,22 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from lungseg3d.core import CaseResult, LungSegError
+from lungseg3d.core.progress import OnProgress
 from lungseg3d.io import as_paths, case_id_of, check_writable, find_twin, list_studies
-from lungseg3d.workflows.segment.case import Progress, refuse_case
+from lungseg3d.workflows.segment.case import refuse_case
 from lungseg3d.workflows.segment.job import CaseJob
 from lungseg3d.workflows.segment.models import open_models
 from lungseg3d.workflows.segment.objects import cannot_be_made
 from lungseg3d.workflows.segment.options import SegmentOptions, check_places
 from lungseg3d.workflows.segment.pipeline import segment_line
 
-__all__ = ["Progress", "SegmentOptions", "segment_cases"]
+__all__ = ["SegmentOptions", "segment_cases"]
 
 
 def segment_cases(
     inputs: Path | str | Sequence[Path | str],
     out: Path | str,
     options: SegmentOptions = SegmentOptions(),  # noqa: B008 - frozen
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[CaseResult]:
     """Segment each input and write `<out>/<case_id>/`; the models are loaded once, and several inputs overlap.
 

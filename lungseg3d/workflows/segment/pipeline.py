@@ -14,7 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from lungseg3d.core import CaseResult
-from lungseg3d.workflows.segment.case import CaseRun, Progress
+from lungseg3d.core.progress import OnProgress
+from lungseg3d.workflows.segment.case import CaseRun
 from lungseg3d.workflows.segment.job import CaseJob
 from lungseg3d.workflows.segment.models import Models
 
@@ -22,7 +23,7 @@ _Made = TypeVar("_Made")
 
 
 def segment_line(
-    jobs: Iterable[CaseJob], models: Models, on_progress: Progress | None = None, ahead: bool = True
+    jobs: Iterable[CaseJob], models: Models, on_progress: OnProgress | None = None, ahead: bool = True
 ) -> list[CaseResult]:
     """Do the cases.
 
@@ -67,7 +68,7 @@ def _begun(pool: ThreadPoolExecutor, part: Callable[[CaseRun], _Made], run: Case
     return pool.submit(contextvars.copy_context().run, part, run)
 
 
-def _one_at_a_time(on_progress: Progress | None) -> Progress | None:
+def _one_at_a_time(on_progress: OnProgress | None) -> OnProgress | None:
     lock = threading.Lock()
 
     def told(case_id: str, step: str, fraction: float) -> None:
