@@ -82,6 +82,16 @@ def fault_of(error: BaseException) -> str:
     return f"{type(error).__name__} in {module}, line {ours[-1].lineno} ({ours[-1].name})"
 
 
+def unexpected(error: BaseException, subject: str) -> tuple[str, str, str]:
+    """Code, message and remedy of an error that nobody foresaw.
+
+    Args:
+        error: with its traceback.
+        subject: the case or file that it happened to, without a path.
+    """
+    return "E_UNEXPECTED", f"{subject}: {fault_of(error)}.", "Please report this."
+
+
 def without_paths(text: str) -> str:
     """Text of a program's log without paths, quoted or not: folders are named after patients and users."""
     return _PATH.sub("<path>", text)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lungseg3d.core.errors import LungSegError, unexpected
 from lungseg3d.core.named_places import Place
 from lungseg3d.core.remedies import remedy_text
 
@@ -57,6 +58,18 @@ class QualityIssue:
     def __reduce__(self) -> tuple[type[QualityIssue], tuple[str, str, str]]:
         # By its constructor: what a decoder kept as a template becomes text in the process that receives it.
         return QualityIssue, (self.code, self.message, self.remedy)
+
+    @classmethod
+    def of(cls, error: BaseException, subject: str = "") -> QualityIssue:
+        """The issue that says what an error says.
+
+        Args:
+            error: a `LungSegError` keeps its code, message and remedy; any other becomes E_UNEXPECTED with its place.
+            subject: the case that an unexpected error happened to.
+        """
+        if isinstance(error, LungSegError):
+            return cls(error.code, error.message, error.remedy)
+        return cls(*unexpected(error, subject))
 
     @property
     def severity(self) -> Severity:

@@ -57,7 +57,7 @@ def inspect(path: Path | str, options: ReadOptions = ReadOptions()) -> Inspectio
             return read_apart("inspect", Path(path), options)
         reading = _open(Path(path), options, findings)
     except LungSegError as error:
-        issues = (*findings.issues, QualityIssue(error.code, error.message, error.remedy))
+        issues = (*findings.issues, QualityIssue.of(error))
         return Inspection(tuple(findings.series), None, findings.reason, "refused", issues)
     status = "warn" if findings.issues else "ok"
     series, chosen = tuple(findings.series), findings.chosen

@@ -5,11 +5,10 @@ In: tasks. Out: events: a step, an outcome, or a case that was lost and why. Kno
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from lungseg3d.core import LungSegError, QualityIssue
-from lungseg3d.core.errors import fault_of
 from lungseg3d.io import is_out_of_memory
 from lungseg3d.workflows.batch_state.case import Outcome, Task
 
@@ -79,10 +78,18 @@ class Pool(Protocol):
         """End every worker at once, whatever it does."""
 
 
-def said_of(error: Exception, what: str) -> tuple[str, str, str]:
-    """Code, message and way out of an error that nobody else has put into words."""
+def worker_issue(error: Exception, subject: str) -> QualityIssue:
+    """An error that ended a worker's task, as an issue.
+
+    Args:
+        error: raised by the task.
+        subject: the case, or `the models`.
+    """
     if isinstance(error, LungSegError):
-        return error.code, error.message, error.remedy
+        return QualityIssue.of(error)
     if isinstance(error, MemoryError) or is_out_of_memory(str(error)):
-        return "E_OUT_OF_MEMORY", f"{what}: memory ran out.", "Give more with --memory-limit, or crop the CT."
-    return "E_UNEXPECTED", f"{what}: {fault_of(error)}", "Please report this."
+        remedy = "Give more with --memory-limit, or crop the CT."
+        return QualityIssue("E_OUT_OF_MEMORY", f"{subject}: memory ran out.", remedy)
+    issue = QualityIssue.of(error, subject)
+    # Without a full stop, as in the journals and records that earlier versions wrote.
+    return replace(issue, message=issue.message.removesuffix("."))

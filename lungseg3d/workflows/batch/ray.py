@@ -17,7 +17,7 @@ from typing import Any
 
 from lungseg3d.core import LungSegError, QualityIssue, UsageError
 from lungseg3d.io import limit_memory
-from lungseg3d.workflows.batch.pool import START_LIMIT_S, Event, Finished, Limits, Lost, said_of
+from lungseg3d.workflows.batch.pool import START_LIMIT_S, Event, Finished, Limits, Lost, worker_issue
 from lungseg3d.workflows.batch_state.case import Outcome, Segment, Segmenter, Task, do_task
 from lungseg3d.workflows.batch_state.records import BatchOptions
 
@@ -178,7 +178,8 @@ class _RemoteWorker:
         try:
             self._segment = segmenter.open()
         except Exception as error:
-            return ("broken", *said_of(error, "the models"))
+            issue = worker_issue(error, "the models")
+            return ("broken", issue.code, issue.message, issue.remedy)
         return ("ready",)
 
     def do(self, task: Task) -> tuple:
@@ -187,7 +188,7 @@ class _RemoteWorker:
         try:
             return ("outcome", do_task(self._segment, task, lambda step, fraction: None))
         except Exception as error:
-            return ("lost", QualityIssue(*said_of(error, task.case_id)))
+            return ("lost", worker_issue(error, task.case_id))
 
 
 def _ask(address: str | None) -> None:

@@ -144,7 +144,7 @@ class BatchRun:
             try:
                 place_folder(task.folder, target, self.work)
             except OutputError as error:
-                issue = QualityIssue(error.code, error.message, error.remedy)
+                issue = QualityIssue.of(error)
                 failed = Outcome(task.case_id, "failed", (*outcome.issues, issue), outputs=outputs_in(target))
                 self.journal.announce(failed, self.identity)
         self.journal.confirm(task.case_id)

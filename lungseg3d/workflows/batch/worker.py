@@ -16,9 +16,8 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from typing import Any
 
-from lungseg3d.core import QualityIssue
 from lungseg3d.io import ending_of, kernel_kills, limit_memory
-from lungseg3d.workflows.batch.pool import START_LIMIT_S, Limits, said_of
+from lungseg3d.workflows.batch.pool import START_LIMIT_S, Limits, worker_issue
 from lungseg3d.workflows.batch_state.case import Segmenter, Task, do_task
 
 _MOST_LOG_BYTES = 65536
@@ -120,7 +119,8 @@ def _work(segmenter: Segmenter, limits: Limits, pipe: Connection, log: Connectio
     try:
         segment = segmenter.open()
     except Exception as error:
-        pipe.send(("broken", *said_of(error, "the models")))
+        issue = worker_issue(error, "the models")
+        pipe.send(("broken", issue.code, issue.message, issue.remedy))
         return
     pipe.send(("ready",))
     while True:
@@ -131,7 +131,7 @@ def _work(segmenter: Segmenter, limits: Limits, pipe: Connection, log: Connectio
         try:
             outcome = do_task(segment, task, lambda step, fraction: pipe.send(("step", step, fraction)))
         except Exception as error:
-            pipe.send(("lost", QualityIssue(*said_of(error, task.case_id))))
+            pipe.send(("lost", worker_issue(error, task.case_id)))
         else:
             pipe.send(("outcome", outcome))
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from lungseg3d.core import LungSegError, QualityIssue, UsageError, to_json
-from lungseg3d.core.errors import fault_of
 from lungseg3d.core.labels import NODULE
 from lungseg3d.core.progress import OnProgress
 from lungseg3d.data import known_values, label_structures, load_datalist, read_manifest, with_case
@@ -238,10 +237,9 @@ def _score_all(
 
 
 def _issue_of(error: Exception, case_id: str) -> QualityIssue:
-    if isinstance(error, LungSegError):
-        return QualityIssue(error.code, error.message, error.remedy)
-    logger.debug("%s failed", case_id, exc_info=True)
-    return QualityIssue("E_UNEXPECTED", f"{case_id}: {fault_of(error)}.", "Please report this.")
+    if not isinstance(error, LungSegError):
+        logger.debug("%s failed", case_id, exc_info=True)
+    return QualityIssue.of(error, case_id)
 
 
 def _worst(

@@ -26,7 +26,7 @@ from lungseg3d.data import (
     value_issue,
 )
 from lungseg3d.io import open_ct, read_labels, sha256_of
-from lungseg3d.workflows.prepare.faults import Fault, issue_of, manifest_faults
+from lungseg3d.workflows.prepare.faults import Fault, manifest_faults
 from lungseg3d.workflows.prepare.reading import reading_of
 
 _GRID_TOLERANCE_MM = 0.1
@@ -91,7 +91,7 @@ def _check_case(
     try:
         reading = open_ct(paths["image"], reading_of(content))
     except LungSegError as error:
-        yield issue_of(error)
+        yield QualityIssue.of(error)
         return
     yield from (i for i in reading.issues if i.code == "W_NONFINITE_REPLACED")
     named = {**(content.get("conventions") or {}), **_named_values(content)}
@@ -124,7 +124,7 @@ def _check_label(
     try:
         label = read_labels(path)
     except LungSegError as error:
-        yield issue_of(error)
+        yield QualityIssue.of(error)
         return
     if problem := _grids_apart(ct.grid, label.grid):
         yield QualityIssue("E_GRID_MISMATCH", f"the {role} and the image {problem}.", "Resample it onto the image.")

@@ -55,13 +55,8 @@ def manifest_faults(content: Mapping[str, Any], root: Path, sides: Sequence[str]
             label_structures(content)
         check_split(cases, content.get("name", "the manifest"), sides)
     except LungSegError as error:
-        faults.append(Fault("", issue_of(error)))
+        faults.append(Fault("", QualityIssue.of(error)))
     return [*faults, *_twins(cases, root), *_joined_by_headers(cases, root, sides)]
-
-
-def issue_of(error: LungSegError) -> QualityIssue:
-    """The same as an entry of a list."""
-    return QualityIssue(error.code, error.message, error.remedy)
 
 
 def refuse_faults(faults: Sequence[Fault], name: str) -> None:
@@ -171,7 +166,7 @@ def _issues_of_file(
         meaning = {"structures": dict(table), "conventions": {"label": dict(spoken)}}
         return tuple(reference_issues(read_labels(path), meaning))
     except LungSegError as error:
-        return (issue_of(error),)
+        return (QualityIssue.of(error),)
 
 
 def _listed(names: Sequence[str]) -> str:

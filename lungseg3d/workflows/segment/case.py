@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lungseg3d.core import CaseResult, IntakeError, LungSegError, OutputError, QualityIssue
-from lungseg3d.core.errors import fault_of
 from lungseg3d.core.progress import OnProgress
 from lungseg3d.core.stopwatch import Stopwatch
 from lungseg3d.io import is_out_of_memory
@@ -114,7 +113,7 @@ class CaseRun:
             yield
             return
         except LungSegError as error:
-            status, issue = "refused" if isinstance(error, IntakeError) else "failed", _issue(error)
+            status, issue = "refused" if isinstance(error, IntakeError) else "failed", QualityIssue.of(error)
             # Where results cannot be written, or must not, a report cannot either.
             is_written = not isinstance(error, OutputError)
         except Exception as error:
@@ -126,12 +125,8 @@ class CaseRun:
         self._result = write_stopped(job.case_id, status, issue, job.folder, extras) if is_written else stopped
 
 
-def _issue(error: LungSegError) -> QualityIssue:
-    return QualityIssue(error.code, error.message, error.remedy)
-
-
 def _issue_of_fault(case_id: str, error: Exception) -> QualityIssue:
     # PyTorch says a want of memory by RuntimeErrors: of the CPU's allocator, of oneDNN, of CUDA.
     if isinstance(error, MemoryError) or is_out_of_memory(str(error)):
         return QualityIssue("E_OUT_OF_MEMORY", f"{case_id}: memory ran out.", "Crop the CT, or use a larger machine.")
-    return QualityIssue("E_UNEXPECTED", f"{case_id}: {fault_of(error)}.", "Please report this.")
+    return QualityIssue.of(error, case_id)
