@@ -12,6 +12,7 @@ from lungseg3d.core.errors import (
 )
 from lungseg3d.core.follow_up import Change, Estimate, FollowUp, NoduleChange
 from lungseg3d.core.islands import boxes_by_value, islands
+from lungseg3d.core.json_form import finite, json_text, to_json
 from lungseg3d.core.local_map import LocalMap, joined_maps
 from lungseg3d.core.low_confidence import LowConfidence
 from lungseg3d.core.named_places import MIDDLE, Place, named_voxel, place_in
@@ -26,7 +27,6 @@ from lungseg3d.core.records import (
     QualityIssue,
     Severity,
     case_result_of,
-    to_json,
 )
 from lungseg3d.core.volume import Box, Grid, Volume
 
@@ -62,8 +62,10 @@ __all__ = [
     "Volume",
     "boxes_by_value",
     "case_result_of",
+    "finite",
     "islands",
     "joined_maps",
+    "json_text",
     "named_voxel",
     "place_in",
     "to_json",

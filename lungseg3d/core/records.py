@@ -1,6 +1,6 @@
 """Frozen records that cross module borders, each with a JSON form.
 
-In: numbers and names. Out: dataclasses and their `to_json` dictionaries. Knows no file and no drawing.
+In: numbers and names. Out: dataclasses; their JSON form is in `core.json_form`. Knows no file and no drawing.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from lungseg3d.core.errors import LungSegError, unexpected
 from lungseg3d.core.named_places import Place
@@ -263,29 +261,3 @@ def _known(kind: type, row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
-
-
-def to_json(value: Any) -> Any:
-    """A record, or anything made of records and numbers, as what `json.dumps` takes.
-
-    NumPy scalars and arrays become numbers and lists, paths their POSIX form, enums their value;
-    issues gain `severity`.
-    """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        plain = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        if isinstance(value, QualityIssue):
-            plain["severity"] = value.severity.value
-        return plain
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, dict):
-        return {str(key): to_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Path):
-        return value.as_posix()
-    return value

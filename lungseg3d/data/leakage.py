@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core import LungSegError, QualityIssue
+from lungseg3d.core import LungSegError, QualityIssue, json_text
 
 TRAINING_CASES = "configs/training_cases.json"
 """Where a bundle keeps the record."""
@@ -48,7 +48,7 @@ def training_record(used: Iterable[tuple[Mapping[str, Any], Sequence[Mapping[str
 
 def training_text(record: Mapping[str, Any]) -> str:
     """The record as it is written: the same training gives the same bytes."""
-    return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(record)
 
 
 def read_training_record(bundle: Path | str) -> dict[str, Any] | None:

@@ -10,7 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core import NO_LUNGS, CaseResult, IntakeError, OutputError, QualityIssue, case_result_of, to_json
+from lungseg3d.core import (
+    NO_LUNGS,
+    CaseResult,
+    IntakeError,
+    OutputError,
+    QualityIssue,
+    case_result_of,
+    json_text,
+    to_json,
+)
 from lungseg3d.io import ReadOptions, find_source_series, read_labels, write_text
 from lungseg3d.io.storage.folders import placing_together
 from lungseg3d.workflows.segment.objects import NIFTI_NAMES, formats_of, make_objects, write_objects
@@ -74,7 +83,7 @@ def export(
     record["issues"] = issues + [to_json(i) for i in made.issues if (i.code, i.message) not in known]
     with placing_together(folder, last="result.json") as stage:
         write_objects(stage, objects)
-        write_text(stage / "result.json", json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        write_text(stage / "result.json", json_text(record, indent=2))
     if on_issue is not None:
         for issue in made.issues:
             on_issue(issue)

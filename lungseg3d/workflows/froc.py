@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lungseg3d.core import LungSegError
+from lungseg3d.core import LungSegError, json_text
 from lungseg3d.io import placing_together, write_text
 from lungseg3d.metrics import LUNA16_RATES, Froc, ScanMarks, froc_curve, froc_interval, match_marks
 from lungseg3d.report import render_froc
@@ -90,7 +89,7 @@ def score_files(
         with placing_together(out, last="froc.json") as stage:
             write_text(stage / "froc.csv", _curve_csv(curve))
             write_text(stage / "froc.html", render_froc(content, curve.rate.tolist(), curve.sensitivity.tolist()))
-            write_text(stage / "froc.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+            write_text(stage / "froc.json", json_text(content))
     return Scored(content, curve, unlisted)
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core import BundleError, Nodule, QualityIssue
+from lungseg3d.core import BundleError, Nodule, QualityIssue, json_text
 from lungseg3d.metrics import ConfidenceMap
 
 CALIBRATION = "configs/calibration.json"
@@ -22,7 +22,7 @@ def calibration_text(fitted: ConfidenceMap, **facts: Any) -> str:
     """The file: the map's knots, and `facts` such as the weights it holds for and what it was fitted on."""
     knots = {"confidence": list(fitted.confidence), "probability": list(fitted.probability)}
     content = {"schema_version": SCHEMA_VERSION, **facts, **knots}
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(content)
 
 
 def read_calibration(

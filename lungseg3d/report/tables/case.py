@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from typing import Any
 
-from lungseg3d.core import CaseResult, Nodule, to_json
+from lungseg3d.core import CaseResult, Nodule, finite, json_text, to_json
 
 SCHEMA_VERSION = 2
 """Raised when a key of `result.json` is renamed, removed or changes its meaning; not when one is added.
@@ -88,7 +87,7 @@ def result_json(result: CaseResult) -> str:
     record = {"schema_version": SCHEMA_VERSION, **finite(to_json(result))}
     for key in ("source", "grid", "operating_point", "provenance"):
         record[key] = _sorted(record[key])
-    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(record, indent=2)
 
 
 def _row(nodule: Nodule) -> list[str]:
@@ -105,15 +104,6 @@ def cell(value: Any, digits: str) -> str:
         return ""
     # Adding 0.0 turns -0.0 into 0.0; rounding first catches -0.001 too.
     return format(round(float(value), int(digits[1])) + 0.0, digits) if is_number else format(value, digits)
-
-
-def finite(value: Any) -> Any:
-    """The same JSON value with None for every number that is not finite."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _sorted(value: Any) -> Any:

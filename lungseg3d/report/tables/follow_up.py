@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from typing import Any
 
-from lungseg3d.core import FollowUp, NoduleChange, to_json
-from lungseg3d.report.tables.case import cell, finite
+from lungseg3d.core import FollowUp, NoduleChange, finite, json_text, to_json
+from lungseg3d.report.tables.case import cell
 
 FOLLOW_UP_SCHEMA_VERSION = 1
 """Raised when a key of `follow_up.json` is renamed, removed or changes its meaning; not when one is added."""
@@ -39,7 +38,7 @@ def follow_up_json(follow_up: FollowUp) -> str:
         TypeError: the record holds something that has no JSON form.
     """
     record = {"schema_version": FOLLOW_UP_SCHEMA_VERSION, **finite(to_json(follow_up))}
-    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(record, indent=2)
 
 
 def _row(follow_up: FollowUp, change: NoduleChange | None) -> dict[str, Any]:

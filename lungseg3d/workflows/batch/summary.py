@@ -6,13 +6,12 @@ two runs of the same batch write the same bytes.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core import to_json
+from lungseg3d.core import json_text, to_json
 from lungseg3d.io import write_text
 from lungseg3d.report import batch_csv, render_batch
 from lungseg3d.workflows.batch_state.identity import Identity
@@ -41,7 +40,7 @@ def write_summary(out: Path, records: Mapping[str, Record], identity: Identity) 
     content = summary_of(records, identity)
     table, record, page = (out / name for name in ("summary.csv", "summary.json", "index.html"))
     write_text(table, batch_csv(content))
-    write_text(record, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(record, json_text(content, indent=2, allow_nan=True))
     write_text(page, render_batch(content))
     return page, [table, record, page]
 

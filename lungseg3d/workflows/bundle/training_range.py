@@ -22,7 +22,7 @@ from lungseg3d.analysis import (
     range_of_json,
     segment_lungs_by_rules,
 )
-from lungseg3d.core import Box, BundleError, LungSegError, OutputError, QualityIssue, Volume
+from lungseg3d.core import Box, BundleError, LungSegError, OutputError, QualityIssue, Volume, json_text
 from lungseg3d.io import open_ct, write_text
 from lungseg3d.tensors import orthogonalise, resample, sample_on
 
@@ -93,7 +93,7 @@ def write_training_range(bundle: Path, entries: Sequence[Mapping[str, Any]], wor
     if not path.parent.is_dir():
         raise OutputError("E_WRITE", f"{bundle}: has no folder configs.", "Give the folder of a bundle.")
     content = {"schema_version": 1, **range_json(TrainingRange.of(measured, working_mm))}
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_text(path, json_text(content, escape=True))
     return path
 
 

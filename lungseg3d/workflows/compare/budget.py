@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core import TrainingError, UsageError
+from lungseg3d.core import TrainingError, UsageError, json_text
 from lungseg3d.core.progress import OnProgress
 from lungseg3d.io import make_folder, trusting_bundles, write_text
 from lungseg3d.workflows.compare.members import tail_of, task_of
@@ -109,7 +109,7 @@ def _timed(plan: Plan, member: Member, children: Children, on_progress: OnProgre
     on_progress(member.network, "timing a step", 0.0)
     make_folder(folder)
     task = task_of(plan, member, folder) | {"settings_sha256": member.settings_sha256}
-    write_text(folder / "task.json", json.dumps(task, indent=1) + "\n")
+    write_text(folder / "task.json", json_text(task, escape=True, allow_nan=True))
     found.unlink(missing_ok=True)
     log = folder / "speed.log"
     words = [sys.executable, "-m", "lungseg3d.workflows.compare.budget", str(folder / "task.json")]
@@ -125,7 +125,7 @@ def main(path: str) -> None:
     """Time the training of a task file and write `speed.json` beside it."""
     task = json.loads(Path(path).read_text(encoding="utf-8"))
     record = {"step_s": step_s(task), "settings_sha256": task["settings_sha256"]}
-    write_text(Path(task["folder"]) / "speed.json", json.dumps(record, indent=1) + "\n")
+    write_text(Path(task["folder"]) / "speed.json", json_text(record))
 
 
 if __name__ == "__main__":

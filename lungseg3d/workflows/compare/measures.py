@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lungseg3d.core import json_text
 from lungseg3d.io import trusting_bundles, write_text
 from lungseg3d.networks.cost import gflop_of
 from lungseg3d.tensors import load_weights
@@ -124,7 +125,7 @@ def main(path: str) -> None:
     """Measure the member of a task file and write its record."""
     task = json.loads(Path(path).read_text(encoding="utf-8"))
     record = task["record"] | measure_member(task) | {"status": "done"}
-    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    text = json_text(record, escape=True)
     write_text(Path(task["folder"]) / "member.json", text)
 
 

@@ -17,6 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+from lungseg3d.core import json_text
 from lungseg3d.core.progress import OnProgress
 from lungseg3d.io import bundle_folder, make_folder, sha256_of, write_text
 from lungseg3d.workflows.compare.plan import Member, Plan
@@ -158,7 +159,7 @@ def _measure(plan: Plan, member: Member, base: Mapping[str, Any], children: Chil
     on_progress(member.name, "measuring", 0.9)
     task = task_of(plan, member, member.folder)
     task |= {"structures": list(member.structures), "weights": str(weights_of(member)), "record": dict(base)}
-    write_text(member.folder / "task.json", json.dumps(task, indent=1) + "\n")
+    write_text(member.folder / "task.json", json_text(task, escape=True, allow_nan=True))
     log = member.folder / "measure.log"
     seen = log.stat().st_size if log.is_file() else 0
     code = children.run(
@@ -171,7 +172,7 @@ def _measure(plan: Plan, member: Member, base: Mapping[str, Any], children: Chil
 
 
 def _write(member: Member, record: Mapping[str, Any]) -> None:
-    write_text(member.folder / "member.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
+    write_text(member.folder / "member.json", json_text(record, escape=True))
 
 
 def tail_of(log: Path, start: int = 0, most: int = 20_000) -> str:

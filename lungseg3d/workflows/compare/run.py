@@ -7,7 +7,6 @@ In: a bundle, names of networks, folds, seeds, comparisons to join. Out: `compar
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core import LungSegError
+from lungseg3d.core import LungSegError, json_text
 from lungseg3d.core.progress import OnProgress
 from lungseg3d.engines.tracking.store import tracking_uri_of
 from lungseg3d.engines.tracking_facts import without_paths
@@ -114,7 +113,7 @@ def compare(
         writers = {
             "compare.csv": lambda: compare_csv(content),
             "cases.csv": lambda: cases_csv(everything),
-            "compare.json": lambda: json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+            "compare.json": lambda: json_text(content),
             "compare.html": lambda: render_comparison(content),
         }
         with placing_together(plan.out, last="compare.html") as stage:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lungseg3d.core import finite
 from lungseg3d.metrics import LEAST_PATIENTS, holm, mean_of_patients, paired_test
 from lungseg3d.metrics.size_groups import size_groups
 
@@ -75,7 +76,7 @@ def comparison_of(
     members = [{key: value for key, value in record.items() if key not in ("cases", "settings")} for record in records]
     content = {"schema_version": SCHEMA_VERSION, "reference": networks[0], "structures": shown, **facts}
     content |= {"patients": len(set(whose.values())), "least_patients": LEAST_PATIENTS}
-    return _plain(content | {"networks": rows, "size_groups": groups, "members": members, "cases": listed})
+    return finite(content | {"networks": rows, "size_groups": groups, "members": members, "cases": listed})
 
 
 def patients_of(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -210,15 +211,6 @@ def _number(value: float | None) -> float:
 def _mean(values: Sequence[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
     return float(np.mean(known)) if known else math.nan
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it: None for what is not a number."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -6,14 +6,13 @@ In: a manifest, a split, one or two folders of predictions. Out: `cases.csv`, `n
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core import LungSegError, QualityIssue, UsageError, to_json
+from lungseg3d.core import LungSegError, QualityIssue, UsageError, json_text, to_json
 from lungseg3d.core.labels import NODULE
 from lungseg3d.core.progress import OnProgress
 from lungseg3d.data import known_values, label_structures, load_datalist, read_manifest, with_case
@@ -158,7 +157,7 @@ def evaluate(
         chosen_on = {key: facts[key] for key in ("manifest", "split")}
         texts[SETTINGS_NAME] = settings_text(point, weights_of(entries, ours), chosen_on, is_calibrated=is_calibrated)
     texts["evaluation.html"] = render_evaluation(summary, worst, point_texts(summary))
-    texts["summary.json"] = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    texts["summary.json"] = json_text(summary)
     with placing_together(out, last="summary.json") as stage:
         for name, text in texts.items():
             write_text(stage / name, text)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core import LowConfidence, QualityIssue, UsageError
+from lungseg3d.core import LowConfidence, QualityIssue, UsageError, json_text
 from lungseg3d.metrics import OperatingPoint
 from lungseg3d.metrics.means import interval_of, plain
 
@@ -94,7 +94,7 @@ def settings_text(
         "weights_sha256": weights_sha256,
         "chosen": plain({**chosen_on, **reached}),
     }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(content)
 
 
 def read_settings(path: Path | str) -> Settings:
