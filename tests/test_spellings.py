@@ -29,12 +29,15 @@ def _spelled_in(tree: ast.AST) -> set[str]:
         source = ast.unparse(node) if isinstance(node, (ast.Call, ast.Subscript)) else ""
         if source.startswith("json.dumps(") and "indent=" in source:
             found.add("indented JSON")
+        if source.startswith(("csv.writer(", "csv.DictWriter(")):
+            found.add("CSV")
         if source == "Callable[[str, str, float], None]":
             found.add("progress callback")
     return found
 
 
 HOMES = {
+    "CSV": ("lungseg3d.report.tables.csv_text", "report.csv_text"),
     "indented JSON": ("lungseg3d.core.json_form", "core.json_text"),
     "progress callback": ("lungseg3d.core.progress", "core.progress.OnProgress"),
 }

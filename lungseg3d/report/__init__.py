@@ -12,6 +12,7 @@ from lungseg3d.report.pictures.figures import NodulePanel, PanelStyle, axial_vie
 from lungseg3d.report.pictures.matched_planes import Time, numbers_of
 from lungseg3d.report.pictures.scene import Scene
 from lungseg3d.report.tables.case import SCHEMA_VERSION, nodules_csv, result_json
+from lungseg3d.report.tables.csv_text import csv_text
 from lungseg3d.report.tables.follow_up import FOLLOW_UP_SCHEMA_VERSION, changes_csv, follow_up_json
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "batch_csv",
     "changes_csv",
     "coronal_overview",
+    "csv_text",
     "disagreement_view",
     "explanation_picture",
     "follow_up_json",

@@ -5,8 +5,6 @@ In: a folder and a seed. Out: the series, the results, `planted.csv`, and how ma
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from lungseg3d.core import CaseResult
 from lungseg3d.core.progress import OnProgress
 from lungseg3d.data import Phantom, PhantomSpec, make_phantom
 from lungseg3d.io import SeriesSpec, make_folder, placing_folder, read_labels, write_dicom_series, write_text
+from lungseg3d.report import csv_text
 from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
 
 LEAST_DIAMETER_MM = 5.0
@@ -108,21 +107,18 @@ def _found(phantom: Phantom, path: Path, count: int) -> _Found:
 
 
 def _planted_csv(phantom: Phantom, listed: _Found, beside: _Found) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = ["id", "equivalent_diameter_mm", "volume_mm3", "texture", "shape", "side"]
-    writer.writerow([*columns, "segmented_share", "candidate_share"])
-    for nodule in phantom.nodules:
-        writer.writerow(
-            [
-                nodule.id,
-                f"{nodule.equivalent_diameter_mm:.1f}",
-                f"{nodule.volume_mm3:.0f}",
-                nodule.spec.texture,
-                nodule.spec.shape,
-                nodule.side,
-                f"{listed.shares.get(nodule.id, 0.0):.2f}",
-                f"{beside.shares.get(nodule.id, 0.0):.2f}",
-            ]
-        )
-    return text.getvalue()
+    columns = ("id", "equivalent_diameter_mm", "volume_mm3", "texture", "shape", "side")
+    rows = [
+        {
+            "id": nodule.id,
+            "equivalent_diameter_mm": f"{nodule.equivalent_diameter_mm:.1f}",
+            "volume_mm3": f"{nodule.volume_mm3:.0f}",
+            "texture": nodule.spec.texture,
+            "shape": nodule.spec.shape,
+            "side": nodule.side,
+            "segmented_share": f"{listed.shares.get(nodule.id, 0.0):.2f}",
+            "candidate_share": f"{beside.shares.get(nodule.id, 0.0):.2f}",
+        }
+        for nodule in phantom.nodules
+    ]
+    return csv_text(rows, (*columns, "segmented_share", "candidate_share"))

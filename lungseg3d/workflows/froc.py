@@ -18,7 +18,7 @@ import numpy as np
 from lungseg3d.core import LungSegError, json_text
 from lungseg3d.io import placing_together, write_text
 from lungseg3d.metrics import LUNA16_RATES, Froc, ScanMarks, froc_curve, froc_interval, match_marks
-from lungseg3d.report import render_froc
+from lungseg3d.report import csv_text, render_froc
 
 _CENTRE = ("coordX", "coordY", "coordZ")
 _REMEDY = "Give the files in the form of LUNA16: seriesuid, coordX, coordY, coordZ, diameter_mm or probability."
@@ -148,10 +148,11 @@ def _text(path: Path) -> str:
 
 
 def _curve_csv(curve: Froc) -> str:
-    lines = ["threshold,false_positives_a_scan,sensitivity"]
-    for threshold, rate, share in zip(curve.thresholds, curve.rate, curve.sensitivity, strict=True):
-        lines.append(f"{threshold:.9g},{rate:.6f},{share:.6f}")
-    return "\n".join(lines) + "\n"
+    rows = [
+        {"threshold": f"{threshold:.9g}", "false_positives_a_scan": f"{rate:.6f}", "sensitivity": f"{share:.6f}"}
+        for threshold, rate, share in zip(curve.thresholds, curve.rate, curve.sensitivity, strict=True)
+    ]
+    return csv_text(rows, ("threshold", "false_positives_a_scan", "sensitivity"))
 
 
 def _rounded(values: np.ndarray) -> list[float]:

@@ -5,8 +5,6 @@ In: the content of `summary.json`. Out: HTML text and CSV text, the same for the
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +12,7 @@ from lungseg3d.core import SERIOUS_CODES
 from lungseg3d.report.pages.case import environment
 from lungseg3d.report.pages.facts import list_facts
 from lungseg3d.report.plots.numbers import number_text
+from lungseg3d.report.tables.csv_text import csv_text
 
 _COLUMNS = ("case_id", "status", "nodules", "largest_mm", "right_lung_ml", "left_lung_ml")
 
@@ -42,14 +41,12 @@ def batch_csv(content: Mapping[str, Any]) -> str:
 
     What is unknown is an empty cell.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    # Behind the others, so that programs that count columns go on as they were.
-    writer.writerow([*_COLUMNS, "issues", "reason", "report", "candidates"])
+    rows = []
     for case in content["cases"]:
         codes = " ".join(dict.fromkeys(issue["code"] for issue in case["issues"]))
         is_reason = "W_NO_LUNG" if case["status"] == "no_lungs" else "E_"
         reason = next((issue["message"] for issue in case["issues"] if issue["code"].startswith(is_reason)), "")
-        cells = [case[name] for name in _COLUMNS]
-        writer.writerow([*cells, codes, reason, case["report"], case["candidates"]])
-    return text.getvalue()
+        cells = {name: case[name] for name in (*_COLUMNS, "report", "candidates")}
+        rows.append({**cells, "issues": codes, "reason": reason})
+    # `candidates` behind the others, so that programs that count columns go on as they were.
+    return csv_text(rows, (*_COLUMNS, "issues", "reason", "report", "candidates"))

@@ -5,12 +5,11 @@ In: a `CaseResult`. Out: text with fixed digits and a fixed order, the same for 
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from typing import Any
 
 from lungseg3d.core import CaseResult, Nodule, finite, json_text, to_json
+from lungseg3d.report.tables.csv_text import csv_text
 
 SCHEMA_VERSION = 2
 """Raised when a key of `result.json` is renamed, removed or changes its meaning; not when one is added.
@@ -66,13 +65,10 @@ def nodules_csv(result: CaseResult) -> str:
     Units stand in the column names; `centroid_voxel_*` are indices, counted from 0, of the CT's own grid. What is
     unknown or not finite is an empty cell. Lines end with a newline alone.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     names = [name for name, _ in _COLUMNS]
     places = [f"{point}_{axis}{unit}" for point, unit in _POINTS for axis in "xyz"]
-    writer.writerow(names + places + [name for name, _ in _LATER])
-    writer.writerows(_row(nodule) for nodule in result.nodules)
-    return text.getvalue()
+    columns = names + places + [name for name, _ in _LATER]
+    return csv_text((dict(zip(columns, _row(nodule), strict=True)) for nodule in result.nodules), columns)
 
 
 def result_json(result: CaseResult) -> str:

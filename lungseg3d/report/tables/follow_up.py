@@ -5,12 +5,11 @@ In: a `FollowUp`. Out: text with fixed digits and a fixed order, the same for th
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 
 from lungseg3d.core import FollowUp, NoduleChange, finite, json_text, to_json
 from lungseg3d.report.tables.case import cell
+from lungseg3d.report.tables.csv_text import csv_text
 
 FOLLOW_UP_SCHEMA_VERSION = 1
 """Raised when a key of `follow_up.json` is renamed, removed or changes its meaning; not when one is added."""
@@ -23,12 +22,8 @@ def changes_csv(follow_up: FollowUp) -> str:
     `prior_*` and `current_*` are the measurements of each CT, `volume_change_*` percents, `place_*` RAS mm;
     `*_candidate_reason` is filled where the finding is a candidate of that CT and not in its list.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     rows = [_row(follow_up, change) for change in follow_up.changes]
-    writer.writerow(rows[0] if rows else _row(follow_up, None))
-    writer.writerows(row.values() for row in rows)
-    return text.getvalue()
+    return csv_text(rows, list(rows[0] if rows else _row(follow_up, None)))
 
 
 def follow_up_json(follow_up: FollowUp) -> str:

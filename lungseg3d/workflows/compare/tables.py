@@ -7,8 +7,6 @@ patient (where the records do not say whose a case is, the case).
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +16,7 @@ import numpy as np
 from lungseg3d.core import finite
 from lungseg3d.metrics import LEAST_PATIENTS, holm, mean_of_patients, paired_test
 from lungseg3d.metrics.size_groups import size_groups
+from lungseg3d.report import csv_text
 
 SCHEMA_VERSION = 1
 METRICS = ("dice", "iou", "sensitivity", "ppv", "hd95_mm")
@@ -214,16 +213,11 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    if rows:
-        columns = dict.fromkeys(key for row in rows for key in row)  # an older comparison may have fewer
-        writer = csv.DictWriter(text, fieldnames=list(columns), restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
-    return text.getvalue()
+    if not rows:
+        return ""
+    columns = dict.fromkeys(key for row in rows for key in row)  # an older comparison may have fewer
+    return csv_text(({key: _cell(value) for key, value in row.items()} for row in rows), list(columns))
 
 
 def _cell(value: Any) -> Any:
-    if value is None:
-        return ""
     return f"{value:.6g}" if isinstance(value, float) else value

@@ -5,13 +5,12 @@ In: `CaseScore`s. Out: text, the same for the same input. Writes no file.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lungseg3d.metrics.means import plain
+from lungseg3d.report import csv_text
 from lungseg3d.workflows.evaluate.cases import CaseScore, NoduleScore
 from lungseg3d.workflows.evaluate.summary import METRICS
 
@@ -42,9 +41,4 @@ def nodules_csv(scores: Sequence[CaseScore]) -> str:
 
 
 def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: "" if value is None else plain(value) for key, value in row.items()})
-    return text.getvalue()
+    return csv_text(({key: plain(value) for key, value in row.items()} for row in rows), columns)
