@@ -23,11 +23,10 @@ from lungseg3d.analysis import Chest, measure_lungs, measure_nodules, register_l
 from lungseg3d.core import CaseResult, FollowUp, Volume
 from lungseg3d.core.labels import NODULE, NSCLC_RADIOMICS_LUNGS
 from lungseg3d.data.phantom.breathing import Motion
-from lungseg3d.io import make_folder, open_ct, read_labels, write_labels, write_text, write_volume
+from lungseg3d.io import CaseFolder, make_folder, open_ct, read_labels, write_labels, write_text, write_volume
 from lungseg3d.report import result_json
 from lungseg3d.workflows.follow_up.inputs import examine
 from lungseg3d.workflows.follow_up.run import FollowUpOptions, follow_up
-from lungseg3d.workflows.listing.maps import CANDIDATE_MAP, NODULE_MAP
 from lungseg3d.workflows.segment.cases import segment_cases
 from lungseg3d.workflows.segment.options import SegmentOptions
 
@@ -80,8 +79,8 @@ def _write(folder: Path, like: CaseResult, ct: Volume, labels: Volume, findings:
     others = tuple(replace(finding, reason=reasons[finding.id]) for finding in measured if finding.id in reasons)
     is_other = np.isin(findings.array, list(reasons))
     write_labels(folder / "labels.nii.gz", labels)
-    write_labels(folder / NODULE_MAP, findings.with_array(np.where(is_other, 0, findings.array)))
-    write_labels(folder / CANDIDATE_MAP, findings.with_array(np.where(is_other, findings.array, 0)))
+    write_labels(folder / CaseFolder.NODULES, findings.with_array(np.where(is_other, 0, findings.array)))
+    write_labels(folder / CaseFolder.CANDIDATES, findings.with_array(np.where(is_other, findings.array, 0)))
     lungs = measure_lungs(labels)
     record = replace(like, case_id=folder.name, grid=grid, lungs=lungs, nodules=listed, candidates=others, files=())
     write_text(folder / "result.json", result_json(record))
@@ -90,7 +89,7 @@ def _write(folder: Path, like: CaseResult, ct: Volume, labels: Volume, findings:
 def row_of(source: Path, folder: Path, keep: Path) -> str:
     """Compare with itself and with its moved copy."""
     itself = follow_up(folder, folder, keep / f"{folder.name}-itself", FollowUpOptions(1, source, source, READ))
-    before = examine(folder, source, READ.read)
+    before = examine(CaseFolder(folder), source, READ.read)
     assert before.ct is not None
     motion, ct = Motion.of(7, DIAPHRAGM_MM), before.ct
     bent, labels = moved(ct, motion, 1, -1024), moved(before.labels, motion, 0, 0)

@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.fold_bundle import bundle_of_fold
 from lungseg3d.data import load_datalist, read_manifest
-from lungseg3d.io import read_labels
+from lungseg3d.io import CaseFolder, read_labels
 from lungseg3d.metrics import bootstrap_mean, dice
 from lungseg3d.workflows.evaluate.nodules import TEXTURES
 from lungseg3d.workflows.listing.maps import read_findings
@@ -43,7 +43,7 @@ def segment_fold(fold: int, asked: argparse.Namespace, data: Path, scratch: Path
     for case, result in zip(cases, results, strict=True):
         if result.status != "done":
             raise SystemExit(f"{case['case_id']} was {result.status}: {result.issues}")
-        found = read_findings(scratch / f"fold-{fold}" / result.case_id, len(result.candidates)).all
+        found = read_findings(CaseFolder(scratch / f"fold-{fold}" / result.case_id), len(result.candidates)).all
         judged = read_labels(case["ignore"]).array == 0 if "ignore" in case else np.ones(found.shape, bool)
         scores[case["case_id"]] = dice(judged & (found.array > 0), judged & (read_labels(case["label"]).array > 0))
     return scores

@@ -11,6 +11,7 @@ from lungseg3d.io.bundle.weights import pin_weights, pinned_weights, read_pins, 
 from lungseg3d.io.cases.listing import list_cases, list_studies
 from lungseg3d.io.cases.names import CaseNames, as_paths, case_id_of, is_case_name
 from lungseg3d.io.cases.patients import PatientHeader, read_patient
+from lungseg3d.io.cases.results import CaseFolder
 from lungseg3d.io.cases.same_person import PersonComparison, compare_persons
 from lungseg3d.io.cases.tree import CaseSource, CaseTree, find_cases
 from lungseg3d.io.decoding.client import begin_decoding
@@ -58,6 +59,7 @@ __all__ = [
     "LINK_CODES",
     "MAP_STEPS",
     "Algorithm",
+    "CaseFolder",
     "CaseNames",
     "CaseSource",
     "CaseTree",

@@ -13,7 +13,15 @@ import numpy as np
 from lungseg3d.core import CaseResult
 from lungseg3d.core.progress import OnProgress
 from lungseg3d.data import Phantom, PhantomSpec, make_phantom
-from lungseg3d.io import SeriesSpec, make_folder, placing_folder, read_labels, write_dicom_series, write_text
+from lungseg3d.io import (
+    CaseFolder,
+    SeriesSpec,
+    make_folder,
+    placing_folder,
+    read_labels,
+    write_dicom_series,
+    write_text,
+)
 from lungseg3d.report import csv_text
 from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
 
@@ -62,18 +70,18 @@ def demo(out: Path | str, seed: int = 1, on_progress: OnProgress | None = None) 
         write_dicom_series(stage, phantom.ct, spec=SeriesSpec(seed=name))
     (out / "planted.csv").unlink(missing_ok=True)
     (result,) = segment_cases([series], out / "results", SegmentOptions(overwrite=True), on_progress)
-    folder = out / "results" / result.case_id
+    folder = CaseFolder(out / "results" / result.case_id)
     listed = beside = _Found({}, 0)
     if result.status == "done":
-        listed = _found(phantom, folder / "nodules.nii.gz", len(result.nodules))
-        beside = _found(phantom, folder / "candidates.nii.gz", len(result.candidates))
+        listed = _found(phantom, folder.nodules, len(result.nodules))
+        beside = _found(phantom, folder.candidates, len(result.candidates))
         write_text(out / "planted.csv", _planted_csv(phantom, listed, beside))
     planted = [nodule.id for nodule in phantom.nodules if nodule.equivalent_diameter_mm >= LEAST_DIAMETER_MM]
     hits = [listed.shares.get(number, 0.0) > 0 for number in planted]
     others = [beside.shares.get(n, 0.0) > 0 and not hit for n, hit in zip(planted, hits, strict=True)]
     return DemoResult(
         folder=out,
-        report=folder / "report.html",
+        report=folder.report,
         planted=len(planted),
         found=sum(hits),
         among_candidates=sum(others),

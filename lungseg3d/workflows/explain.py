@@ -5,8 +5,6 @@ In: a CT, or the results of `segment` and the CT they are of; a nodule; a layer.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,6 @@ from lungseg3d.core import (
     QualityIssue,
     UsageError,
     Volume,
-    case_result_of,
     joined_maps,
 )
 from lungseg3d.core.labels import LUNGS
@@ -38,11 +35,20 @@ from lungseg3d.inference import (
     shipped_bundle,
 )
 from lungseg3d.inference.review.nodule_windows import LEAST_SIDE
-from lungseg3d.io import MAP_STEPS, make_folder, open_ct, read_labels, trusting_bundles, write_bytes, write_map
+from lungseg3d.io import (
+    MAP_STEPS,
+    CaseFolder,
+    make_folder,
+    open_ct,
+    read_labels,
+    trusting_bundles,
+    write_bytes,
+    write_map,
+)
 from lungseg3d.report import Scene, explanation_picture
 from lungseg3d.tensors import resolve_precision, to_meta_tensor
 from lungseg3d.workflows.listing.maps import read_findings
-from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
+from lungseg3d.workflows.segment.cases import SegmentOptions, segment_or_refuse
 from lungseg3d.workflows.segment.models import resolve_device
 
 _HU_TOLERANCE = 2.0
@@ -103,18 +109,20 @@ def explain(source: Path, out: Path | None, options: ExplainOptions) -> Explaine
         IntakeError: E_OTHER_CT for another CT than the results are of, and whatever reading raises.
         BundleError, OutputError: as in `segment`.
     """
-    if (source / "result.json").is_file():
-        results, path = source, options.ct
+    results = CaseFolder(source)
+    if results.has_record:
+        path = options.ct
         if path is None:
             text = f"{source.name}: results do not say where their CT lies."
             raise UsageError("E_NO_CT", text, "Give it: lungseg3d explain RESULTS --ct CT.")
     else:
-        results, path = _segmented(source, out or Path.cwd(), options.segment), source
+        (results,) = segment_or_refuse([source], out or Path.cwd(), options.segment, _refusal_of)
+        path = source
         out = None  # beside the results
-    record, result = _record_of(results)
+    result = _record_of(results)
     bundle = _open(options.segment)
     ct = open_ct(path, options.segment.read).volume
-    labels, nodules = read_labels(results / "labels.nii.gz"), read_findings(results, len(result.candidates)).all
+    labels, nodules = read_labels(results.labels), read_findings(results, len(result.candidates)).all
     _check_ct(results, result, ct, nodules, options.nodule)
     windows = list(nodule_windows(_working_image(ct, labels, bundle), nodules, {options.nodule}))
     if not windows:
@@ -124,7 +132,7 @@ def explain(source: Path, out: Path | None, options: ExplainOptions) -> Explaine
     heat = grad_cam(bundle.network, windows[0], layer)
     inside = float(heat[windows[0].mask].sum() / heat.sum()) if heat.any() else 0.0
     part = windows[0].on_source(heat, ct.grid)
-    folder = out or results
+    folder = out or results.path
     make_folder(folder)
     stem = f"explanation-nodule-{options.nodule}-{layer.replace('.', '-')}"
     picture, heat_map = folder / f"{stem}.png", folder / f"{stem}.nii.gz"
@@ -133,16 +141,13 @@ def explain(source: Path, out: Path | None, options: ExplainOptions) -> Explaine
     reason = next((finding.reason for finding in result.candidates if finding.id == options.nodule), "")
     kind = "Candidate" if reason else "Nodule"
     write_bytes(picture, explanation_picture(scene, options.nodule, part.as_ras(ct.grid), layer, kind))
-    return Explained(picture, heat_map, layer, inside, _other_weights(record, bundle.weights_sha256), reason)
+    return Explained(picture, heat_map, layer, inside, _other_weights(result, bundle.weights_sha256), reason)
 
 
-def _segmented(source: Path, out: Path, options: SegmentOptions) -> Path:
-    """The folder of results of a CT that is segmented now."""
-    (result,) = segment_cases([source], out, options)
-    if result.status != "done":
-        issue = next(issue for issue in result.issues if issue.code.startswith(("E_", "W_NO_LUNG")))
-        raise IntakeError("E_NOT_A_RESULT" if result.status == NO_LUNGS else issue.code, issue.message, issue.remedy)
-    return out / result.case_id
+def _refusal_of(source: Path, result: CaseResult) -> IntakeError:
+    """Why there is nothing to explain, by the issue that stopped the case."""
+    issue = next(issue for issue in result.issues if issue.code.startswith(("E_", "W_NO_LUNG")))
+    return IntakeError("E_NOT_A_RESULT" if result.status == NO_LUNGS else issue.code, issue.message, issue.remedy)
 
 
 def _open(options: SegmentOptions) -> Bundle:
@@ -154,22 +159,22 @@ def _open(options: SegmentOptions) -> Bundle:
         return open_bundle(root, skip=1, roi="full", device=device, precision=precision)
 
 
-def _record_of(results: Path) -> tuple[Mapping[str, Any], CaseResult]:
-    """`result.json` of a folder of results, as it was written and as a value.
+def _record_of(results: CaseFolder) -> CaseResult:
+    """The record of a case that has nodules.
 
     Raises:
         UsageError: E_NO_NODULE for a case that was not segmented, or a record that cannot be read.
     """
     try:
-        record = json.loads((results / "result.json").read_text(encoding="utf-8"))
-        result = case_result_of(record)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        text = f"{results.name}: result.json cannot be read ({type(error).__name__}: {error})."
-        raise UsageError("E_NO_NODULE", text, "Segment the CT again.") from error
+        result = results.record()
+    except IntakeError as error:
+        cause = error.__cause__
+        text = f"{results.name}: {results.RECORD} cannot be read ({type(cause).__name__}: {cause})."
+        raise UsageError("E_NO_NODULE", text, "Segment the CT again.") from cause
     if result.status != "done":
         said = "no lungs were found in this case" if result.status == NO_LUNGS else f"this case was {result.status}"
         raise UsageError("E_NO_NODULE", f"{results.name}: {said}, so it has no nodules.")
-    return record, result
+    return result
 
 
 def _numbers_there(result: CaseResult, findings: Volume) -> str:
@@ -188,7 +193,7 @@ def _numbers_there(result: CaseResult, findings: Volume) -> str:
     return f"There are nodules 1 to {count}, and {behind}." if count > 1 else f"There is nodule 1, and {behind}."
 
 
-def _check_ct(source: Path, result: CaseResult, ct: Volume, nodules: Volume, number: int) -> None:
+def _check_ct(source: CaseFolder, result: CaseResult, ct: Volume, nodules: Volume, number: int) -> None:
     """The CT of the results, not another: the same grid, and the same HU inside the finding."""
     if not ct.grid.matches(nodules.grid):
         text = f"{source.name}: the CT has {ct.grid}, the results {nodules.grid}."
@@ -203,8 +208,8 @@ def _check_ct(source: Path, result: CaseResult, ct: Volume, nodules: Volume, num
         raise IntakeError("E_OTHER_CT", text, "Give the CT that was segmented, read with the same options.")
 
 
-def _other_weights(record: Mapping[str, Any], ours: str) -> tuple[QualityIssue, ...]:
-    theirs = record.get("provenance", {}).get("bundles", {}).get("nodules", {}).get("weights_sha256", ours)
+def _other_weights(result: CaseResult, ours: str) -> tuple[QualityIssue, ...]:
+    theirs = result.provenance.get("bundles", {}).get("nodules", {}).get("weights_sha256", ours)
     if theirs == ours:
         return ()
     text = f"the results were made by weights {theirs[:12]}, the explanation by {ours[:12]}."

@@ -5,10 +5,8 @@ In: a folder of `segment` or `batch`, and the series. Out: `segmentation.dcm` an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from lungseg3d.core import (
     NO_LUNGS,
@@ -16,13 +14,12 @@ from lungseg3d.core import (
     IntakeError,
     OutputError,
     QualityIssue,
-    case_result_of,
     json_text,
     to_json,
 )
-from lungseg3d.io import ReadOptions, find_source_series, read_labels, write_text
+from lungseg3d.io import CaseFolder, ReadOptions, find_source_series, read_labels, write_text
 from lungseg3d.io.storage.folders import placing_together
-from lungseg3d.workflows.segment.objects import NIFTI_NAMES, formats_of, make_objects, write_objects
+from lungseg3d.workflows.segment.objects import formats_of, make_objects, write_objects
 
 OBJECTS = ("seg", "sr")
 
@@ -57,53 +54,47 @@ def export(
         GeometryError: E_GRID_MISMATCH when the series is not the one.
         UsageError: E_BAD_OPTION.
     """
-    folder = Path(folder)
+    case = CaseFolder(Path(folder))
     wanted = formats_of(formats, OBJECTS)
-    record, result = _record(folder)
+    result = _record(case)
     if source is None:
         raise IntakeError(
             "E_NO_DICOM_SOURCE",
-            f"{folder.name}: results do not say where their series lies, nor whose it is.",
+            f"{case.name}: results do not say where their series lies, nor whose it is.",
             "Pass --source with the folder of the DICOM series.",
         )
     found = find_source_series(source, options, result.source.get("series_sha256"))
-    labels, nodules = (read_labels(folder / name) for name in NIFTI_NAMES)
+    labels, nodules = (read_labels(path) for path in (case.labels, case.nodules))
     made = make_objects(result, labels, nodules, found, wanted, dates)
     if not made.files:
         fault = made.issues[-1]
-        raise OutputError("E_NO_DICOM_OBJECTS", f"{folder.name}: {fault.message}", fault.remedy)
+        raise OutputError("E_NO_DICOM_OBJECTS", f"{case.name}: {fault.message}", fault.remedy)
     objects = made.files
-    there = [name for name in objects if (folder / name).exists()]
+    there = [name for name in objects if (case.path / name).exists()]
     if there and not overwrite:
-        raise OutputError("E_OUTPUT_EXISTS", f"{folder.name}: {there[0]} is there already.", "Pass --overwrite.")
+        raise OutputError("E_OUTPUT_EXISTS", f"{case.name}: {there[0]} is there already.", "Pass --overwrite.")
+    record = case.content()
     record["files"] = list(dict.fromkeys([*result.files, *objects]))
     # Objects that are made now are no longer missing.
     issues = [issue for issue in record.get("issues", []) if issue["code"] != "W_NO_DICOM_OBJECTS"]
     known = {(issue["code"], issue["message"]) for issue in issues}
     record["issues"] = issues + [to_json(i) for i in made.issues if (i.code, i.message) not in known]
-    with placing_together(folder, last="result.json") as stage:
+    with placing_together(case.path, last=case.RECORD) as stage:
         write_objects(stage, objects)
-        write_text(stage / "result.json", json_text(record, indent=2))
+        write_text(stage / case.RECORD, json_text(record, indent=2))
     if on_issue is not None:
         for issue in made.issues:
             on_issue(issue)
-    return tuple(folder / name for name in objects)
+    return tuple(case.path / name for name in objects)
 
 
-def _record(folder: Path) -> tuple[dict[str, Any], CaseResult]:
-    """The record as it was written, and as a value.
+def _record(folder: CaseFolder) -> CaseResult:
+    """The record of a case that can be exported.
 
     Raises:
         IntakeError: E_NOT_A_RESULT.
     """
-    try:
-        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        result = case_result_of(record)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise IntakeError(
-            "E_NOT_A_RESULT", f"{folder.name}: no readable result.json ({error}).", "Give a folder that segment wrote."
-        ) from error
-    absent = [name for name in NIFTI_NAMES if not (folder / name).is_file()]
+    result, absent = folder.record(), folder.absent(*folder.MASKS)
     if result.status != "done" or absent:
         said = "no lungs were found" if result.status == NO_LUNGS else f"the case was {result.status}"
         what = said if result.status != "done" else f"{' and '.join(absent)} missing"
@@ -111,4 +102,4 @@ def _record(folder: Path) -> tuple[dict[str, Any], CaseResult]:
         if result.status == NO_LUNGS:
             remedy = "There is nothing to export: look at the report."
         raise IntakeError("E_NOT_A_RESULT", f"{folder.name}: {what}.", remedy)
-    return record, result
+    return result

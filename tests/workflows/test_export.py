@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
 from lungseg3d.core import IntakeError, OutputError, UsageError
-from lungseg3d.io import read_labels, write_dicom_series, write_volume
+from lungseg3d.io import CaseFolder, read_labels, write_dicom_series, write_volume
 from lungseg3d.workflows.export import export
 from lungseg3d.workflows.segment import case as segment_case
 from lungseg3d.workflows.segment import cases as segment
 from lungseg3d.workflows.segment import objects as dicom_objects
 from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
-from lungseg3d.workflows.segment.objects import CANDIDATES_NAME, NIFTI_NAMES, formats_of
+from lungseg3d.workflows.segment.objects import formats_of
 from tests.seg_reading import read_masks, read_measurements
 
 SEG, SR = "segmentation.dcm", "measurements.dcm"
@@ -187,10 +187,10 @@ def raising(error: Exception):
 @pytest.mark.parametrize(
     ("formats", "broken", "kept"),
     [
-        (("nifti", "seg", "sr"), "make_dicom_seg", {*NIFTI_NAMES}),
-        (("nifti", "seg", "sr"), "make_dicom_sr", {*NIFTI_NAMES, SEG}),
-        (("seg",), "make_dicom_seg", {*NIFTI_NAMES}),
-        (("seg", "sr"), "encode", {*NIFTI_NAMES}),
+        (("nifti", "seg", "sr"), "make_dicom_seg", {*CaseFolder.MASKS}),
+        (("nifti", "seg", "sr"), "make_dicom_sr", {*CaseFolder.MASKS, SEG}),
+        (("seg",), "make_dicom_seg", {*CaseFolder.MASKS}),
+        (("seg", "sr"), "encode", {*CaseFolder.MASKS}),
     ],
 )
 def test_a_fault_in_making_an_object_costs_no_other_file(run, options, tmp_path, monkeypatch, formats, broken, kept):
@@ -201,7 +201,7 @@ def test_a_fault_in_making_an_object_costs_no_other_file(run, options, tmp_path,
     assert "ValueError" in issue.message
     assert "PatientName" not in issue.message
     there = {path.name for path in (tmp_path / "chest-dicom").iterdir()}
-    assert there == set(result.files) == kept | {CANDIDATES_NAME, "nodules.csv", "report.html", "result.json"}
+    assert there == set(result.files) == kept | {CaseFolder.CANDIDATES, "nodules.csv", "report.html", "result.json"}
 
 
 def test_export_says_by_a_code_that_an_object_could_not_be_made_and_writes_nothing(run, results, monkeypatch):

@@ -12,11 +12,11 @@ import pydicom
 
 from lungseg3d.analysis import measure_lungs, measure_nodules
 from lungseg3d.core import CaseResult
-from lungseg3d.io import find_source_series, open_ct, read_labels, write_volume
+from lungseg3d.io import CaseFolder, find_source_series, open_ct, read_labels, write_volume
 from lungseg3d.report import nodules_csv, result_json
 from lungseg3d.workflows.listing.settings import Settings
 from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
-from lungseg3d.workflows.segment.objects import SEG_NAME, SR_NAME, make_objects, write_objects
+from lungseg3d.workflows.segment.objects import make_objects, write_objects
 from tests.io.test_dicom_objects import masks_of, straight
 from tests.seg_reading import read_masks, read_measurements
 
@@ -40,14 +40,14 @@ def test_seg_and_sr_hold_the_listed_nodules_in_the_order_of_the_list_and_no_cand
     assert not made.issues
     write_objects(tmp_path, made.files)
     names = ["Right lung", "Left lung", "Nodule 1", "Nodule 2"]
-    segments = pydicom.dcmread(tmp_path / SEG_NAME).SegmentSequence
+    segments = pydicom.dcmread(tmp_path / CaseFolder.SEG).SegmentSequence
     assert [(s.SegmentNumber, s.SegmentLabel) for s in segments] == list(enumerate(names, start=1))
-    groups = read_measurements(tmp_path / SR_NAME)
+    groups = read_measurements(tmp_path / CaseFolder.SR)
     by_name = {group["id"]: group for group in groups.values()}
     assert list(by_name) == names
     for nodule in result.nodules:
         assert by_name[f"Nodule {nodule.id}"]["calibrated", ""] == (nodule.calibrated_confidence, "UCUM:1")
-    found = read_masks(tmp_path / SEG_NAME, ct.affine, ct.shape)
+    found = read_masks(tmp_path / CaseFolder.SEG, ct.affine, ct.shape)
     assert sum(mask.sum() for mask in found.values()) == np.count_nonzero(masks.labels.array)
 
 

@@ -69,7 +69,9 @@ def _measures(result: CaseResult) -> tuple[str, ...]:
 def _report_or_reason(result: CaseResult, out: Path) -> str:
     """Where the report is, and what puts the result in doubt; of a case that stopped, why."""
     if result.status in ("done", "no_lungs"):
+        from lungseg3d.io import CaseFolder
+
         doubts = [f"{issue.code}: {issue.message}" for issue in result.issues if issue.is_serious]
-        return "\n".join([str(out / result.case_id / "report.html"), *doubts])
+        return "\n".join([str(CaseFolder(out / result.case_id).report), *doubts])
     reasons = [issue for issue in result.issues if issue.code.startswith("E_")]
     return " ".join(f"{issue.code}: {issue.message} {issue.remedy}".strip() for issue in reasons)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lungseg3d.core import json_text, to_json
-from lungseg3d.io import write_text
+from lungseg3d.io import CaseFolder, write_text
 from lungseg3d.report import batch_csv, render_batch
 from lungseg3d.workflows.batch_state.identity import Identity
 from lungseg3d.workflows.batch_state.journal import Record
@@ -65,7 +65,7 @@ def _case(record: Record) -> dict[str, Any]:
         "status": record.status,
         **{name: record.measures.get(name) for name in MEASURES},
         "issues": to_json(record.issues),
-        "report": f"{record.case_id}/report.html" if "report.html" in names else "",
+        "report": f"{record.case_id}/{CaseFolder.REPORT}" if CaseFolder.REPORT in names else "",
         "input_sha256": record.input_sha256,
         "identity_sha256": record.identity_sha256,
         "outputs": {output.name: output.sha256 for output in record.outputs},

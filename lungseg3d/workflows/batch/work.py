@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from lungseg3d.core import OutputError, QualityIssue
-from lungseg3d.io import place_folder, remove_folder
+from lungseg3d.io import CaseFolder, place_folder, remove_folder
 from lungseg3d.workflows.batch.plan import PlannedCase
 from lungseg3d.workflows.batch.pool import Finished, Lost, Moved, Pool
 from lungseg3d.workflows.batch_state.case import Outcome, Task, outputs_in, stop
@@ -135,7 +135,7 @@ class BatchRun:
     def _place(self, task: Task, outcome: Outcome) -> None:
         """Files to their final name, and the record; in this order, a kill at any moment can be settled."""
         target = self.out / task.case_id
-        if not any(output.name == "result.json" for output in outcome.outputs):
+        if not any(output.name == CaseFolder.RECORD for output in outcome.outputs):
             # Nothing whole came of it, so what was there stays.
             outcome = replace(outcome, outputs=outputs_in(target))
             self.journal.announce(outcome, self.identity)

@@ -15,11 +15,11 @@ from scipy import ndimage
 from lungseg3d.core import GeometryError, Grid, IntakeError, QualityIssue, Volume
 from lungseg3d.core.labels import LUNGS, NODULE, Label
 from lungseg3d.data import count_values, inverted_issue, label_issues, shape_issues, value_issue
-from lungseg3d.io import read_labels
+from lungseg3d.io import CaseFolder, read_labels
 from lungseg3d.transforms import fill_from_nearest
-from lungseg3d.workflows.evaluate.predictions import RESULT_MAP, Predictions
+from lungseg3d.workflows.evaluate.predictions import Predictions
 from lungseg3d.workflows.evaluate.records import Finding, Results, has_no_lungs, read_results
-from lungseg3d.workflows.listing.maps import CANDIDATE_MAP, NODULE_MAP, read_findings
+from lungseg3d.workflows.listing.maps import read_findings
 
 _SAME_VALUES = "Write predictions with the values of the manifest's structures."
 _ANY_NEIGHBOUR = np.ones((3, 3, 3), dtype=bool)
@@ -92,16 +92,16 @@ def read_pair(entry: Mapping[str, Any], predictions: Predictions, rules: Rules) 
     issues = label_issues("the reference", label.array, rules.structures, known, label.voxel_volume_mm3)
     _refuse(issues, case_id)
     found = predictions.find(entry)
-    is_result = found.name == RESULT_MAP
-    if is_result and has_no_lungs(found.with_name("result.json")):
+    is_result, folder = found.name == CaseFolder.LABELS, CaseFolder(found.parent)
+    if is_result and has_no_lungs(folder):
         text = f"{case_id}: no lungs were found when it was segmented, so that nothing was looked for in it"
         remedy = "Look at its report; a crop is segmented with [--roi=full|lungseg3d segment --roi full]."
         raise IntakeError("E_NO_PREDICTION", text, remedy)
     ours = _on_grid_of(label, read_labels(found), case_id, "prediction")
     results, nodules = Results(), None
-    if is_result and any(found.with_name(name).is_file() for name in (NODULE_MAP, CANDIDATE_MAP)):
-        recorded = read_results(found.with_name("result.json"))
-        maps = read_findings(found.parent, sum(not finding.is_listed for finding in recorded.findings.values()))
+    if is_result and (folder.nodules.is_file() or folder.candidates.is_file()):
+        recorded = read_results(folder)
+        maps = read_findings(folder, sum(not finding.is_listed for finding in recorded.findings.values()))
         results = rules.listing(recorded)
         nodules = _on_grid_of(label, maps.all, case_id, "nodule map").array
         if maps.candidates is not None:

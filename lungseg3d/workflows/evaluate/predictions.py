@@ -5,18 +5,15 @@ In: a folder of predictions, the cases of a manifest. Out: paths. Reads a CT onl
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lungseg3d.core import IntakeError, LungSegError
-from lungseg3d.io import ReadOptions, case_id_of, read_volume, voxels_crc32
+from lungseg3d.io import CaseFolder, ReadOptions, case_id_of, read_volume, voxels_crc32
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
-RESULT_MAP = "labels.nii.gz"
-"""Of a case folder that `segment` wrote."""
 
 
 class Predictions:
@@ -83,7 +80,7 @@ class Predictions:
             return None
 
     def _there(self, name: str) -> list[Path]:
-        places = [self.folder / name / RESULT_MAP, *(self.folder / f"{name}{ending}" for ending in ENDINGS)]
+        places = [self.folder / name / CaseFolder.LABELS, *(self.folder / f"{name}{ending}" for ending in ENDINGS)]
         return [place for place in places if place.is_file()]
 
     def _numbered(self, image_name: str) -> list[str]:
@@ -99,11 +96,11 @@ class Predictions:
     def _results(self, case_id: str, image_name: str) -> list[Path]:
         """Folders that `segment` or `batch` may have written for a case."""
         names = dict.fromkeys([case_id, *self._numbered(image_name)])
-        return [place for name in names if (place := self.folder / name / RESULT_MAP).is_file()]
+        return [place for name in names if (place := self.folder / name / CaseFolder.LABELS).is_file()]
 
     def _by_content(self, entry: Mapping[str, Any], found: list[Path], results: Sequence[Path]) -> Path:
         """Among results whose names may be several cases', the one that was made of this CT."""
-        files = [place for place in found if place.name != RESULT_MAP]
+        files = [place for place in found if place.name != CaseFolder.LABELS]
         stated = {place: _crc32_of(place) for place in results}
         if any(stated.values()):
             own = voxels_crc32(read_volume(entry["image"], self._read))
@@ -122,14 +119,14 @@ class Predictions:
         return found[0]
 
     def _none(self, case_id: str, more: str = "") -> IntakeError:
-        text = f"{case_id}: {self.folder.name} has neither {case_id}/{RESULT_MAP} nor {case_id}.nii.gz{more}"
+        text = f"{case_id}: {self.folder.name} has neither {case_id}/{CaseFolder.LABELS} nor {case_id}.nii.gz{more}"
         return IntakeError("E_NO_PREDICTION", text, "Segment the case, or leave it out of the split.")
 
 
 def _crc32_of(result: Path) -> str:
     """What the record beside a result says of the CT's voxels; "" where it says nothing."""
     try:
-        record = json.loads(result.with_name("result.json").read_text(encoding="utf-8"))
+        record = CaseFolder(result.parent).content()
         return str(record["source"]["voxels_crc32"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""

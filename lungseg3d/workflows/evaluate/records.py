@@ -5,14 +5,12 @@ In: a `result.json` of schema 1 or 2. Out: `Results`. A record of another form s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from lungseg3d.core import NO_LUNGS
-from lungseg3d.io import joined_sha256
+from lungseg3d.io import CaseFolder, joined_sha256
 
 
 @dataclass(frozen=True)
@@ -50,10 +48,10 @@ class Results:
     weights_sha256: str = ""
 
 
-def read_results(path: Path) -> Results:
-    """A `result.json`; empty where it cannot be read or is of another form."""
+def read_results(folder: CaseFolder) -> Results:
+    """What the record of a case says; empty where it cannot be read or is of another form."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = folder.content()
         findings = {int(row["id"]): _finding(row, True) for row in record.get("nodules", ())}
         findings |= {int(row["id"]): _finding(row, False) for row in record.get("candidates", ())}
         point = record.get("operating_point") or {}
@@ -62,10 +60,10 @@ def read_results(path: Path) -> Results:
         return Results()
 
 
-def has_no_lungs(path: Path) -> bool:
-    """True where a `result.json` says that no lung was found: its empty masks are no statement about nodules."""
+def has_no_lungs(folder: CaseFolder) -> bool:
+    """True where the record says that no lung was found: its empty masks are no statement about nodules."""
     try:
-        return bool(json.loads(path.read_text(encoding="utf-8"))["status"] == NO_LUNGS)
+        return bool(folder.content()["status"] == NO_LUNGS)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

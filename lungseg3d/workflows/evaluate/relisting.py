@@ -20,9 +20,9 @@ from lungseg3d.inference import (
     rule_sha256_of,
     shipped_bundle,
 )
-from lungseg3d.io import bundle_folder, joined_sha256, sha256_of
+from lungseg3d.io import CaseFolder, bundle_folder, joined_sha256, sha256_of
 from lungseg3d.metrics import ConfidenceMap
-from lungseg3d.workflows.evaluate.predictions import RESULT_MAP, Predictions
+from lungseg3d.workflows.evaluate.predictions import Predictions
 from lungseg3d.workflows.evaluate.records import Finding, Results, has_no_lungs, read_results
 
 _OTHER_BUNDLE = "Give the bundle that made the results[: --nodule-bundle DIR; or leave --operating-point out]."
@@ -85,9 +85,12 @@ def listing_at(
 
 def _why_not(found: Path | None, weights_sha256: str, bundle: str) -> str:
     """Why the findings of a prediction cannot be listed at the points of a bundle; empty where they can."""
-    if found is None or (found.name == RESULT_MAP and has_no_lungs(found.with_name("result.json"))):
+    if found is None:
         return ""
-    results = read_results(found.with_name("result.json")) if found.name == RESULT_MAP else Results()
+    is_result, folder = found.name == CaseFolder.LABELS, CaseFolder(found.parent)
+    if is_result and has_no_lungs(folder):
+        return ""
+    results = read_results(folder) if is_result else Results()
     if not results.weights_sha256:
         return "the prediction does not say by which weights it was made, so it has no operating point"
     if results.weights_sha256 != weights_sha256:

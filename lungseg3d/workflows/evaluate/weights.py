@@ -6,7 +6,6 @@ In: the cases, their predictions, a bundle or what the results of `segment` say.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from lungseg3d.core import BundleError, QualityIssue
 from lungseg3d.data import trained_on, trained_on_issue
 from lungseg3d.inference import shipped_bundle
-from lungseg3d.io import joined_sha256, sha256_of
+from lungseg3d.io import CaseFolder, joined_sha256, sha256_of
 from lungseg3d.workflows.evaluate.predictions import Predictions
 
 
@@ -53,6 +52,6 @@ def weights_of(entries: Sequence[Mapping[str, Any]], predictions: Predictions) -
 def _named_bundles(entries: Sequence[Mapping[str, Any]], predictions: Predictions) -> dict[str, Any]:
     """What the first result of `segment` says of its bundles; empty without a result."""
     found_maps = (predictions.find_any(entry) for entry in entries)
-    results = (path.with_name("result.json") for path in found_maps if path is not None)
-    result = next((path for path in results if path.is_file()), None)
-    return json.loads(result.read_text(encoding="utf-8"))["provenance"]["bundles"] if result else {}
+    folders = (CaseFolder(path.parent) for path in found_maps if path is not None)
+    first = next((folder for folder in folders if folder.has_record), None)
+    return first.content()["provenance"]["bundles"] if first else {}

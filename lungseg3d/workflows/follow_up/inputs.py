@@ -5,7 +5,6 @@ In: a folder of results, or a CT that was segmented into one. Out: an `Examinati
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +13,9 @@ from pydicom.dataset import Dataset
 from scipy import ndimage
 
 from lungseg3d.analysis import Chest, DensityAt, volume_interval_mm3
-from lungseg3d.core import NO_LUNGS, CaseResult, GeometryError, IntakeError, Nodule, Volume, case_result_of
-from lungseg3d.io import ReadOptions, open_ct, read_labels, time_point_header
-from lungseg3d.workflows.listing.maps import CANDIDATE_MAP, NODULE_MAP, read_findings
-from lungseg3d.workflows.segment.objects import SEG_NAME
-
-_MASKS = ("labels.nii.gz", NODULE_MAP)
+from lungseg3d.core import NO_LUNGS, CaseResult, GeometryError, IntakeError, Nodule, Volume
+from lungseg3d.io import CaseFolder, ReadOptions, open_ct, read_labels, time_point_header
+from lungseg3d.workflows.listing.maps import read_findings
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +47,7 @@ class Examination:
         return None if self.ct is None else DensityAt(self.ct, self.findings)
 
 
-def is_result(path: Path) -> bool:
-    """Whether a path is the folder of one case that was segmented."""
-    return (path / "result.json").is_file()
-
-
-def examine(folder: Path, ct: Path | None, options: ReadOptions) -> Examination:
+def examine(folder: CaseFolder, ct: Path | None, options: ReadOptions) -> Examination:
     """Read a case that was segmented, and its CT.
 
     Args:
@@ -70,16 +61,15 @@ def examine(folder: Path, ct: Path | None, options: ReadOptions) -> Examination:
         GeometryError: E_GRID_MISMATCH when the CT is another one.
     """
     result = _record(folder)
-    labels, findings = read_labels(folder / _MASKS[0]), read_findings(folder, len(result.candidates)).all
+    labels, findings = read_labels(folder.labels), read_findings(folder, len(result.candidates)).all
     listed = tuple(_with_interval(nodule, findings) for nodule in result.nodules)
     behind = tuple(
         _with_interval(replace(candidate, reason=candidate.reason or "below-point"), findings)
         for candidate in result.candidates
     )
     result = replace(result, nodules=listed, candidates=behind)
-    seg = folder / SEG_NAME
     if ct is None:
-        return Examination(result, labels, findings, header=time_point_header((), seg))
+        return Examination(result, labels, findings, header=time_point_header((), folder.seg))
     reading = open_ct(ct, options)
     if not reading.volume.grid.matches(labels.grid):
         raise GeometryError(
@@ -89,23 +79,17 @@ def examine(folder: Path, ct: Path | None, options: ReadOptions) -> Examination:
             "Give the CT that was segmented.",
         )
     files = reading.files if reading.source.get("format") == "DICOM" else ()
-    return Examination(result, labels, findings, reading.volume, time_point_header(files, seg))
+    return Examination(result, labels, findings, reading.volume, time_point_header(files, folder.seg))
 
 
-def _record(folder: Path) -> CaseResult:
-    try:
-        result = case_result_of(json.loads((folder / "result.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise IntakeError(
-            "E_NOT_A_RESULT", f"{folder.name}: no readable result.json ({error}).", "Give a folder that segment wrote."
-        ) from error
+def _record(folder: CaseFolder) -> CaseResult:
+    result = folder.record()
     if result.status != "done":
         reasons = "; ".join(f"{i.code}: {i.message}" for i in result.issues if i.code.startswith(("E_", "W_NO_LUNG")))
         said = "no lungs were found" if result.status == NO_LUNGS else f"the case was {result.status}"
         what = f"{said} ({reasons})." if reasons else f"{said}."
         raise IntakeError("E_NOT_A_RESULT", f"{folder.name}: {what}", "Segment the CT again.")
-    absent = [name for name in _MASKS if not (folder / name).is_file()]
-    if absent:
+    if absent := folder.absent(*folder.MASKS):
         what = f"{folder.name}: {' and '.join(absent)} missing."
         raise IntakeError("E_NOT_A_RESULT", what, "Segment it with nifti among the formats.")
     return result
@@ -117,7 +101,7 @@ def _with_interval(nodule: Nodule, findings: Volume) -> Nodule:
         return nodule
     mask = findings.array == nodule.id
     if not mask.any():
-        what, name = ("candidate", CANDIDATE_MAP) if nodule.reason else ("nodule", NODULE_MAP)
+        what, name = ("candidate", CaseFolder.CANDIDATES) if nodule.reason else ("nodule", CaseFolder.NODULES)
         text = f"{what} {nodule.id} of the record has no voxels in {name}."
         raise IntakeError("E_NOT_A_RESULT", text, "Segment the CT again.")
     (place,) = ndimage.find_objects(mask.astype("u1"))

@@ -24,6 +24,7 @@ from lungseg3d.core import CaseResult, FollowUp, IntakeError, OutputError, Usage
 from lungseg3d.core.progress import OnProgress
 from lungseg3d.core.stopwatch import Stopwatch
 from lungseg3d.io import (
+    CaseFolder,
     TimePointSeg,
     check_writable,
     compare_persons,
@@ -34,9 +35,9 @@ from lungseg3d.io import (
     write_text,
 )
 from lungseg3d.report import Time, changes_csv, follow_up_json, numbers_of, render_follow_up
-from lungseg3d.workflows.follow_up.inputs import Examination, examine, is_result
+from lungseg3d.workflows.follow_up.inputs import Examination, examine
 from lungseg3d.workflows.follow_up.issues import issues_of, time_issues
-from lungseg3d.workflows.segment.objects import FORMATS, SEG_NAME, encode, write_objects
+from lungseg3d.workflows.segment.objects import FORMATS, encode, write_objects
 from lungseg3d.workflows.segment.options import DEFAULT_POINT, SegmentOptions
 
 FILES = ("follow_up.csv", "follow_up.html", "follow_up.json")
@@ -89,7 +90,7 @@ def follow_up(
     out = check_writable(out)
     if any((out / name).exists() for name in (*FILES, SR_FILE)) and not options.segment.overwrite:
         raise OutputError("E_OUTPUT_EXISTS", f"{out}: a follow-up is there.", "Pass --overwrite, or another --out.")
-    folders, cts = _segmented([Path(prior), Path(current)], out, options, on_progress)
+    folders, cts = _results_of([Path(prior), Path(current)], out, options, on_progress)
     watch = Stopwatch(lambda step: on_progress and on_progress(_NAME, step, _STEPS[step]))
     with watch.step("read"):
         before, now = (examine(f, ct, options.segment.read) for f, ct in zip(folders, cts, strict=True))
@@ -117,23 +118,23 @@ def follow_up(
     return result
 
 
-def _segs(folders: list[Path], before: Examination, now: Examination) -> tuple[TimePointSeg, TimePointSeg]:
+def _segs(folders: list[CaseFolder], before: Examination, now: Examination) -> tuple[TimePointSeg, TimePointSeg]:
     prior, current = (
-        read_time_point_seg(folder / SEG_NAME, name, {nodule.id for nodule in time.result.nodules})
+        read_time_point_seg(folder.seg, name, {nodule.id for nodule in time.result.nodules})
         for folder, name, time in zip(folders, ("prior", "current"), (before, now), strict=True)
     )
     return prior, current
 
 
-def _segmented(
+def _results_of(
     inputs: list[Path], out: Path, options: FollowUpOptions, on_progress: OnProgress | None
-) -> tuple[list[Path], list[Path | None]]:
+) -> tuple[list[CaseFolder], list[Path | None]]:
     """For each time point the folder of its results, and its CT."""
     given = [options.prior_ct, options.current_ct]
     # One CT given twice is segmented once; that it was given twice is said of the comparison.
-    unsegmented = list({path.resolve(): path for path in inputs if not is_result(path)}.values())
+    unsegmented = list({path.resolve(): path for path in inputs if not CaseFolder(path).has_record}.values())
     for path, ct in zip(inputs, given, strict=True):
-        if not is_result(path) and ct is not None:
+        if not CaseFolder(path).has_record and ct is not None:
             text = f"{path.name} is no folder of results, so that it takes no CT beside it."
             raise UsageError("E_BAD_OPTION", text, "Leave --prior-ct and --current-ct out.")
     if not unsegmented:
@@ -142,21 +143,19 @@ def _segmented(
                 f"--operating-point {options.segment.operating_point}: both inputs are results, which have their lists."
             )
             raise UsageError("E_BAD_OPTION", text, "Segment the CTs at that point, or give CTs instead of results.")
-        return inputs, given
-    from lungseg3d.workflows.segment.cases import segment_cases
+        return [CaseFolder(path) for path in inputs], given
+    from lungseg3d.workflows.segment.cases import segment_or_refuse
 
     how = replace(options.segment, formats=FORMATS) if options.sr else options.segment
-    results = segment_cases(unsegmented, out / "segmented", how, on_progress)
-    for path, result in zip(unsegmented, results, strict=True):
-        if result.status != "done":
-            raise _not_done(path.name, result)
-    made = {path.resolve(): out / "segmented" / r.case_id for path, r in zip(unsegmented, results, strict=True)}
+    folders = segment_or_refuse(unsegmented, out / "segmented", how, _refusal_of, on_progress)
+    made = {path.resolve(): folder for path, folder in zip(unsegmented, folders, strict=True)}
     cts = [path if path.resolve() in made else ct for path, ct in zip(inputs, given, strict=True)]
-    return [made.get(path.resolve(), path) for path in inputs], cts
+    return [made.get(path.resolve(), CaseFolder(path)) for path in inputs], cts
 
 
-def _not_done(name: str, result: CaseResult) -> IntakeError:
+def _refusal_of(path: Path, result: CaseResult) -> IntakeError:
     """Why there is nothing to compare, by the first refusal of a CT, else by its first issue."""
+    name = path.name
     issues = sorted(result.issues, key=lambda issue: not issue.code.startswith("E_"))
     if not issues:
         return IntakeError("E_NOT_A_RESULT", f"{name}: the case was {result.status}.", "Look at the CT.")

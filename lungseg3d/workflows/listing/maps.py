@@ -7,14 +7,12 @@ nodules are everything. Measures nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from lungseg3d.core import GeometryError, IntakeError, Volume
-from lungseg3d.io import read_labels
+from lungseg3d.io import CaseFolder, read_labels
 
-NODULE_MAP, CANDIDATE_MAP = "nodules.nii.gz", "candidates.nii.gz"
 _AGAIN = "Segment the CT again."
 
 
@@ -31,7 +29,7 @@ class FindingMaps:
     candidates: Volume | None = None
 
 
-def read_findings(folder: Path, candidates: int = 0) -> FindingMaps:
+def read_findings(folder: CaseFolder, candidates: int = 0) -> FindingMaps:
     """The masks of a case.
 
     Args:
@@ -43,22 +41,22 @@ def read_findings(folder: Path, candidates: int = 0) -> FindingMaps:
             as `read_labels`.
         GeometryError: E_GRID_MISMATCH for maps on two grids.
     """
-    nodules, path = read_labels(folder / NODULE_MAP), folder / CANDIDATE_MAP
-    if not path.is_file():
+    nodules = read_labels(folder.nodules)
+    if not folder.candidates.is_file():
         if candidates:
             counted = "1 candidate" if candidates == 1 else f"{candidates} candidates"
-            text = f"{folder.name}: result.json has {counted}, and {CANDIDATE_MAP} is missing."
+            text = f"{folder.name}: {folder.RECORD} has {counted}, and {folder.CANDIDATES} is missing."
             raise IntakeError("E_NOT_A_RESULT", text, _AGAIN)
         return FindingMaps(nodules)
-    others = read_labels(path)
+    others = read_labels(folder.candidates)
     if not nodules.grid.matches(others.grid):
-        text = f"{folder.name}: {CANDIDATE_MAP} has {others.grid}, {NODULE_MAP} {nodules.grid}."
+        text = f"{folder.name}: {folder.CANDIDATES} has {others.grid}, {folder.NODULES} {nodules.grid}."
         raise GeometryError("E_GRID_MISMATCH", text, _AGAIN)
     here = others.array > 0
     if not here.any():
         return FindingMaps(nodules)
     if shared := np.intersect1d(nodules.array[nodules.array > 0], others.array[here]).tolist():
-        text = f"{folder.name}: number {shared[0]} is in {NODULE_MAP} and in {CANDIDATE_MAP}."
+        text = f"{folder.name}: number {shared[0]} is in {folder.NODULES} and in {folder.CANDIDATES}."
         raise IntakeError("E_NOT_A_RESULT", text, _AGAIN)
     joined = nodules.array.astype(np.promote_types(nodules.array.dtype, others.array.dtype))
     np.copyto(joined, others.array, where=here & (joined == 0))

@@ -5,13 +5,13 @@ In: paths and options. Out: `CaseResult`s, and `<out>/<case_id>/` for each. One 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from lungseg3d.core import CaseResult, LungSegError
 from lungseg3d.core.progress import OnProgress
-from lungseg3d.io import as_paths, case_id_of, check_writable, find_twin, list_studies
+from lungseg3d.io import CaseFolder, as_paths, case_id_of, check_writable, find_twin, list_studies
 from lungseg3d.workflows.segment.case import refuse_case
 from lungseg3d.workflows.segment.job import CaseJob
 from lungseg3d.workflows.segment.models import open_models
@@ -19,7 +19,7 @@ from lungseg3d.workflows.segment.objects import cannot_be_made
 from lungseg3d.workflows.segment.options import SegmentOptions, check_places
 from lungseg3d.workflows.segment.pipeline import segment_line
 
-__all__ = ["SegmentOptions", "segment_cases"]
+__all__ = ["SegmentOptions", "segment_cases", "segment_or_refuse"]
 
 
 def segment_cases(
@@ -61,6 +61,32 @@ def segment_cases(
         on_progress("", f"networks by {plan.backend} in {plan.precision} on {models.device.type}: {plan.reason}", 0.0)
     is_line = (len(paths) > 1 or options.recursive) and options.max_memory_gib is None
     return segment_line(jobs, models, on_progress, ahead=is_line)
+
+
+def segment_or_refuse(
+    sources: Sequence[Path],
+    out: Path,
+    options: SegmentOptions,
+    refusal_of: Callable[[Path, CaseResult], LungSegError],
+    on_progress: OnProgress | None = None,
+) -> list[CaseFolder]:
+    """Segment CTs for a verb that needs the results of all of them.
+
+    Args:
+        sources, out, options, on_progress: as in `segment_cases`.
+        refusal_of: the error for a CT whose case is not `done`.
+
+    Returns:
+        The folder of each source's results, in order.
+
+    Raises:
+        LungSegError: what `refusal_of` gives for the first case that is not `done`; or as `segment_cases`.
+    """
+    results = segment_cases(sources, out, options, on_progress)
+    for source, result in zip(sources, results, strict=True):
+        if result.status != "done":
+            raise refusal_of(source, result)
+    return [CaseFolder(out / result.case_id) for result in results]
 
 
 def _check_each_once(inputs: Sequence[Path]) -> None:

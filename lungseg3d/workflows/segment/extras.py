@@ -21,12 +21,11 @@ from lungseg3d.inference import (
     list_layers,
     nodule_windows,
 )
-from lungseg3d.io import MAP_STEPS, write_map
+from lungseg3d.io import MAP_STEPS, CaseFolder, write_map
 from lungseg3d.workflows.segment.options import SegmentOptions
 
 __all__ = ["EXTRA_FILES", "Extras", "doubt_nodules", "explain_nodules", "extra_files", "write_extras"]
-UNCERTAINTY_FILE, EXPLANATION_FILE = "uncertainty.nii.gz", "explanation.nii.gz"
-EXTRA_FILES = (UNCERTAINTY_FILE, EXPLANATION_FILE)
+EXTRA_FILES = (CaseFolder.UNCERTAINTY, CaseFolder.EXPLANATION)
 MOST_EXPLAINED = 50
 """Nodules of a case, the surest, that `segment` explains; `lungseg3d explain` takes any."""
 
@@ -68,12 +67,12 @@ def explain_nodules(bundle: Bundle, image: torch.Tensor, nodules: Volume) -> dic
 
 def extra_files(options: SegmentOptions) -> tuple[str, ...]:
     """Those of `EXTRA_FILES` that are asked for."""
-    asked = ((UNCERTAINTY_FILE, options.uncertainty), (EXPLANATION_FILE, options.explain))
+    asked = ((CaseFolder.UNCERTAINTY, options.uncertainty), (CaseFolder.EXPLANATION, options.explain))
     return tuple(name for name, wanted in asked if wanted)
 
 
 def write_extras(folder: Path, extras: Extras, ct: Volume, files: Sequence[str]) -> None:
     """Write those of `EXTRA_FILES` that are in `files`."""
-    for name, maps in ((UNCERTAINTY_FILE, extras.entropies), (EXPLANATION_FILE, extras.explanations)):
+    for name, maps in ((CaseFolder.UNCERTAINTY, extras.entropies), (CaseFolder.EXPLANATION, extras.explanations)):
         if name in files:
             write_map(folder / name, ct.with_array(joined_maps(maps.values(), ct.shape, MAP_STEPS)))

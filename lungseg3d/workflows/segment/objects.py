@@ -16,6 +16,7 @@ from lungseg3d.core import CaseResult, GeometryError, OutputError, QualityIssue,
 from lungseg3d.core.errors import fault_of
 from lungseg3d.io import (
     Algorithm,
+    CaseFolder,
     Masks,
     Measured,
     SourceSeries,
@@ -30,10 +31,8 @@ from lungseg3d.io import (
 logger = logging.getLogger(__name__)
 
 FORMATS = ("nifti", "seg", "sr")
-SEG_NAME, SR_NAME = "segmentation.dcm", "measurements.dcm"
-NIFTI_NAMES = ("labels.nii.gz", "nodules.nii.gz")
-CANDIDATES_NAME = "candidates.nii.gz"
-MASK_NAMES = (*NIFTI_NAMES, CANDIDATES_NAME, SEG_NAME, SR_NAME)
+NIFTI_NAMES = (*CaseFolder.MASKS, CaseFolder.CANDIDATES)
+MASK_NAMES = (*NIFTI_NAMES, CaseFolder.SEG, CaseFolder.SR)
 
 
 def cannot_be_made(inputs: Sequence[Path | str], formats: Collection[str]) -> bool:
@@ -111,10 +110,10 @@ def make_objects(
     try:
         seg = make_dicom_seg(masks, source)
         if "seg" in formats:
-            files[SEG_NAME] = encode(seg)
+            files[CaseFolder.SEG] = encode(seg)
         if "sr" in formats:
             measured = Measured(result.lungs, result.nodules, list_segments(masks, source), masks, seg)
-            files[SR_NAME] = encode(make_dicom_sr(measured, source))
+            files[CaseFolder.SR] = encode(make_dicom_sr(measured, source))
     except (OutputError, GeometryError):
         raise
     except Exception as error:

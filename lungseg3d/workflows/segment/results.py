@@ -12,14 +12,14 @@ from dataclasses import replace
 from lungseg3d.analysis import Listing, measure_lungs, measure_nodules, place_issues
 from lungseg3d.core import NO_LUNGS, CaseResult, Nodule
 from lungseg3d.core.stopwatch import Stopwatch, peak_memory_mib
-from lungseg3d.io import placing_together, voxels_crc32, write_labels, write_text
+from lungseg3d.io import CaseFolder, placing_together, voxels_crc32, write_labels, write_text
 from lungseg3d.report import NoduleMaps, nodules_csv, render_html, result_json
 from lungseg3d.workflows.segment.checks import check_segmented
 from lungseg3d.workflows.segment.extras import EXTRA_FILES, extra_files, write_extras
 from lungseg3d.workflows.segment.job import CaseJob, OpenedCase
 from lungseg3d.workflows.segment.models import Models, provenance_of, range_issues
 from lungseg3d.workflows.segment.networks import Segmented
-from lungseg3d.workflows.segment.objects import CANDIDATES_NAME, MASK_NAMES, NIFTI_NAMES, with_objects, write_objects
+from lungseg3d.workflows.segment.objects import MASK_NAMES, NIFTI_NAMES, with_objects, write_objects
 from lungseg3d.workflows.segment.options import SegmentOptions
 
 
@@ -42,7 +42,7 @@ def finished(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models,
             result, objects = with_objects(result, *masks, opened.series, options.formats, options.dates)
         if not nifti and any(issue.code == "W_NO_DICOM_OBJECTS" for issue in result.issues):
             # Hours of work are not lost to a fault of the writer: `export` can make objects of these later.
-            nifti = (*NIFTI_NAMES, CANDIDATES_NAME)
+            nifti = NIFTI_NAMES
             result = replace(result, files=(*nifti, *result.files))
     shown = result if options.write_timings else replace(result, timings_s={}, peak_memory_mib=None)
     ct = opened.reading.volume
@@ -52,14 +52,14 @@ def finished(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models,
         page = render_html(shown, ct, found.labels, found.nodules, maps, options.settings.low, candidate_map=beside)
     # The record last, so that a folder with a record is a complete one.
     stale = [name for name in (*MASK_NAMES, *EXTRA_FILES) if name not in result.files]
-    with watch.step("write"), placing_together(job.folder, last="result.json", stale=stale) as stage:
+    with watch.step("write"), placing_together(job.folder, last=CaseFolder.RECORD, stale=stale) as stage:
         for name, volume in zip(nifti, (found.labels, found.nodules, found.listing.candidates.labels), strict=False):
             write_labels(stage / name, volume)
         write_objects(stage, objects)
         write_extras(stage, found.extras, ct, extra_files(options))
-        write_text(stage / "nodules.csv", nodules_csv(result))
-        write_text(stage / "report.html", page)
-        write_text(stage / "result.json", result_json(shown))
+        write_text(stage / CaseFolder.TABLE, nodules_csv(result))
+        write_text(stage / CaseFolder.REPORT, page)
+        write_text(stage / CaseFolder.RECORD, result_json(shown))
     return result
 
 
@@ -103,7 +103,13 @@ def _measured(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models
         provenance=provenance_of(models, options),
         timings_s=watch.seconds,
         peak_memory_mib=peak_memory_mib(),
-        files=(*_nifti_names(options), *extra_files(options), "nodules.csv", "result.json", "report.html"),
+        files=(
+            *_nifti_names(options),
+            *extra_files(options),
+            CaseFolder.TABLE,
+            CaseFolder.RECORD,
+            CaseFolder.REPORT,
+        ),
     )
 
 
@@ -116,4 +122,4 @@ def _parted(measured: Sequence[Nodule], listing: Listing) -> tuple[tuple[Nodule,
 
 
 def _nifti_names(options: SegmentOptions) -> tuple[str, ...]:
-    return (*NIFTI_NAMES, CANDIDATES_NAME) if "nifti" in options.formats else ()
+    return NIFTI_NAMES if "nifti" in options.formats else ()

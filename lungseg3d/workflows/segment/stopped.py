@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from lungseg3d.core import CaseResult, OutputError, QualityIssue
-from lungseg3d.io import placing_together, write_text
+from lungseg3d.io import CaseFolder, placing_together, write_text
 from lungseg3d.report import render_refusal, result_json
 
 logger = logging.getLogger(__name__)
@@ -28,12 +28,12 @@ def write_stopped(
         extras: further files that a result may have.
         folder: made when it is missing. Where it cannot be written a warning is logged, and nothing raised.
     """
-    result = CaseResult(case_id, status, issues=(issue,), files=("result.json", "report.html"))
+    result = CaseResult(case_id, status, issues=(issue,), files=(CaseFolder.RECORD, CaseFolder.REPORT))
     try:
-        stale = ("labels.nii.gz", "nodules.nii.gz", "nodules.csv", *extras)
-        with placing_together(folder, last="result.json", stale=stale) as stage:
-            write_text(stage / "report.html", render_refusal(result))
-            write_text(stage / "result.json", result_json(result))
+        stale = (*CaseFolder.MASKS, CaseFolder.TABLE, *extras)
+        with placing_together(folder, last=CaseFolder.RECORD, stale=stale) as stage:
+            write_text(stage / CaseFolder.REPORT, render_refusal(result))
+            write_text(stage / CaseFolder.RECORD, result_json(result))
     except OutputError:
         logger.warning("%s: its record could not be written", case_id)
     return result
