@@ -31,6 +31,8 @@ def _spelled_in(tree: ast.AST) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and node.value in FILES:
             found.add("file of a case")
+        elif isinstance(node, ast.Import) and "fcntl" in {alias.name for alias in node.names}:
+            found.add("file lock")
         elif isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             if called in ("csv.writer", "csv.DictWriter"):
@@ -46,6 +48,7 @@ SPELLED = {module: _spelled_in(tree) for module, tree in TREES.items()}
 HOMES = {
     "file of a case": ("lungseg3d.io.cases.results", "io.CaseFolder"),
     "CSV": ("lungseg3d.report.tables.csv_text", "report.csv_text"),
+    "file lock": ("lungseg3d.io.storage.files", "io.FolderLock, or io.take_lock"),
     "indented JSON": ("lungseg3d.core.json_form", "core.json_text"),
     "progress callback": ("lungseg3d.core.progress", "core.progress.OnProgress"),
 }

@@ -14,7 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
-from lungseg3d.core import BundleError, LungSegError, UsageError
+from lungseg3d.core import BundleError, LungSegError, OutputError, UsageError
+from lungseg3d.io.storage import files
 from lungseg3d.workflows.compare import run as module
 from lungseg3d.workflows.compare.plan import make_plan, structures_of
 from lungseg3d.workflows.compare.run import compare
@@ -139,6 +140,20 @@ def test_both_bundles_name_what_they_segment():
 def test_two_comparisons_do_not_write_to_one_folder(crops, tmp_path):
     with module._held(tmp_path), pytest.raises(LungSegError, match="E_IN_USE"):
         compare(small_comparison(crops), tmp_path)
+    with module._held(tmp_path) as held:  # given back, and taken anew
+        assert len(held) == 1
+
+
+def test_a_folder_without_locks_is_said_and_held_by_nobody(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(files, "fcntl", None)
+    with module._held(tmp_path) as first, module._held(tmp_path) as second:
+        assert first == second == ()
+    assert "W_NO_LOCKS" in caplog.text
+
+
+def test_a_folder_where_no_lock_can_be_made_is_said_as_such(tmp_path):
+    with pytest.raises(OutputError, match="E_WRITE"), module._held(tmp_path / "absent"):
+        pass
 
 
 def result(member, dice: float) -> dict:

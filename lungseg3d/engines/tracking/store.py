@@ -18,12 +18,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from monai.utils import path_to_sqlite_uri
 
-from lungseg3d.io import sha256_of
-
-try:
-    import fcntl
-except ImportError:  # Windows: two processes that make one store at once are not told apart there
-    fcntl = None  # type: ignore[assignment]
+from lungseg3d.io import sha256_of, take_lock
 
 RUN_KEY_TAG = "lungseg3d.run_key"
 """Tag that holds the key of the journal, by which a run is found again whose id was lost."""
@@ -195,17 +190,17 @@ class Store:
 def _alone_in(tracking_uri: str) -> Iterator[None]:
     """Hold the folder of a SQLite store: two processes that make its tables at once would lose one another's run.
 
-    A file system without locks, and a folder that is not there, are left to MLflow.
+    A system or file system without locks, and a folder that is not there, are left to MLflow.
     """
     path = sqlite_path(tracking_uri)
-    if path is None or fcntl is None:
+    if path is None:
         yield
         return
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             folder = os.open(path.parent, os.O_RDONLY)
             stack.callback(os.close, folder)
-            fcntl.flock(folder, fcntl.LOCK_EX)
+            take_lock(folder, wait=True)
         yield
 
 

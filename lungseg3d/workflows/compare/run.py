@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core import LungSegError, json_text
+from lungseg3d.core import LungSegError, OutputError, json_text
 from lungseg3d.core.progress import OnProgress
 from lungseg3d.engines.tracking.store import tracking_uri_of
 from lungseg3d.engines.tracking_facts import without_paths
 from lungseg3d.io import (
+    FolderLock,
     bundle_folder,
     check_writable,
-    open_to_append,
     placing_together,
-    take_lock,
     trusting_bundles,
     write_text,
 )
@@ -139,14 +138,17 @@ def _facts(plan: Plan) -> dict[str, Any]:
 @contextlib.contextmanager
 def _held(out: Path) -> Iterator[tuple[int, ...]]:
     """Hold `out` against another comparison; the processes started meanwhile hold it too, as long as they live."""
-    with open_to_append(out / ".lock") as file:
-        taken = take_lock(file.fileno())
-        if taken is False:
-            text = f"another comparison, or a training of it, writes to {out}"
-            raise LungSegError("E_IN_USE", text, "Wait for it, or end it.")
-        if taken is None:
+    try:
+        lock = FolderLock(out / ".lock")
+    except OutputError as error:
+        if error.code != "E_LOCKED":
+            raise
+        text = f"another comparison, or a training of it, writes to {out}"
+        raise LungSegError("E_IN_USE", text, "Wait for it, or end it.") from error
+    try:
+        if not lock.is_held:
             text = f"{out}: the file system gives no locks. See that no other comparison writes there."
             logger.warning(f"W_NO_LOCKS: {text}")
-            yield ()
-            return
-        yield (file.fileno(),)
+        yield (lock.fileno(),) if lock.is_held else ()
+    finally:
+        lock.release()
