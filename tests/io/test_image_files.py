@@ -431,6 +431,7 @@ def test_a_bad_nrrd_header_is_refused(tmp_path, ct, refusal, pair, code):
     [
         ((b"ElementDataFile = LOCAL", b"ElementDataFile = /etc/services"), "E_DETACHED_DATA"),
         ((b"ElementDataFile = LOCAL", b"ElementDataFile = LIST"), "E_DETACHED_DATA"),
+        ((b"ElementDataFile = LOCAL", b"ElementDataFile = "), "E_DETACHED_DATA"),  # no file, and not this one
         ((b"TransformMatrix", b"Transform__trix"), "E_NO_GEOMETRY"),
         ((b"ElementSpacing = 0.8", b"ElementSpacing = -0.8"), "E_BAD_HEADER"),
         ((b"DimSize = 24 20 40", b"DimSize = 24 20 41"), "E_TRUNCATED"),

@@ -1,6 +1,6 @@
 """Voxel data of NRRD and MetaImage: where they may lie, and that all of them are there.
 
-In: a path, an offset, the number of bytes that the header promises. Out: exactly these bytes, or a refusal.
+In: what a header says of its voxels. Out: exactly these voxels, or a refusal.
 """
 
 from __future__ import annotations
@@ -9,14 +9,79 @@ import bz2
 import gzip
 import os
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import IO
 
+import numpy as np
+
+from lungseg3d.io.intake.limits import check_claim, check_memory
 from lungseg3d.io.intake.links import LeftLink, link_rule, links_error
 from lungseg3d.io.intake.reading import Findings, ReadOptions, refuse, shown
 
 _AGAIN = "Write or copy the file again from its source."
 _CHUNK = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class VoxelBlock:
+    """The voxels that a header promises.
+
+    Attributes:
+        name: of the header, for messages.
+        path, offset: file that holds them, and their first byte in it.
+        encoding: `raw`, `gzip`, `zlib` or `bzip2`.
+        sizes: numbers of voxels, the axis that varies fastest first.
+        dtype: of a voxel, with its byte order.
+    """
+
+    name: str
+    path: Path
+    offset: int
+    encoding: str
+    sizes: Sequence[int]
+    dtype: np.dtype
+
+    def read(self, findings: Findings) -> np.ndarray:
+        """The array (X, Y, Z, ...).
+
+        Raises:
+            IntakeError: E_TRUNCATED, E_CORRUPT.
+        """
+        expected = int(np.prod(self.sizes, dtype=np.int64)) * self.dtype.itemsize
+        data = read_block(self.path, self.offset, expected, self.encoding, self.name, findings)
+        return np.frombuffer(data, self.dtype).reshape(self.sizes, order="F")
+
+
+def find_block(
+    header: Path,
+    offset: int,
+    reference: str | None,
+    encoding: str,
+    sizes: Sequence[int],
+    dtype: np.dtype,
+    options: ReadOptions,
+) -> VoxelBlock:
+    """Find the voxels of a header, and refuse sizes that no CT has or that memory does not hold.
+
+    Args:
+        header: the file with the header.
+        offset: of the first byte behind the header.
+        reference: the data file that the header names; None where the voxels follow the header.
+        encoding, sizes, dtype: see `VoxelBlock`.
+        options: rules of links and memory.
+
+    Raises:
+        IntakeError: E_RESOURCE_LIMIT, or as `check_detached`.
+    """
+    name, source = shown(header), header
+    if reference is not None:
+        source, offset = check_detached(header, reference, options), 0
+    stored_bytes = None if encoding == "raw" else source.stat().st_size - offset
+    check_claim(name, sizes, dtype.itemsize, stored_bytes)
+    check_memory(name, sizes, dtype.itemsize, options)
+    return VoxelBlock(name, source, offset, encoding, sizes, dtype)
 
 
 def check_detached(header: Path, reference: str, options: ReadOptions) -> Path:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lungseg3d.io.images.attached import check_detached, read_block
-from lungseg3d.io.intake.geometry import LPS_TO_RAS, affine_of_axes, checked_affine
-from lungseg3d.io.intake.limits import check_claim, check_memory
+from lungseg3d.io.images.attached import find_block
+from lungseg3d.io.intake.geometry import LPS_TO_RAS, assumed_affine, checked_affine
 from lungseg3d.io.intake.raster import Raster, pick_3d
 from lungseg3d.io.intake.reading import Findings, ReadOptions, refuse, shown
 
@@ -54,18 +53,12 @@ def read_metaimage(path: Path, options: ReadOptions, findings: Findings) -> Rast
         refuse("E_BAD_HEADER", f"{name}: text data or a header inside the data are not read.", "Write it as one .mha.")
     big = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")).lower() == "true"
     dtype = np.dtype((">" if big else "<") + _TYPES[kind])
-    source = path
-    if fields["ElementDataFile"].upper() != "LOCAL":
-        source, offset = check_detached(path, fields["ElementDataFile"], options), 0
-    compressed = fields.get("CompressedData", "False").lower() == "true"
-    check_claim(name, sizes, dtype.itemsize, source.stat().st_size - offset if compressed else None)
-    check_memory(name, sizes, dtype.itemsize, options)
+    reference = fields["ElementDataFile"] if fields["ElementDataFile"].upper() != "LOCAL" else None
+    encoding = "zlib" if fields.get("CompressedData", "False").lower() == "true" else "raw"
+    block = find_block(path, offset, reference, encoding, sizes, dtype, options)
     affine = _affine(fields, len(sizes), options, name, findings)
-    expected = int(np.prod(sizes, dtype=np.int64)) * dtype.itemsize
-    data = read_block(source, offset, expected, "zlib" if compressed else "raw", name, findings)
-    array = np.frombuffer(data, dtype).reshape(sizes, order="F")
     about = {"format": "MetaImage", "datatype": dtype.name}
-    return Raster(pick_3d(array, options, name), affine, 1.0, 0.0, about)
+    return Raster(pick_3d(block.read(findings), options, name), affine, 1.0, 0.0, about)
 
 
 def _read_fields(path: Path, name: str) -> tuple[dict[str, str], int]:
@@ -107,8 +100,7 @@ def _affine(fields: dict[str, str], count: int, options: ReadOptions, name: str,
                 f"{name}: TransformMatrix or Offset is absent.",
                 "Write it with its orientation[, or pass --assume-axes=LPS when you know the directions of the axes].",
             )
-        findings.warn("W_ASSUMED_AXES", f"{name}: axes taken as {options.assume_axes}, as --assume-axes asks.")
-        return affine_of_axes(options.assume_axes, spacing[:3], name)
+        return assumed_affine(options.assume_axes, spacing[:3], name, findings)
     matrix, origin = _numbers(fields, matrix_key, name), _numbers(fields, origin_key, name)
     if matrix.shape != (count * count,) or origin.shape != (count,):
         refuse("E_BAD_HEADER", f"{name}: {matrix_key} or {origin_key} has the wrong number of values.", _AGAIN)

@@ -18,7 +18,7 @@ import numpy as np
 from nibabel.quaternions import quat2mat
 from nibabel.spatialimages import HeaderDataError
 
-from lungseg3d.io.intake.geometry import affine_of_axes, checked_affine
+from lungseg3d.io.intake.geometry import assumed_affine, checked_affine
 from lungseg3d.io.intake.limits import check_claim, check_memory
 from lungseg3d.io.intake.raster import Raster, pick_3d
 from lungseg3d.io.intake.reading import Findings, ReadOptions, refuse, shown
@@ -167,8 +167,7 @@ def _affine(header: Any, options: ReadOptions, name: str, findings: Findings) ->
             if not (np.isfinite(_pixdim(header)).all() and (_pixdim(header) > 0).all()):
                 remedy = "Write it with its orientation and its voxel size, which pixdim does not say either."
             refuse("E_NO_GEOMETRY", f"{name}: sform_code and qform_code are 0, so the orientation is unknown.", remedy)
-        findings.warn("W_ASSUMED_AXES", f"{name}: axes taken as {options.assume_axes}, as --assume-axes asks.")
-        return affine_of_axes(options.assume_axes, _pixdim(header) * mm, name)
+        return assumed_affine(options.assume_axes, _pixdim(header) * mm, name, findings)
     if sform_code > 0:
         return _sform(header, qform_code, mm, name, findings)
     qform = _qform(header, mm)

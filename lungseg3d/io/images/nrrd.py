@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lungseg3d.io.images.attached import check_detached, read_block
-from lungseg3d.io.intake.geometry import affine_of_axes, checked_affine
-from lungseg3d.io.intake.limits import check_claim, check_memory
+from lungseg3d.io.images.attached import find_block
+from lungseg3d.io.intake.geometry import assumed_affine, checked_affine
 from lungseg3d.io.intake.raster import Raster, pick_3d
 from lungseg3d.io.intake.reading import Findings, ReadOptions, refuse, shown
 
@@ -70,16 +69,10 @@ def read_nrrd(path: Path, options: ReadOptions, findings: Findings) -> Raster:
         refuse("E_BAD_HEADER", f"{name}: encoding {fields['encoding']} is not read.", "Write it as raw or gzip.")
     if any(fields.get(key, "0") != "0" for key in ("line skip", "lineskip", "byte skip", "byteskip")):
         refuse("E_BAD_HEADER", f"{name}: skipped lines or bytes are not read.", "Write it as one file.")
-    source = path
-    detached = fields.get("data file") or fields.get("datafile")
-    if detached:
-        source, offset = check_detached(path, detached, options), 0
-    packed = None if encoding == "raw" else source.stat().st_size - offset
-    check_claim(name, sizes, dtype.itemsize, packed)
-    check_memory(name, sizes, dtype.itemsize, options)
+    reference = fields.get("data file") or fields.get("datafile") or None
+    block = find_block(path, offset, reference, encoding, sizes, dtype, options)
     affine, spatial = _affine(fields, sizes, options, name, findings)
-    data = read_block(source, offset, int(np.prod(sizes, dtype=np.int64)) * dtype.itemsize, encoding, name, findings)
-    array = np.frombuffer(data, dtype).reshape(sizes, order="F")
+    array = block.read(findings)
     array = np.moveaxis(array, spatial, range(3)) if len(spatial) == 3 else array
     about = {"format": "NRRD", "datatype": dtype.name, "space": fields.get("space", "")}
     return Raster(pick_3d(array, options, name), affine, 1.0, 0.0, about)
@@ -123,8 +116,7 @@ def _affine(
                 f"{name}: space, space directions or space origin is absent or has no patient axes.",
                 "Write it with its orientation[, or pass --assume-axes=RAS when you know the directions of the axes].",
             )
-        findings.warn("W_ASSUMED_AXES", f"{name}: axes taken as {options.assume_axes}, as --assume-axes asks.")
-        return affine_of_axes(options.assume_axes, spacings, name), [0, 1, 2]
+        return assumed_affine(options.assume_axes, spacings, name, findings), [0, 1, 2]
     spatial = [axis for axis, text in enumerate(directions) if text != "none"]
     origin = re.findall(r"\([^)]*\)", fields["space origin"])
     if len(directions) != len(sizes) or len(spatial) != 3 or len(origin) != 1:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lungseg3d.core import GeometryError, Grid
-from lungseg3d.io.intake.reading import refuse
+from lungseg3d.io.intake.reading import Findings, refuse
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SAME_PLACE_MM = 0.01
@@ -187,12 +187,19 @@ def checked_affine(affine: np.ndarray, name: str) -> np.ndarray:
     return grid.affine
 
 
-def affine_of_axes(axes: str, spacing_mm: np.ndarray, name: str) -> np.ndarray:
-    """Axis letters such as "RAS" or "LPS" and a spacing -> RAS affine with its origin at 0.
+def assumed_affine(axes: str, spacing_mm: np.ndarray, name: str, findings: Findings) -> np.ndarray:
+    """The RAS affine, with its origin at 0, of a file without orientation; warns W_ASSUMED_AXES.
+
+    Args:
+        axes: letters such as "RAS" or "LPS", see `ReadOptions.assume_axes`.
+        spacing_mm: of the three axes.
+        name: the file, for messages.
+        findings: gets the warning.
 
     Raises:
         IntakeError: E_BAD_OPTION when the letters do not name three axes.
     """
+    findings.warn("W_ASSUMED_AXES", f"{name}: axes taken as {axes}, as --assume-axes asks.")
     rows = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
     letters = axes.upper()
     if len(letters) != 3 or not set(letters) <= set(rows) or len({rows[letter][0] for letter in letters}) != 3:
