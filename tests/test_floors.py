@@ -24,12 +24,13 @@ FLOORS = {
     "core": 1,
     **dict.fromkeys(("io", "data", "analysis", "metrics", "report"), 2),
     "tensors": 3,
+    "tracking": 3,
     **dict.fromkeys(("inference", "networks", "losses", "transforms", "engines"), 4),
     "workflows": 5,
     "cli": 6,
 }
 MOST_MODULES = 15
-LIGHT = [room for room, floor in FLOORS.items() if floor in (1, 2, 6)]
+LIGHT = [room for room, floor in FLOORS.items() if floor in (1, 2, 6) or room == "tracking"]
 HEAVY = {"torch", "monai", "ignite", "mlflow"}
 
 

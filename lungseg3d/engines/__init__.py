@@ -13,7 +13,6 @@ from lungseg3d.engines.sampling.hard_negatives import HardNegatives
 from lungseg3d.engines.sampling.sampler import RoiSampler
 from lungseg3d.engines.sampling.sources import LargeFirst, SourceGroup
 from lungseg3d.engines.tracking.handler import RunTracking
-from lungseg3d.engines.tracking.run import unique_run_name
 from lungseg3d.engines.training.average import WeightAverage
 from lungseg3d.engines.training.beginning import begin_training
 from lungseg3d.engines.training.checkpoints import RunCheckpoints
@@ -24,6 +23,7 @@ from lungseg3d.engines.training.processes import share_network
 from lungseg3d.engines.training.step_plan import StepPlan
 from lungseg3d.engines.training.trainer import RoiTrainer
 from lungseg3d.engines.training.validation import MeanDice
+from lungseg3d.tracking.run import unique_run_name
 
 __all__ = [
     "Collapse",

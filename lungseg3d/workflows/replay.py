@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lungseg3d.core import LungSegError
-from lungseg3d.engines.tracking.journal import Journal
-from lungseg3d.engines.tracking.sender import Sender
-from lungseg3d.engines.tracking.store import own_store, without_password
+from lungseg3d.tracking.journal import Journal
+from lungseg3d.tracking.sender import Sender
+from lungseg3d.tracking.store import own_store, without_password
 
 REQUEST_TIMEOUT_S = 60
 """Longer than in training: nobody waits, and checkpoints may be large."""

@@ -25,9 +25,9 @@ from monai.losses import DiceCELoss
 from monai.transforms import AsDiscreted
 
 from lungseg3d.engines import RoiTrainer, RunTracking, unique_run_name
-from lungseg3d.engines.tracking import run as tracking_run
-from lungseg3d.engines.tracking.journal import Journal
-from lungseg3d.engines.tracking.store import own_store
+from lungseg3d.tracking import run as tracking_run
+from lungseg3d.tracking.journal import Journal
+from lungseg3d.tracking.store import own_store
 from lungseg3d.workflows.replay import replay
 
 EPOCHS, BATCHES, BATCH = 2, 3, 2

@@ -7,9 +7,9 @@ import subprocess
 import pytest
 from monai.bundle import ConfigParser
 
-from lungseg3d.engines import tracking_facts
-from lungseg3d.engines.tracking_facts import (
-    configuration_in_use,
+from lungseg3d.engines.tracking_facts import configuration_in_use
+from lungseg3d.tracking import facts
+from lungseg3d.tracking.facts import (
     description,
     flat_parameters,
     git_revision,
@@ -123,7 +123,7 @@ def package(tmp_path, monkeypatch):
     git_in(tmp_path, "init", "-q")
     git_in(tmp_path, "add", "thesis.txt")
     git_in(tmp_path, "commit", "-q", "-m", "first")
-    monkeypatch.setattr(tracking_facts.lungseg3d, "__file__", str(package))
+    monkeypatch.setattr(facts.lungseg3d, "__file__", str(package))
     return package
 
 

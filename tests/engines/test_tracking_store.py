@@ -12,13 +12,13 @@ from types import SimpleNamespace
 import pytest
 
 from lungseg3d.engines.tracking.handler import RunTracking
-from lungseg3d.engines.tracking.store import sqlite_path
+from lungseg3d.tracking.store import sqlite_path
 
 RUNS = 3
 ONE_RUN = """
 import sys
 from pathlib import Path
-from lungseg3d.engines.tracking.store import Store
+from lungseg3d.tracking.store import Store
 store = Store(sys.argv[1], Path(sys.argv[2]))
 run = store.parent_run("experiment", sys.argv[3])
 store.client.log_metric(run, "dice", 0.5)

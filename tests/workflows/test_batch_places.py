@@ -22,9 +22,9 @@ import lungseg3d
 from lungseg3d.cli import app
 from lungseg3d.cli.terminal import console
 from lungseg3d.core import LungSegError, OutputError
-from lungseg3d.engines.tracking.journal import Journal
 from lungseg3d.io import FolderLock, take_lock
 from lungseg3d.io.storage import files
+from lungseg3d.tracking.journal import Journal
 from lungseg3d.workflows.batch.plan import Selection
 from lungseg3d.workflows.batch.run import batch
 from lungseg3d.workflows.batch_state.journal import BatchJournal

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from lungseg3d.engines.tracking import run as tracking_run
-from lungseg3d.engines.tracking.store import own_store
+from lungseg3d.tracking import run as tracking_run
+from lungseg3d.tracking.store import own_store
 from lungseg3d.workflows.batch.plan import Selection
 from lungseg3d.workflows.batch.run import batch
 from lungseg3d.workflows.batch_state.records import BatchOptions

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import lungseg3d
 from lungseg3d.cli.program import app
 from lungseg3d.core import LungSegError
-from lungseg3d.engines.tracking.journal import Journal
+from lungseg3d.tracking.journal import Journal
 from lungseg3d.workflows.replay import replay
 
 
@@ -53,6 +58,19 @@ def test_the_program_says_what_it_sent_and_that_all_had_been_sent(left_over):
     first, second = (CliRunner().invoke(app, to) for _ in range(2))
     assert (first.exit_code, first.stdout) == (0, "Sent 3 operations of a-run.\n")
     assert (second.exit_code, second.stdout) == (0, "Everything had been sent.\n")
+
+
+def test_sending_loads_no_torch_monai_or_ignite(left_over):
+    program = f"""
+import sys
+from typer.testing import CliRunner
+from lungseg3d.cli.program import app
+result = CliRunner().invoke(app, ["replay", {str(left_over)!r}, "--to", "sqlite:///{left_over}/other.db"])
+print(result.stdout.strip(), sorted({{"torch", "monai", "ignite"}} & set(sys.modules)))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(lungseg3d.__file__).parents[1])}
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert run.stdout.strip() == "Sent 3 operations of a-run. []"
 
 
 def test_a_line_that_a_kill_cut_short_costs_that_line_alone(left_over):

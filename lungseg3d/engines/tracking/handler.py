@@ -20,8 +20,6 @@ from ignite.engine import Engine, Events
 from lungseg3d.core import LungSegError
 from lungseg3d.engines.tracking.measures import EpochMeter, scalars
 from lungseg3d.engines.tracking.pictures import ValidationPictures
-from lungseg3d.engines.tracking.run import TrackedRun
-from lungseg3d.engines.tracking.store import own_store
 from lungseg3d.engines.tracking_facts import (
     case_ids,
     configuration_in_use,
@@ -32,8 +30,10 @@ from lungseg3d.engines.tracking_facts import (
     versions,
     without_paths,
 )
-from lungseg3d.engines.training.process_end import ProcessEnd
 from lungseg3d.io import make_folder, write_bytes
+from lungseg3d.tracking.process_end import ProcessEnd
+from lungseg3d.tracking.run import TrackedRun
+from lungseg3d.tracking.store import own_store
 
 logger = logging.getLogger(__name__)
 

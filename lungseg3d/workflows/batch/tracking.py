@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lungseg3d.engines.tracking.run import TrackedRun, unique_run_name
-from lungseg3d.engines.tracking.store import tracking_uri_of
-from lungseg3d.engines.tracking_facts import flat_parameters, versions, without_paths
+from lungseg3d.tracking.facts import flat_parameters, versions, without_paths
+from lungseg3d.tracking.run import TrackedRun, unique_run_name
+from lungseg3d.tracking.store import tracking_uri_of
 from lungseg3d.workflows.batch_state.identity import Identity
 from lungseg3d.workflows.batch_state.journal import ENDED, Record
 

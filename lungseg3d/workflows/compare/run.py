@@ -16,8 +16,6 @@ from typing import Any
 
 from lungseg3d.core import LungSegError, OutputError, json_text
 from lungseg3d.core.progress import OnProgress
-from lungseg3d.engines.tracking.store import tracking_uri_of
-from lungseg3d.engines.tracking_facts import without_paths
 from lungseg3d.io import (
     FolderLock,
     bundle_folder,
@@ -27,6 +25,8 @@ from lungseg3d.io import (
     write_text,
 )
 from lungseg3d.report import render_comparison
+from lungseg3d.tracking.facts import without_paths
+from lungseg3d.tracking.store import tracking_uri_of
 from lungseg3d.workflows.compare.budget import batches_within
 from lungseg3d.workflows.compare.join import measured_before
 from lungseg3d.workflows.compare.members import run_members

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lungseg3d.engines.tracking.store import Store, tracking_uri_of, what_failed, without_password
+from lungseg3d.tracking.store import Store, tracking_uri_of, what_failed, without_password
 from lungseg3d.workflows.compare.plan import Plan, member_name, parent_name
 from lungseg3d.workflows.compare.tables import METRICS
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.engines.tracking.run import unique_run_name
-from lungseg3d.engines.tracking.store import Store, tracking_uri_of, what_failed, without_password
+from lungseg3d.tracking.run import unique_run_name
+from lungseg3d.tracking.store import Store, tracking_uri_of, what_failed, without_password
 
 logger = logging.getLogger(__name__)
 

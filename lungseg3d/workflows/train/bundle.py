@@ -15,8 +15,8 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from lungseg3d.core import LungSegError, OutputError
-from lungseg3d.engines.tracking_facts import HIDDEN_PATH
 from lungseg3d.io import copy_file, make_folder, pin_weights, placing_folder, write_text
+from lungseg3d.tracking.facts import HIDDEN_PATH
 from lungseg3d.workflows.bundle.training_range import write_training_range
 from lungseg3d.workflows.train.checks import seen_in_training, training_entries
 from lungseg3d.workflows.train.record import write_training_record

@@ -18,10 +18,10 @@ from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
 
 from lungseg3d.core import BundleError, LungSegError, UsageError
 from lungseg3d.data import read_manifest
-from lungseg3d.engines.tracking_facts import HIDDEN_PATH
 from lungseg3d.inference.prediction.configuration import parser_of
 from lungseg3d.io import CheckedBundle, check_bundle, check_override, read_weights
 from lungseg3d.tensors import load_state
+from lungseg3d.tracking.facts import HIDDEN_PATH
 from lungseg3d.workflows.prepare.faults import joined_warnings, label_faults, manifest_faults, refuse_faults
 from lungseg3d.workflows.train.values import check_machine, check_value
 

@@ -14,9 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
-
-from monai.utils import path_to_sqlite_uri
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from lungseg3d.io import sha256_of, take_lock
 
@@ -222,7 +220,8 @@ def turn_telemetry_off() -> None:
 
 def own_store(folder: Path) -> str:
     """The URI of the SQLite file that a run folder holds."""
-    return path_to_sqlite_uri(folder.absolute() / "mlruns.db")
+    # Percent-encoded, as `?` and `#` in a folder's name would end the path.
+    return f"sqlite:///{quote((folder.absolute() / 'mlruns.db').as_posix(), safe='/:')}"
 
 
 def tracking_uri_of(out: Path) -> str:

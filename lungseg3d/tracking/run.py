@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.engines.tracking.journal import Journal
-from lungseg3d.engines.tracking.sender import Sender
-from lungseg3d.engines.tracking.store import own_store, without_password
-from lungseg3d.engines.tracking_facts import git_revision, without_paths
 from lungseg3d.io import make_folder, sha256_of, write_text
+from lungseg3d.tracking.facts import git_revision, without_paths
+from lungseg3d.tracking.journal import Journal
+from lungseg3d.tracking.sender import Sender
+from lungseg3d.tracking.store import own_store, without_password
 
 logger = logging.getLogger(__name__)
 

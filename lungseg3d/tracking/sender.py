@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.engines.tracking.journal import Journal
-from lungseg3d.engines.tracking.store import Refused, Store, store_key, what_failed, without_password
+from lungseg3d.tracking.journal import Journal
+from lungseg3d.tracking.store import Refused, Store, store_key, what_failed, without_password
 
 logger = logging.getLogger(__name__)
 
