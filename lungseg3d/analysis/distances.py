@@ -28,7 +28,8 @@ def within(mask: np.ndarray, radius_mm: float, spacing_mm: Sequence[float]) -> n
     """
     ball = _ball(radius_mm, np.asarray(spacing_mm, float), mask.shape)
     if mask.strides[0] < mask.strides[2]:  # rods lie along memory
-        return _swept(mask.T, ball.T).T
+        swept: np.ndarray = _swept(mask.T, ball.T).T
+        return swept
     return _swept(mask, ball)
 
 
@@ -64,12 +65,14 @@ def surface(mask: np.ndarray) -> np.ndarray:
         here[axis], there[axis] = slice(None, -1), slice(1, None)
         inner[tuple(here)] &= mask[tuple(there)]
         inner[tuple(there)] &= mask[tuple(here)]
-    return mask & ~inner
+    shell: np.ndarray = mask & ~inner
+    return shell
 
 
 def _length(steps_mm: np.ndarray) -> np.ndarray:
     """Length of steps (3, ...), added up as scipy's distance transform does it."""
-    return np.sqrt(np.add.reduce(steps_mm * steps_mm, axis=0))
+    lengths_mm: np.ndarray = np.sqrt(np.add.reduce(steps_mm * steps_mm, axis=0))
+    return lengths_mm
 
 
 def _ball(radius_mm: float, spacing_mm: np.ndarray, shape: Sequence[int]) -> np.ndarray:

@@ -23,7 +23,8 @@ def dilated(mask: np.ndarray, radius_mm: float, spacing_mm: Sequence[float]) -> 
     """Every voxel whose centre lies within `radius_mm` of a true voxel's centre."""
     found = Box.around(mask)
     if found is None:
-        return mask.copy()
+        unchanged: np.ndarray = mask.copy()
+        return unchanged
     box = found.grown([int(np.ceil(radius_mm / s)) for s in spacing_mm], mask.shape)
     result = np.zeros_like(mask)
     result[box.slices] = within(mask[box.slices], radius_mm, spacing_mm)
@@ -34,7 +35,8 @@ def eroded(mask: np.ndarray, radius_mm: float, spacing_mm: Sequence[float]) -> n
     """Every true voxel whose centre lies further than `radius_mm` from each false voxel's centre."""
     found = Box.around(mask)
     if found is None or mask.all():
-        return mask.copy()
+        unchanged: np.ndarray = mask.copy()
+        return unchanged
     box = found.grown(1, mask.shape)
     result = np.zeros_like(mask)
     result[box.slices] = ~within(~mask[box.slices], radius_mm, spacing_mm)
@@ -53,20 +55,22 @@ def closed(mask: np.ndarray, radius_mm: float, spacing_mm: Sequence[float]) -> n
     """
     found = Box.around(mask)
     if found is None:
-        return mask.copy()
+        unchanged: np.ndarray = mask.copy()
+        return unchanged
     margin = [int(np.ceil(radius_mm / s)) + 1 for s in spacing_mm]
     box = found.grown([0, 0, margin[2]], mask.shape)
     part = np.pad(mask[box.slices], [(margin[0],) * 2, (margin[1],) * 2, (0, 0)])
     part = np.pad(part, [(0, 0), (0, 0), (margin[2],) * 2], mode="edge")
     grown = eroded(dilated(part, radius_mm, spacing_mm), radius_mm, spacing_mm)
-    result = mask.copy()
+    result: np.ndarray = mask.copy()
     result[box.slices] |= grown[margin[0] : -margin[0], margin[1] : -margin[1], margin[2] : -margin[2]]
     return result
 
 
 def filled(mask: np.ndarray) -> np.ndarray:
     """`mask` with every hole filled from which no face of the array can be reached."""
-    box, result = _with_border(mask), mask.copy(order="K")
+    box = _with_border(mask)
+    result: np.ndarray = mask.copy(order="K")
     parts, count = ndimage.label(~mask[box.slices])
     is_outside = np.zeros(count + 1, bool)
     for axis in range(3):
@@ -80,7 +84,8 @@ def filled_in_plane(mask: np.ndarray, largest: float = np.inf) -> np.ndarray:
     """`mask` with the holes of every axial (third axis) slice filled, up to `largest` pixels each."""
     in_plane = np.zeros((3, 3, 3), bool)
     in_plane[:, :, 1] = ndimage.generate_binary_structure(2, 1)
-    box, result = _with_border(mask), mask.copy(order="K")
+    box = _with_border(mask)
+    result: np.ndarray = mask.copy(order="K")
     parts, count = ndimage.label(~mask[box.slices], structure=in_plane)
     is_outside = np.zeros(count + 1, bool)
     if np.isfinite(largest):

@@ -31,7 +31,8 @@ class Piece:
     @property
     def middle(self) -> np.ndarray:
         """Mean place of its voxels in the whole array, (3,)."""
-        return np.argwhere(self.voxels).mean(axis=0) + self.box.start
+        centre: np.ndarray = np.argwhere(self.voxels).mean(axis=0) + self.box.start
+        return centre
 
     def within(self, box: Box) -> np.ndarray:
         """Its voxels in a larger box around its own, bool of that box's shape."""
@@ -73,7 +74,8 @@ def _components(
         columns.append(found[is_marked])
     ends = np.concatenate(rows), np.concatenate(columns)
     links = coo_array((np.ones(ends[0].size, bool), ends), shape=(flat.size, flat.size))
-    return connected_components(links, directed=False)
+    components: tuple[int, np.ndarray] = connected_components(links, directed=False)
+    return components
 
 
 def _steps(any_neighbour: bool) -> list[tuple[int, ...]]:

@@ -25,7 +25,8 @@ def fill_polygons(polygons: Iterable[np.ndarray], shape: tuple[int, int]) -> np.
     for polygon in polygons:
         x, y = np.asarray(polygon, dtype=np.float64).T
         _count_crossings(crossings, x, y)
-    return np.cumsum(crossings[:-1], axis=0) % 2 == 1
+    is_inside: np.ndarray = np.cumsum(crossings[:-1], axis=0) % 2 == 1
+    return is_inside
 
 
 def _count_crossings(crossings: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:

@@ -148,12 +148,14 @@ class Grid:
 
     def to_world(self, voxels: np.ndarray) -> np.ndarray:
         """Voxel indices (..., 3), fractions allowed -> RAS mm (..., 3)."""
-        return np.asarray(voxels, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]
+        world_mm: np.ndarray = np.asarray(voxels, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return world_mm
 
     def to_voxel(self, world_mm: np.ndarray) -> np.ndarray:
         """RAS mm (..., 3) -> voxel indices (..., 3) with fractions."""
         inverse = np.linalg.inv(self.affine)
-        return np.asarray(world_mm, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+        voxels: np.ndarray = np.asarray(world_mm, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+        return voxels
 
     def cropped(self, box: Box) -> Grid:
         """The grid of the voxels inside `box`."""

@@ -68,7 +68,8 @@ def read_training_record(bundle: Path | str) -> dict[str, Any] | None:
             content = content.get("training_data") if place.name == "metadata.json" else content
             if content is not None:
                 _check(content)
-                return content
+                record: dict[str, Any] = content
+                return record
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             text = f"{place}: no record of training cases ({type(error).__name__}: {error})."
             raise LungSegError("E_TRAINING_RECORD", text, "Write it again with the training, or remove it.") from error

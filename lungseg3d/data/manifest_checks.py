@@ -42,7 +42,8 @@ def parse_manifest(text: bytes, name: str) -> dict[str, Any]:
     for number, case in enumerate(cases, 1):
         _check_case(case, f"case {number}", name)
     _need_own_ids([case["case_id"] for case in cases], name)
-    return content
+    checked: dict[str, Any] = content
+    return checked
 
 
 def _check_case(case: Any, title: str, name: str) -> None:

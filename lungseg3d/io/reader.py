@@ -21,7 +21,7 @@ from lungseg3d.io.intake.hounsfield import finish_hounsfield, to_int16
 from lungseg3d.io.intake.links import LINK_CODES, check_link
 from lungseg3d.io.intake.raster import Raster
 from lungseg3d.io.intake.reading import Findings, Inspection, Reading, ReadOptions, SeriesInfo, refuse, shown
-from lungseg3d.io.intake.sniff import sniff_format
+from lungseg3d.io.intake.sniff import kind_of
 
 _THICK_MM = 5.0
 _WHOLE_WITHIN = 1.02e-3
@@ -36,7 +36,8 @@ def open_ct(path: Path | str, options: ReadOptions = ReadOptions()) -> Reading: 
         IntakeError: with a code of `lungseg3d.core.codes`.
     """
     if is_apart(options):
-        return read_apart("open_ct", Path(path), options)
+        reading: Reading = read_apart("open_ct", Path(path), options)
+        return reading
     return _open(Path(path), options, Findings())
 
 
@@ -54,7 +55,8 @@ def inspect(path: Path | str, options: ReadOptions = ReadOptions()) -> Inspectio
     findings = Findings()
     try:
         if is_apart(options):
-            return read_apart("inspect", Path(path), options)
+            inspection: Inspection = read_apart("inspect", Path(path), options)
+            return inspection
         reading = _open(Path(path), options, findings)
     except LungSegError as error:
         issues = (*findings.issues, QualityIssue.of(error))
@@ -78,14 +80,15 @@ def read_labels(path: Path | str, options: ReadOptions = ReadOptions()) -> Volum
     """
     path = Path(path)
     if is_apart(options):
-        return read_apart("read_labels", path, options)
+        labels: Volume = read_apart("read_labels", path, options)
+        return labels
     findings = Findings()
     _check_there(path, options)
     if path.is_dir():
         refuse("E_NOT_AN_IMAGE", f"{shown(path)}: a folder; a label map is one file.", "Give .nii.gz, .nrrd or .mha.")
     linked = ReadOptions(follow_links=options.follow_links, links_within=options.links_within)
     try:
-        raster = _read_raster(path, sniff_format(path, findings), linked, findings)
+        raster = _read_raster(path, kind_of(path, findings), linked, findings)
     except IntakeError as error:
         # Label maps are read without options but those of links, whatever the verb has for its CT.
         if error.code in LINK_CODES:
@@ -109,7 +112,7 @@ def _whole(array: np.ndarray, path: Path) -> np.ndarray:
     Raises:
         IntakeError: E_LABEL_VALUES where one of them is further than 0.001 from any, or not finite.
     """
-    rounded = np.rint(array)
+    rounded: np.ndarray = np.rint(array)
     with np.errstate(invalid="ignore"):
         is_apart = ~(np.abs(array - rounded) <= _WHOLE_WITHIN)
     if is_apart.any():
@@ -132,7 +135,7 @@ def _open(path: Path, options: ReadOptions, findings: Findings) -> Reading:
 def _read(path: Path, options: ReadOptions, findings: Findings) -> Reading:
     if path.is_dir():
         return read_dicom(path, options, findings)
-    kind = sniff_format(path, findings)
+    kind = kind_of(path, findings)
     if kind == "zip":
         return read_dicom(path, options, findings)
     if kind == "dicom":

@@ -39,7 +39,8 @@ class LossWithExtras(nn.Module):
     def forward(self, prediction: torch.Tensor | Sequence[torch.Tensor], label: torch.Tensor) -> torch.Tensor:
         """prediction (B, C, X, Y, Z) or a sequence that begins with it, label (B, 1, X, Y, Z) -> loss ()."""
         if isinstance(prediction, torch.Tensor):
-            return self.loss(prediction, label)
+            value: torch.Tensor = self.loss(prediction, label)
+            return value
         logits = prediction[0]
         maps, presences = [logits], []
         for extra in prediction[1:]:
@@ -52,7 +53,8 @@ class LossWithExtras(nn.Module):
                     f"an extra output has shape {tuple(extra.shape)} beside logits of {tuple(logits.shape)}: "
                     "neither logits of the same classes nor one value for each foreground class"
                 )
-        total = self.deep_supervision(maps, label.float()) / sum(self.deep_supervision.get_weights(len(maps)))
+        weights = self.deep_supervision.get_weights(len(maps))
+        total: torch.Tensor = self.deep_supervision(maps, label.float()) / sum(weights)
         for presence in presences:
             present = present_classes(label, presence.shape[1]).to(presence)
             total = total + self.presence_weight * nn.functional.binary_cross_entropy_with_logits(presence, present)

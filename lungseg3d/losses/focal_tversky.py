@@ -34,4 +34,5 @@ class FocalTverskyLoss(nn.Module):
     def forward(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """logits (B, C, X, Y, Z), label (B, 1, X, Y, Z) -> loss ()."""
         # Below 1 the power has an infinite slope at 0, where the loss of a perfect patch lies.
-        return self.tversky(logits, label).clamp(min=1e-6).pow(self.gamma).mean()
+        focal: torch.Tensor = self.tversky(logits, label).clamp(min=1e-6).pow(self.gamma).mean()
+        return focal

@@ -48,7 +48,8 @@ class ConfidenceMap:
 
     def __call__(self, confidences: Sequence[float] | np.ndarray) -> np.ndarray:
         """Calibrated confidences, (N,), of confidences (N,)."""
-        return np.interp(np.asarray(confidences, float), self.confidence, self.probability)
+        probabilities: np.ndarray = np.interp(np.asarray(confidences, float), self.confidence, self.probability)
+        return probabilities
 
 
 def fit_confidence_map(

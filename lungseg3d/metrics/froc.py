@@ -76,7 +76,8 @@ class Froc:
 
     def sensitivity_at(self, rates: Sequence[float] = LUNA16_RATES) -> np.ndarray:
         """Sensitivity at false-positive rates, (R,): linear between thresholds, the last value beyond the curve."""
-        return np.interp(rates, self.rate, self.sensitivity)
+        sensitivities: np.ndarray = np.interp(rates, self.rate, self.sensitivity)
+        return sensitivities
 
     @property
     def cpm(self) -> float:
@@ -174,7 +175,8 @@ def _inside(centres_mm: np.ndarray, diameters_mm: np.ndarray, marks_mm: np.ndarr
         return np.zeros((len(centres_mm), len(marks_mm)), bool)
     radii = np.where(diameters_mm < 0, _UNKNOWN_DIAMETER_MM, diameters_mm) / 2
     squared = ((centres_mm[:, None, :] - marks_mm[None, :, :]) ** 2).sum(axis=-1)
-    return squared < (radii**2)[:, None]
+    is_hit: np.ndarray = squared < (radii**2)[:, None]
+    return is_hit
 
 
 def _events(matches: Sequence[ScanMatches]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

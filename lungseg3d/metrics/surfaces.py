@@ -128,10 +128,12 @@ def normalised_surface_dice(
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:
-    return mask & ~ndimage.binary_erosion(mask)
+    surface: np.ndarray = mask & ~ndimage.binary_erosion(mask)
+    return surface
 
 
 def _to_nearest_mm(surface: np.ndarray, other: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     if not other.any():
         return np.full(int(surface.sum()), np.inf)
-    return ndimage.distance_transform_edt(~other, sampling=tuple(spacing_mm))[surface]
+    distances_mm: np.ndarray = ndimage.distance_transform_edt(~other, sampling=tuple(spacing_mm))[surface]
+    return distances_mm

@@ -36,8 +36,11 @@ class AnySize3d(nn.Module):
         padding = [0, self._missing(z), 0, self._missing(y), 0, self._missing(x)]
         outputs = self.network(nn.functional.pad(image, padding, mode="replicate"))
         if not torch.jit.is_scripting() and (not isinstance(outputs, torch.Tensor) or outputs.ndim == 6):
-            return self._ordered(outputs, x, y, z)
-        return outputs[:, :, :x, :y, :z]
+            # In training a tuple, but TorchScript knows one type only.
+            ordered: torch.Tensor = self._ordered(outputs, x, y, z)
+            return ordered
+        cropped: torch.Tensor = outputs[:, :, :x, :y, :z]
+        return cropped
 
     def _missing(self, size: int) -> int:
         """Voxels that a side lacks."""

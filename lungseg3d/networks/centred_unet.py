@@ -41,7 +41,8 @@ class CentredUNet3d(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """image (B, 1, X, Y, Z) in [0, 1] -> logits (B, C, X, Y, Z)."""
-        return self.unet(self.with_middle(image))
+        logits: torch.Tensor = self.unet(self.with_middle(image))
+        return logits
 
     def with_middle(self, image: torch.Tensor) -> torch.Tensor:
         """image (B, 1, X, Y, Z) -> (B, 2, X, Y, Z): the image, and how near each voxel is to its middle."""

@@ -28,7 +28,8 @@ def gflop_of(network: torch.nn.Module, device: torch.device, side: int = GFLOP_S
             network(torch.zeros(1, 1, side, side, side, device=device))
     except (torch.OutOfMemoryError, MemoryError):
         return None
-    return counter.get_total_flops() / 1e9
+    gflops: float = counter.get_total_flops() / 1e9
+    return gflops
 
 
 def gflop_of_part(network: torch.nn.Module, shape: Sequence[int], part: Box | None) -> float:
@@ -42,4 +43,5 @@ def gflop_of_part(network: torch.nn.Module, shape: Sequence[int], part: Box | No
             offers.part(images, part)
         else:
             network(images)
-    return counter.get_total_flops() / 1e9
+    gflops: float = counter.get_total_flops() / 1e9
+    return gflops

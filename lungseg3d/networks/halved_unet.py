@@ -59,7 +59,8 @@ class DecoderLevel(nn.Module):
 
     def forward(self, below: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         """below (B, below, x, y, z), skip (B, width, 2 x, 2 y, 2 z) -> (B, width, 2 x, 2 y, 2 z)."""
-        return self.block(self.join(self.up(below), skip))
+        merged: torch.Tensor = self.block(self.join(self.up(below), skip))
+        return merged
 
 
 class HalvedUNet3d(nn.Module):

@@ -56,5 +56,6 @@ class SEUNet3d(HalvedUNet3d):
         logits = self.decode(levels, image.shape[2], image.shape[3], image.shape[4])
         if not torch.jit.is_scripting() and self.training:
             outputs: Any = (logits, self.presence(deepest.mean(dim=(2, 3, 4))))
-            return outputs
+            both: torch.Tensor = outputs  # a tuple, but TorchScript knows one type
+            return both
         return logits

@@ -42,7 +42,8 @@ class WindowLevel(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(B, below, x, y, z) -> (B, width, x / stride, y / stride, z / stride)."""
         grid = self.merge(features).permute(0, 2, 3, 4, 1)
-        return self.norm(self.blocks(grid)).permute(0, 4, 1, 2, 3)
+        levels: torch.Tensor = self.norm(self.blocks(grid)).permute(0, 4, 1, 2, 3)
+        return levels
 
 
 class SwinHybrid3d(HalvedUNet3d):

@@ -101,7 +101,8 @@ def _averaged(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         flat = tensor.reshape(1, 1, array.shape[2], -1)
         flat = interpolate(flat, size=(shape[2], flat.shape[-1]), mode="bilinear", antialias=True)
         tensor = flat.reshape(shape[::-1])
-    return tensor.contiguous().numpy().transpose(2, 1, 0)
+    axes_reversed: np.ndarray = tensor.contiguous().numpy().transpose(2, 1, 0)
+    return axes_reversed
 
 
 def _few_at_once(slices: np.ndarray) -> Iterator[torch.Tensor]:
@@ -116,4 +117,5 @@ def _picked(array: np.ndarray, places: Sequence[np.ndarray]) -> np.ndarray:
     picked = np.empty((len(z), len(y), len(x)), array.dtype)
     for target, place in zip(picked, z, strict=True):
         np.take(array[:, :, place].T[y], x, axis=1, out=target)
-    return picked.transpose(2, 1, 0)
+    axes_reversed: np.ndarray = picked.transpose(2, 1, 0)
+    return axes_reversed

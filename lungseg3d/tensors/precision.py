@@ -37,7 +37,7 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
     return "bf16" if has_bf16 and torch.cpu._is_avx512_bf16_supported() and is_right_here("bf16") else "fp32"
 
 
-def autocast_for(precision: str, device: torch.device | str) -> AbstractContextManager:
+def autocast_for(precision: str, device: torch.device | str) -> AbstractContextManager[Any]:
     """The context in which a forward pass has this precision; nothing for `fp32`.
 
     On a CPU, bf16 leaves convolutions of few voxels in fp32: see `is_too_small_for_bf16`.
@@ -80,7 +80,7 @@ def convolved_in_fp32(convolution: torch.nn.Conv3d, features: torch.Tensor) -> t
 
 class _SmallConvolutionsInFp32(TorchFunctionMode):
     def __torch_function__(
-        self, func: Callable, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
         if func is not torch.conv3d:
@@ -98,6 +98,6 @@ def _fp32(value: Any) -> Any:
 
 
 @contextmanager
-def _bf16_on_cpu(autocast: AbstractContextManager) -> Iterator[None]:
+def _bf16_on_cpu(autocast: AbstractContextManager[Any]) -> Iterator[None]:
     with autocast, _SmallConvolutionsInFp32():
         yield

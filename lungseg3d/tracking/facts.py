@@ -54,7 +54,8 @@ def resolve_plain_references(config: Mapping[str, Any]) -> dict[str, Any]:
             return [resolved(item) for item in value]
         return target(value) if isinstance(value, str) else value
 
-    return resolved(config)
+    content: dict[str, Any] = resolved(config)
+    return content
 
 
 def without_paths(value: Any) -> Any:
@@ -134,7 +135,8 @@ def manifest_facts(manifests: Mapping[str, Path | str]) -> dict[str, str]:
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         facts[f"data/{side}/manifest"] = str(content.get("name", ""))
         facts[f"data/{side}/sha256"] = hashlib.sha256(text.encode()).hexdigest()
-    return without_paths(facts)
+    hidden: dict[str, str] = without_paths(facts)
+    return hidden
 
 
 def description(network: Mapping[str, str], sides: Mapping[str, Sequence[str]]) -> str:

@@ -102,7 +102,8 @@ class Store:
         if operation.get("parent"):
             tags[_PARENT_RUN_TAG] = self._parent(experiment, operation["parent"])
         run = self.client.create_run(experiment, operation["time_ms"], tags, operation["name"])
-        return run.info.run_id
+        created: str = run.info.run_id
+        return created
 
     def _params(self, operation: Mapping[str, Any], run_id: str) -> None:
         from mlflow.entities import Param
@@ -141,7 +142,7 @@ class Store:
         self.client.set_terminated(run_id, operation["status"], operation["time_ms"])
 
     def _unchanged(self, operation: Mapping[str, Any]) -> Path:
-        path = self.folder / operation["path"]
+        path: Path = self.folder / operation["path"]
         if not path.is_file():
             raise Refused("the file is gone")
         if sha256_of(path) != operation["sha256"]:

@@ -39,9 +39,9 @@ class MakePhantomd(Transform):
 def fill_from_nearest(labels: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """Label map (X, Y, Z) whose voxels in `hole` take the value of the nearest voxel that is labelled and no hole."""
     source = (labels > 0) & ~hole
+    filled: np.ndarray = labels.copy()
     if not hole.any() or not source.any():
-        return labels.copy()
-    filled = labels.copy()
+        return filled
     pieces, _ = ndimage.label(hole)
     for box in ndimage.find_objects(pieces):
         grown = tuple(slice(max(0, s.start - 4), s.stop + 4) for s in box)

@@ -224,4 +224,5 @@ def _working_image(ct: Volume, labels: Volume, bundle: Bundle) -> torch.Tensor:
     for step in bundle.preprocessing.transforms:
         if not isinstance(step, SegmentLungsd):
             data = Compose([step])(data)
-    return data["image"]
+    image: torch.Tensor = data["image"]
+    return image

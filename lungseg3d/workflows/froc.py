@@ -123,7 +123,7 @@ def _rows(path: Path, last: str) -> Rows:
     return found
 
 
-def _records(reader: csv.DictReader, path: Path) -> Iterator[dict[str, Any]]:
+def _records(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, Any]]:
     try:
         yield from reader
     except csv.Error as error:

@@ -49,7 +49,8 @@ class FieldOfView:
             return np.asarray(depth)
         places = np.moveaxis(self.from_padding_mm.grid.to_voxel(points_mm), -1, 0)
         to_padding = ndimage.map_coordinates(self.from_padding_mm.array, places, order=1, mode="nearest")
-        return np.minimum(depth, to_padding)
+        nearest_border: np.ndarray = np.minimum(depth, to_padding)
+        return nearest_border
 
 
 def _padding(labels: Volume, ct: Volume) -> Volume | None:

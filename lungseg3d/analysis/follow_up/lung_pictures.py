@@ -127,4 +127,5 @@ def image_of(array: np.ndarray, grid: Grid) -> sitk.Image:
 
 def array_of(image: sitk.Image) -> np.ndarray:
     """The voxels of an image (X, Y, Z)."""
-    return np.asarray(sitk.GetArrayFromImage(image)).T  # a copy: a view would outlive its image
+    array: np.ndarray = np.asarray(sitk.GetArrayFromImage(image)).T  # a copy: a view would outlive its image
+    return array

@@ -53,7 +53,7 @@ class LungRegistration:
     def to_prior(self, points_mm: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
         """The inverse of `to_current`: small steps to its fixed point."""
         wanted = np.asarray(points_mm, dtype=np.float64).reshape(-1, 3)
-        points = wanted.copy()
+        points: np.ndarray = wanted.copy()
         for _ in range(40):
             points += wanted - self.to_current(points)
         return points
@@ -105,4 +105,5 @@ def _bend(fixed: sitk.Image, moving: sitk.Image) -> sitk.Image:
         demons.SetNumberOfIterations(iterations)
         demons.SetStandardDeviations(_FIELD_SIGMA_VOXELS)
         field = demons.Execute(*pair) if field is None else demons.Execute(*pair, sitk.Resample(field, pair[0]))
-    return sitk.Cast(field, sitk.sitkVectorFloat64)
+    displacements: sitk.Image = sitk.Cast(field, sitk.sitkVectorFloat64)
+    return displacements

@@ -38,7 +38,8 @@ def mean_on(coarse: Grid, volume: Volume, outside: float = 0.0) -> np.ndarray:
         parts = [whole[(slice(None),) * axis + (slice(first, None, factor),)] for first in range(factor)]
         whole = sum(part.astype(np.float32) for part in parts) / np.float32(factor)
     step = np.linalg.inv(_block_affine(volume.grid)) @ coarse.affine
-    return ndimage.affine_transform(whole, step[:3, :3], step[:3, 3], coarse.shape, order=1, cval=outside)
+    means: np.ndarray = ndimage.affine_transform(whole, step[:3, :3], step[:3, 3], coarse.shape, order=1, cval=outside)
+    return means
 
 
 def covered_by(grid: Grid, coarse: Grid) -> np.ndarray:

@@ -29,7 +29,8 @@ def _between_lungs(lungs: np.ndarray) -> np.ndarray:
     for axis in (0, 1):
         ahead = np.logical_or.accumulate(lungs, axis=axis)
         filled |= ahead & np.flip(np.logical_or.accumulate(np.flip(lungs, axis), axis=axis), axis)
-    return filled & ~lungs
+    organs: np.ndarray = filled & ~lungs
+    return organs
 
 
 def way_up(chest: ChestParts, spine: np.ndarray) -> int:

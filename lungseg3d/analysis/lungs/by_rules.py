@@ -83,7 +83,9 @@ def _block_means(hu: np.ndarray, factors: Sequence[int]) -> np.ndarray:
     padded = np.pad(hu, padding, mode="edge") if any(p for _, p in padding) else hu
     x, y, z = (n // f for n, f in zip(padded.shape, factors, strict=True))
     clipped = np.clip(padded, -1024, 1024)
-    return clipped.reshape(x, factors[0], y, factors[1], z, factors[2]).mean(axis=(1, 3, 5), dtype=np.float32)
+    blocks = clipped.reshape(x, factors[0], y, factors[1], z, factors[2])
+    means: np.ndarray = blocks.mean(axis=(1, 3, 5), dtype=np.float32)
+    return means
 
 
 def _air_threshold_hu(hu: np.ndarray, body: np.ndarray) -> float:
@@ -115,7 +117,8 @@ def _lung_tissue(hu: np.ndarray, air: np.ndarray, spacing_mm: Sequence[float]) -
     near = dilated(lungs, _CLOSING_MM, spacing_mm)
     beside = np.unique(parts[near & (parts > 0)])
     wanted = [i for i in beside if i in large or (not is_gas[i - 1] and sizes_mm3[i - 1] > 300)]
-    return air & dilated(np.isin(parts, wanted), 1.1 * max(spacing_mm), spacing_mm)
+    wanted_air: np.ndarray = air & dilated(np.isin(parts, wanted), 1.1 * max(spacing_mm), spacing_mm)
+    return wanted_air
 
 
 def _whole_lungs(
@@ -189,7 +192,9 @@ def _at_full_resolution(
         return blocks[tuple(slice(0, n) for n in part.shape)]
 
     def up_smooth(mask: np.ndarray) -> np.ndarray:
-        return ndimage.uniform_filter(up(mask).astype(np.float32), size=[2 * f - 1 for f in factors]) > 0.5
+        share = ndimage.uniform_filter(up(mask).astype(np.float32), size=[2 * f - 1 for f in factors])
+        smoothed: np.ndarray = share > 0.5
+        return smoothed
 
     lung = whole > 0
     is_air = (part < threshold_hu) & up(ndimage.binary_dilation(tissue, ANY_NEIGHBOUR) & ~airways)

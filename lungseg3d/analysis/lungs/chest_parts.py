@@ -75,7 +75,8 @@ def large_pieces(mask: np.ndarray, least_share: float) -> np.ndarray:
         return np.zeros_like(mask, dtype=bool)
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
-    return (sizes >= least_share * sizes.max())[pieces]
+    large: np.ndarray = (sizes >= least_share * sizes.max())[pieces]
+    return large
 
 
 def find_spine(parts: ChestParts, axis: int) -> tuple[np.ndarray, float]:

@@ -111,6 +111,6 @@ def _spread(sides: np.ndarray, lungs: np.ndarray, spacing_mm: Sequence[float]) -
     nearest = ndimage.distance_transform_edt(
         sides == 0, sampling=spacing_mm, return_distances=False, return_indices=True
     )
-    result = sides.copy()
+    result: np.ndarray = sides.copy()
     result[missing] = sides[tuple(axis[missing] for axis in nearest)]
     return result

@@ -185,9 +185,10 @@ def _covered(part: Grid, target: Grid) -> Box | None:
 def _resampled(array: np.ndarray, source: Grid, wanted: Grid, *, order: int, mode: str) -> np.ndarray:
     """`array` on the grid `source` at the voxel centres of `wanted`; zero outside."""
     matrix = np.linalg.inv(source.affine) @ wanted.affine
-    return ndimage.affine_transform(
+    resampled: np.ndarray = ndimage.affine_transform(
         array, matrix[:3, :3], matrix[:3, 3], output_shape=wanted.shape, order=order, mode=mode, cval=0.0
     )
+    return resampled
 
 
 def _nearest_to_peak(values: np.ndarray, part: Grid, target: Grid, target_box: Box) -> np.ndarray:

@@ -72,7 +72,8 @@ def _outline(section: np.ndarray) -> np.ndarray:
 
 def _hull(points: np.ndarray) -> np.ndarray:
     """Corners (N, 2) of the convex hull, in order."""
-    return points[ConvexHull(points).vertices]
+    corners: np.ndarray = points[ConvexHull(points).vertices]
+    return corners
 
 
 def _longest(hull: np.ndarray) -> tuple[float, np.ndarray]:

@@ -182,7 +182,8 @@ def _steps(spacing_mm: float) -> int:
 
 def _largest_piece(mask: np.ndarray) -> np.ndarray:
     pieces, _ = ndimage.label(mask, structure=ANY_NEIGHBOUR)
-    return pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+    largest: np.ndarray = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+    return largest
 
 
 def _closed_lungs(lung: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
@@ -192,7 +193,8 @@ def _closed_lungs(lung: np.ndarray, spacing_mm: tuple[float, float, float]) -> n
     coarse = closed(lung[tuple(slice(None, None, n) for n in steps)], _CLOSING_MM, coarse_mm)
     for axis, n in enumerate(steps):
         coarse = np.repeat(coarse, n, axis=axis)
-    return coarse[tuple(slice(0, n) for n in lung.shape)] | lung
+    joined: np.ndarray = coarse[tuple(slice(0, n) for n in lung.shape)] | lung
+    return joined
 
 
 def _surface(core: np.ndarray, dense: np.ndarray, box: Box, lungs: Volume) -> tuple[float, float, float, float]:

@@ -142,7 +142,8 @@ def _beside(seen: Surroundings, where: np.ndarray, dense_hu: float) -> np.ndarra
     dense = where & ~border & ((seen.hu > dense_hu) | seen.is_other)
     if (ndimage.binary_dilation(dense, ANY_NEIGHBOUR) & border).any():
         return None
-    return ndimage.binary_dilation(dense, ndimage.generate_binary_structure(3, 1)) & ~seen.mask
+    rim: np.ndarray = ndimage.binary_dilation(dense, ndimage.generate_binary_structure(3, 1)) & ~seen.mask
+    return rim
 
 
 def _dilated_in_slices(mask: np.ndarray, seen: Surroundings, reach_mm: float) -> np.ndarray:

@@ -5,18 +5,20 @@ In: what typer makes of a verb. Out: the same, for people. Knows no verb.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 _PYDANTIC = "Value error, "
+_Verb = TypeVar("_Verb", bound=Callable[..., Any])
 
 
 class _ForPeople:
     def get_params(self, ctx: Any) -> list[Any]:
         """As typer's, with nothing after the name of a flag."""
-        params = super().get_params(ctx)  # type: ignore[misc]
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for param in params:
             if getattr(param, "is_bool_flag", False) and param.metavar is None:
                 param.metavar = ""
@@ -25,7 +27,8 @@ class _ForPeople:
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As typer's, without the name of the library that found a value wrong."""
         try:
-            return super().parse_args(ctx, args)  # type: ignore[misc]
+            rest: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]
+            return rest
         except typer.BadParameter as error:
             error.message = error.message.removeprefix(_PYDANTIC)
             raise
@@ -45,6 +48,6 @@ class Program(typer.Typer):
     def __init__(self, **settings: Any) -> None:
         super().__init__(cls=Group, **settings)
 
-    def command(self, name: str | None = None, **settings: Any) -> Any:
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[_Verb], _Verb]:
         """As typer's."""
         return super().command(name, cls=Command, **settings)

@@ -12,9 +12,11 @@ import os
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+
+_T = TypeVar("_T")
 
 _PANEL = "Reading"
 
@@ -123,12 +125,12 @@ ObjectDates = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")]
 
 
-def with_reading_options(verb: Callable[..., Any]) -> Callable[..., Any]:
+def with_reading_options(verb: Callable[..., _T]) -> Callable[..., _T]:
     """A verb whose parameter `reading` (an `io.ReadOptions`) is filled from `--series`, `--allow-gaps` and so on."""
     return with_reading_options_of(*READING)(verb)
 
 
-def with_reading_options_of(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def with_reading_options_of(*names: str) -> Callable[[Callable[..., _T]], Callable[..., _T]]:
     """As `with_reading_options`, with some of the options: those that fit a whole dataset."""
     return functools.partial(with_options, "reading", {name: READING[name] for name in names}, _read_options)
 
@@ -144,8 +146,8 @@ def with_options(
     parameter: str,
     options: Mapping[str, tuple[Any, Any]],
     make: Callable[[Mapping[str, Any]], Any],
-    verb: Callable[..., Any],
-) -> Callable[..., Any]:
+    verb: Callable[..., _T],
+) -> Callable[..., _T]:
     """A verb one of whose parameters is made of options of the command line.
 
     Args:

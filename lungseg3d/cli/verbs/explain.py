@@ -5,8 +5,9 @@ In: the command line. Out: a picture, a map, a table of layers; an exit code. Kn
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -77,7 +78,7 @@ def explain(
     say(f"Wrote {done.picture}\n      {done.heat_map}")
 
 
-def _say_layers(layers: list) -> None:
+def _say_layers(layers: Sequence[Any]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)

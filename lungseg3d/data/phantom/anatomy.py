@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lungseg3d.data.phantom.barrels import AxialCurve, Barrel
+from lungseg3d.data.phantom.barrels import Barrel, Profile
 from lungseg3d.data.phantom.habitus import Habitus
 from lungseg3d.data.phantom.shapes import Places, ellipsoid_distance, smooth_intersection, smooth_union
 from lungseg3d.data.phantom.tubes import Tube, polyline, unite_tubes
@@ -38,16 +38,16 @@ class Anatomy:
         h = self.habitus
         self.apex_z = 138.0
         self.cavity = Barrel(
-            middle=AxialCurve.of([(-60, 16), (40, 22), (100, 36), (140, 42)]),
-            side=AxialCurve.of(
+            middle=Profile.of([(-60, 16), (40, 22), (100, 36), (140, 42)]),
+            side=Profile.of(
                 [(-170, 112), (-110, 116), (-50, 114), (0, 107), (40, 93), (75, 73), (100, 54), (118, 37), (129, 23),
                  (135, 12), (138, 4)], h.width, wave_mm=3.5, phase=bend[0],
             ),
-            back=AxialCurve.of(
+            back=Profile.of(
                 [(-170, -92), (-110, -99), (-50, -104), (0, -103), (50, -94), (90, -79), (115, -66), (138, -48)],
                 h.depth, wave_mm=2.0, phase=bend[1],
             ),
-            front=AxialCurve.of(
+            front=Profile.of(
                 [(-170, 86), (-80, 88), (-30, 86), (30, 74), (75, 53), (100, 30), (120, 4), (131, -15), (138, -34)],
                 h.depth, wave_mm=3.5, phase=bend[2],
             ),
@@ -58,16 +58,16 @@ class Anatomy:
         )
         grow = h.fat_mm - 12
         self.body = Barrel(
-            middle=AxialCurve.of([(-100, 18), (40, 24), (110, 60), (150, 30), (190, 10)]),
-            side=AxialCurve.of(
+            middle=Profile.of([(-100, 18), (40, 24), (110, 60), (150, 30), (190, 10)]),
+            side=Profile.of(
                 [(-170, 132), (-60, 140), (10, 141), (60, 142), (100, 136), (120, 125), (145, 88), (165, 58),
                  (190, 52)], h.width, grow, wave_mm=3.5, phase=bend[0],
             ),
-            back=AxialCurve.of(
+            back=Profile.of(
                 [(-170, -133), (-50, -143), (20, -141), (70, -131), (110, -112), (140, -92), (170, -72), (230, -68)],
                 h.depth, -grow, wave_mm=2.0, phase=bend[1],
             ),
-            front=AxialCurve.of(
+            front=Profile.of(
                 [(-170, 116), (-60, 114), (20, 103), (60, 86), (95, 66), (120, 47), (150, 40), (200, 50)],
                 h.depth, grow, wave_mm=3.5, phase=bend[2],
             ),
@@ -76,7 +76,7 @@ class Anatomy:
             taper=0.0006,
             lean=lean,
         )
-        self.spine_y = AxialCurve.of(
+        self.spine_y = Profile.of(
             [(-170, -56), (-110, -63), (-50, -68), (10, -67), (60, -59), (100, -48), (140, -34), (190, -24)], h.depth
         )
 
@@ -200,12 +200,15 @@ class Anatomy:
             slopes.append(np.float32(64 * 2) * np.sqrt(reach) / 92)
         height = -smooth_union(-domes[0], -domes[1], 10)
         slope = np.where(domes[0] > domes[1], slopes[0], slopes[1])
-        return (places.z - height) / np.sqrt(1 + np.square(slope))
+        distance: np.ndarray = (places.z - height) / np.sqrt(1 + np.square(slope))
+        return distance
 
     def cap_distance(self, places: Places) -> np.ndarray:
         """Distance to the level above which no lung reaches: each side has its own round top."""
         inward = np.minimum(np.abs(places.x) - 44, 0)
-        return (places.z - np.float32(self.apex_z) + np.float32(0.024) * np.square(inward)) * np.float32(0.8)
+        height: np.ndarray = places.z - np.float32(self.apex_z) + np.float32(0.024) * np.square(inward)
+        distance: np.ndarray = height * np.float32(0.8)
+        return distance
 
     def lung_distances(self, places: Places, cavity: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Distances to the surfaces of the right and the left lung's place, aerated or not.

@@ -17,7 +17,7 @@ _TINY = np.float32(1e-3)
 
 
 @dataclass(frozen=True, eq=False)
-class AxialCurve:
+class Profile:
     """A smooth curve of z through (z, value) knots, level beyond its ends."""
 
     curve: PchipInterpolator
@@ -32,15 +32,16 @@ class AxialCurve:
         shift: float = 0.0,
         wave_mm: float = 0.0,
         phase: float = 0.0,
-    ) -> AxialCurve:
+    ) -> Profile:
         """Through knots of rising z; values times `factor` plus `shift`, with a slow wave that fades at the top."""
         z, value = np.array(sorted(knots), dtype=float).T
         wave = wave_mm * np.sin(z / 85 + phase) * np.clip((125 - z) / 60, 0, 1)
         curve = PchipInterpolator(z, value * factor + shift + wave)
-        return AxialCurve(curve, curve.derivative(), float(z[0]), float(z[-1]))
+        return Profile(curve, curve.derivative(), float(z[0]), float(z[-1]))
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
-        return self.curve(np.clip(z, self.low, self.high)).astype(np.float32)
+        heights: np.ndarray = self.curve(np.clip(z, self.low, self.high)).astype(np.float32)
+        return heights
 
     def derivative(self, z: np.ndarray) -> np.ndarray:
         """Change per mm."""
@@ -62,10 +63,10 @@ class Barrel:
         lean: how much narrower the right side is than the middle of both, as a share.
     """
 
-    middle: AxialCurve
-    side: AxialCurve
-    back: AxialCurve
-    front: AxialCurve
+    middle: Profile
+    side: Profile
+    back: Profile
+    front: Profile
     exponent: float
     widest: float = 0.5
     taper: float = 0.0
@@ -94,4 +95,5 @@ class Barrel:
         # Far outside, the steep closing of the top would pull its level planes out to infinity: let it fade.
         upward = (u_z + v_z) / (1 + np.square(np.maximum(total - 1, 0) * 2))
         slope = np.square(u_power / side) + np.square(v_power / half) + np.square(upward)
-        return (total - total ** (1 - 1 / n)) / np.sqrt(slope)
+        depth: np.ndarray = (total - total ** (1 - 1 / n)) / np.sqrt(slope)
+        return depth

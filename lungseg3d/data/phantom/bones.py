@@ -28,7 +28,8 @@ _CARTILAGE_END = np.array([2.95] * 7 + [2.75, 2.6, 2.4, 0, 0], dtype=np.float32)
 
 def wall_angle(places: Places) -> np.ndarray:
     """Angle around the chest: 0 at the spine, pi at the sternum, the same on both sides."""
-    return np.arctan2(np.abs(places.x), -(places.y + 12))
+    angles: np.ndarray = np.arctan2(np.abs(places.x), -(places.y + 12))
+    return angles
 
 
 def rib_offsets(anatomy: Anatomy, places: Places, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -164,4 +165,6 @@ def _ellipse(a: np.ndarray, b: np.ndarray, half_a: float, half_b: float) -> np.n
     """First-order signed distance to an ellipse."""
     p, q = a / np.float32(half_a), b / np.float32(half_b)
     radius = np.sqrt(p * p + q * q) + np.float32(1e-4)
-    return radius * (radius - 1) / np.sqrt(np.square(p / half_a) + np.square(q / half_b) + np.float32(1e-9))
+    slope = np.sqrt(np.square(p / half_a) + np.square(q / half_b) + np.float32(1e-9))
+    depth: np.ndarray = radius * (radius - 1) / slope
+    return depth

@@ -65,20 +65,22 @@ class Motion:
     def to_prior(self, points_mm: np.ndarray) -> np.ndarray:
         """Places (..., 3) of the current CT -> where the same tissue lay in the prior one."""
         points = (np.asarray(points_mm) - self.shift_mm.astype(np.asarray(points_mm).dtype)) @ self.turn
-        return points - self._breath_mm(points)
+        still_mm: np.ndarray = points - self._breath_mm(points)
+        return still_mm
 
     def to_current(self, points_mm: np.ndarray) -> np.ndarray:
         """The inverse of `to_prior`, to 0.01 mm: the breath is a contraction, so steps lead to its fixed point."""
         points = wanted = np.asarray(points_mm, dtype=np.float64)
         for _ in range(12):
             points = wanted + self._breath_mm(points)
-        return points @ self.turn.T + self.shift_mm
+        turned_mm: np.ndarray = points @ self.turn.T + self.shift_mm
+        return turned_mm
 
     def _breath_mm(self, points: np.ndarray) -> np.ndarray:
         """Displacement (..., 3): bases move most, apices hardly, the front rises, the bend everywhere."""
         height = np.clip((points[..., 2] - _BASE_Z_MM) / (_APEX_Z_MM - _BASE_Z_MM), 0, 1)
         depth = np.clip((points[..., 1] - _BACK_Y_MM) / 200, 0, 1)
-        moved = np.sin(points @ self.waves.T + self.phases) @ self.heights_mm
+        moved: np.ndarray = np.sin(points @ self.waves.T + self.phases) @ self.heights_mm
         moved[..., 2] -= self.diaphragm_mm * (1 + np.cos(np.pi * height)) / 2
         moved[..., 1] += 0.25 * self.diaphragm_mm * depth
         return moved

@@ -170,7 +170,8 @@ class _Form:
         bumps = np.zeros(unit.shape[:-1])
         for direction, height, sharpness in zip(self.directions, self.heights, self.sharpness, strict=True):
             bumps += height * np.exp(sharpness * (unit @ direction - 1))
-        return self.size * base * (1 + bumps)
+        radii: np.ndarray = self.size * base * (1 + bumps)
+        return radii
 
 
 def _sampled(spec: NoduleSpec, grid: Grid, centre_ras_mm: Point) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -202,13 +203,15 @@ def _subsamples(grid: Grid, diameter_mm: float) -> np.ndarray:
     wanted_mm = np.clip(diameter_mm / 12, 0.25, 0.8)
     counts = [int(np.clip(np.ceil(s / wanted_mm), 1, 6)) for s in grid.spacing_mm]
     axes = [(np.arange(n) + 0.5) / n - 0.5 for n in counts]
-    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3) @ grid.affine[:3, :3].T
+    offsets_mm: np.ndarray = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3) @ grid.affine[:3, :3].T
+    return offsets_mm
 
 
 def _directions(rng: np.random.Generator, count: int) -> np.ndarray:
     """Random unit vectors (count, 3)."""
     vectors = rng.standard_normal((count, 3))
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    directions: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    return directions
 
 
 def _sphere_directions(count: int) -> np.ndarray:

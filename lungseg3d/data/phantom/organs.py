@@ -149,4 +149,5 @@ def _paint_organ_tubes(
 
 def _rise(z: np.ndarray, at_mm: float, over_mm: float) -> np.ndarray:
     """0 below, 1 above."""
-    return np.float32(1) / (1 + np.exp(-(z - at_mm) / np.float32(over_mm)))
+    share: np.ndarray = np.float32(1) / (1 + np.exp(-(z - at_mm) / np.float32(over_mm)))
+    return share

@@ -109,7 +109,8 @@ def noise_strength(places: Places) -> np.ndarray:
     """Noise relative to the middle of the chest: less at the rim, more between the shoulders; broadcastable."""
     middle = np.exp(-np.square(places.x / 110) - np.square((places.y + 10) / 80))
     shoulders = 1 / (1 + np.exp(-(places.z - 95) / 10))
-    return ((0.65 + 0.35 * middle) * (1 + 0.35 * shoulders)).astype(np.float32)
+    weights: np.ndarray = ((0.65 + 0.35 * middle) * (1 + 0.35 * shoulders)).astype(np.float32)
+    return weights
 
 
 def paint_table(hu: np.ndarray, places: Places, top_y: float) -> None:

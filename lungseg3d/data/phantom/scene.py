@@ -28,7 +28,7 @@ from lungseg3d.data.phantom.tubes import Tube, paint_tubes
 _LUNG_LOW, _LUNG_HIGH = (-160, -130, -200), (160, 115, 145)
 
 
-class PhantomScene:
+class Scene:
     """Everything but nodules and noise.
 
     Args:
@@ -101,7 +101,7 @@ class PhantomScene:
         h = self.anatomy.habitus
         # Skewed like real parenchyma, whose density is bounded by air on one side only.
         grain = 13 * texture + 13 * np.square(np.maximum(texture, 0)) - 6.5
-        hu = h.lung_hu + 14 * self.coarse.at(places) + grain - h.gravity_hu_per_mm * (places.y + 10)
+        hu: np.ndarray = h.lung_hu + 14 * self.coarse.at(places) + grain - h.gravity_hu_per_mm * (places.y + 10)
         dependent = np.exp(-np.maximum(places.y - self.anatomy.cavity.back(places.z), 0) / np.float32(9))
         hu = hu + 12 * np.exp(-(places.z + 140) / np.float32(40)) + 130 * h.gravity_hu_per_mm * dependent
         hu = np.maximum(hu, np.float32(-985), out=hu)

@@ -87,7 +87,8 @@ def paint(hu: np.ndarray, occupancy: np.ndarray, value_hu: np.ndarray | float) -
 def smooth_union(a: np.ndarray, b: np.ndarray, blend_mm: float) -> np.ndarray:
     """Distance to the union of two bodies, the crease rounded over `blend_mm` (polynomial smooth minimum, Quilez)."""
     near = np.maximum(1 - np.abs(a - b) * np.float32(1 / blend_mm), 0)
-    return np.minimum(a, b) - near * near * np.float32(blend_mm / 4)
+    smallest: np.ndarray = np.minimum(a, b) - near * near * np.float32(blend_mm / 4)
+    return smallest
 
 
 def smooth_intersection(a: np.ndarray, b: np.ndarray, blend_mm: float) -> np.ndarray:
@@ -117,7 +118,8 @@ def ellipsoid_distance(
     squares = [t * t for t in terms]
     radius = np.sqrt(squares[0] + squares[1] + squares[2]) + np.float32(1e-4)
     slopes = [q / np.float32(s * s) for q, s in zip(squares, semi_axes_mm, strict=True)]
-    return radius * (radius - 1) / np.sqrt(slopes[0] + slopes[1] + slopes[2] + np.float32(1e-9))
+    depth: np.ndarray = radius * (radius - 1) / np.sqrt(slopes[0] + slopes[1] + slopes[2] + np.float32(1e-9))
+    return depth
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +146,8 @@ class RandomField:
         for axis, coordinates in ((2, places.z), (1, places.y), (0, places.x)):
             block = self._interpolated(block, coordinates.ravel(), axis)
         # Variance of a cubic B-spline sum of white numbers, averaged over a cell: 0.479 per axis.
-        return block * np.float32(0.479**-1.5)
+        scaled: np.ndarray = block * np.float32(0.479**-1.5)
+        return scaled
 
     def _interpolated(self, block: np.ndarray, coordinates_mm: np.ndarray, axis: int) -> np.ndarray:
         """Cubic B-spline sums along one axis: four shifted copies, each with its weight."""
@@ -159,4 +162,5 @@ class RandomField:
             planes = block.take(first + offset - 1, axis=axis, mode="wrap")
             planes *= weight.reshape(along) / np.float32(6)
             total = total + planes if offset == 0 else np.add(total, planes, out=total)
-        return total
+        interpolated: np.ndarray = total
+        return interpolated

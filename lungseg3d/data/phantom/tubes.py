@@ -46,7 +46,8 @@ class Tube:
         drawn = np.maximum(radius, 0.5 * edge)
         # A disc with a linear edge of width e holds the area pi (r^2 + e^2 / 12): scale it to pi r^2.
         strength = radius * radius / (drawn * drawn + np.float32(edge * edge / 12))
-        return np.clip(0.5 + (drawn - axis) * np.float32(1 / edge), 0, 1) * np.minimum(strength, 1)
+        density: np.ndarray = np.clip(0.5 + (drawn - axis) * np.float32(1 / edge), 0, 1) * np.minimum(strength, 1)
+        return density
 
     def _axis_distance(self, places: Places) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(distance to the middle line, its direction (3,), position along it 0..1)."""

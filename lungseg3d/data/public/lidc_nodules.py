@@ -164,7 +164,8 @@ def _draw_slice(contours: Sequence[LidcContour], contour_pixels: bool) -> np.nda
                 outline = outline_pixels(contour.points - low)
                 inside[outline[:, 0], outline[:, 1]] = contour_pixels
                 mask = mask | inside if wanted else mask & ~inside
-    return np.argwhere(mask) + low
+    voxels: np.ndarray = np.argwhere(mask) + low
+    return voxels
 
 
 def _vote(marks: Sequence[LidcMark], touched: np.ndarray, slice_of: SliceOf, rule: ConsensusRule) -> LidcNodule:

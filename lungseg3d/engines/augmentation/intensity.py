@@ -71,7 +71,8 @@ class HuAugmentation:
         generators = [torch.Generator(device=x.device).manual_seed(int(rng.integers(2**31))) for rng in rngs]
         noise = torch.stack([torch.randn(x.shape[1:], generator=g, device=x.device) for g in generators])
         soft = avg_pool3d(pad(noise, (1,) * 6, mode="replicate"), 3, stride=1) * 27**0.5
-        return (noise + soft) / 2**0.5
+        mixed: torch.Tensor = (noise + soft) / 2**0.5
+        return mixed
 
 
 class GammaContrast:

@@ -79,7 +79,8 @@ class LungInPatch:
             kernel = torch.exp(-2 * (torch.pi * frequency * scale_mm / self.voxel_mm) ** 2)
             spectrum = spectrum * kernel.reshape([-1 if k == axis else 1 for k in range(3)])
         smooth = torch.fft.irfftn(spectrum, s=self.hu.shape)
-        return (smooth - smooth.mean()) / smooth.std().clamp(min=1e-12)
+        normalised: torch.Tensor = (smooth - smooth.mean()) / smooth.std().clamp(min=1e-12)
+        return normalised
 
     def slope_mm(self, direction: np.ndarray) -> torch.Tensor:
         """How far each voxel lies along a direction (3,), in mm."""

@@ -67,7 +67,8 @@ class PreparedCases(PersistentDataset):
 
     def _prepared(self, item: Mapping[str, Any]) -> Any:
         # Without meta data, as a file holds it: the first training must not see more than the second.
-        return convert_to_tensor(self._pre_transform(deepcopy(item)), convert_numeric=False, track_meta=False)
+        prepared = self._pre_transform(deepcopy(item))  # type: ignore[no-untyped-call]
+        return convert_to_tensor(prepared, convert_numeric=False, track_meta=False)
 
     def _key(self, item: Mapping[str, Any]) -> str:
         about = [lungseg3d.__version__, self.transform_hash, _with_content(item)]

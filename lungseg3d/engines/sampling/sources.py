@@ -95,7 +95,8 @@ class SourceGroup:
         weights = self._weights
         if self.large_first and self._sizes is not None:
             weights = weights * self.large_first.admitted(self._sizes, drawn)
-        return weights / weights.sum()
+        shares: np.ndarray = weights / weights.sum()
+        return shares
 
     @property
     def _asks_for_facts(self) -> bool:

@@ -38,7 +38,7 @@ from lungseg3d.tracking.store import own_store
 logger = logging.getLogger(__name__)
 
 
-def _never_in_the_way(callback: Callable) -> Callable:
+def _never_in_the_way(callback: Callable[..., None]) -> Callable[..., None]:
     """A handler whose exceptions become one warning: a fault of tracking is no reason to stop a training."""
 
     @functools.wraps(callback)

@@ -24,7 +24,8 @@ class _Summed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        return _Summed.apply(gradient)
+        summed: torch.Tensor = _Summed.apply(gradient)  # type: ignore[no-untyped-call]
+        return summed
 
 
 class GlobalBatchNorm3d(nn.BatchNorm3d):
@@ -39,14 +40,15 @@ class GlobalBatchNorm3d(nn.BatchNorm3d):
             return super().forward(features)
         x = features.float()
         count = x.numel() // x.shape[1] * dist.get_world_size()
-        mean = _Summed.apply(x.sum(dim=(0, 2, 3, 4))) / count
+        mean = _Summed.apply(x.sum(dim=(0, 2, 3, 4))) / count  # type: ignore[no-untyped-call]
         centred = x - mean[:, None, None, None]
-        variance = _Summed.apply((centred**2).sum(dim=(0, 2, 3, 4))) / count
+        variance = _Summed.apply((centred**2).sum(dim=(0, 2, 3, 4))) / count  # type: ignore[no-untyped-call]
         self._follow(mean.detach(), variance.detach() * count / (count - 1))
         normed = centred * torch.rsqrt(variance + self.eps)[:, None, None, None]
         if self.affine:
             normed = normed * self.weight[:, None, None, None] + self.bias[:, None, None, None]
-        return normed.to(features.dtype)
+        result: torch.Tensor = normed.to(features.dtype)
+        return result
 
     def _follow(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:

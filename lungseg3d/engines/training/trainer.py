@@ -38,7 +38,7 @@ class RoiTrainer(SupervisedTrainer):
         self,
         device: torch.device | str,
         max_epochs: int,
-        train_data_loader: Iterable,
+        train_data_loader: Iterable[Any],
         network: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
         loss_function: Any,
@@ -75,7 +75,7 @@ class RoiTrainer(SupervisedTrainer):
         within = iteration if length is None else (iteration - 1) % length + 1
         return within % self.accumulation_steps == 0 or within == length
 
-    def _iteration(self, engine: SupervisedTrainer, batchdata: dict[str, torch.Tensor]) -> dict:
+    def _iteration(self, engine: SupervisedTrainer, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
         batch = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
         inputs, targets, args, kwargs = batch if len(batch) == 4 else (*batch, (), {})
         engine.state.output = {Keys.IMAGE: inputs, Keys.LABEL: targets}
@@ -98,7 +98,8 @@ class RoiTrainer(SupervisedTrainer):
         if self.steps_at(engine.state.iteration):
             self._step(batchdata)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return engine.state.output
+        outputs: dict[str, Any] = engine.state.output
+        return outputs
 
     def _step(self, batchdata: Mapping[str, Any]) -> None:
         self.scaler_.unscale_(self.optimizer)

@@ -9,8 +9,8 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import monai.handlers
 import torch
+from monai.handlers.mean_dice import MeanDice as MonaiMeanDice
 
 from lungseg3d.core import BundleError
 
@@ -18,7 +18,7 @@ _MOST_NAMED = 5
 _NEEDS_A_METRIC = ("EarlyStop", "ReduceLROnPlateau")
 
 
-class MeanDice(monai.handlers.MeanDice):
+class MeanDice(MonaiMeanDice):
     """MONAI's mean Dice, not a number where it is defined for no case at all.
 
     A case without a reference voxel has no Dice and is left out of the mean; where that leaves nothing, MONAI says 0,

@@ -70,7 +70,8 @@ class AnySizeConv3d(nn.Module):
         features = features.to(c.weight.dtype)
         if is_too_small_for_bf16(features, c.weight, c.stride):
             return convolved_in_fp32(c, features).to(c.weight.dtype)
-        return c(features)
+        convolved: torch.Tensor = c(features)
+        return convolved
 
 
 def _pairs(module: nn.Module) -> list[int]:

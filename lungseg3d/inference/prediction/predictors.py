@@ -224,7 +224,8 @@ def _logits(network: torch.nn.Module, images: torch.Tensor, part: Box | None) ->
     """Of a part; some networks compute it for less, of the others it is cut out."""
     offers: Any = network
     if part is not None and hasattr(network, "part") and offers.has_part(images.shape):
-        return offers.part(images, part).float()
+        logits: torch.Tensor = offers.part(images, part).float()
+        return logits
     return _part_of(network(images), part).float()
 
 

@@ -20,7 +20,8 @@ from monai.inferers import Inferer
 from torch.nn.functional import pad
 
 from lungseg3d.core import Box
-from lungseg3d.inference.prediction.predictors import Predictor, computes_in_slabs, predictor_of
+from lungseg3d.inference.prediction.meter import Predictor
+from lungseg3d.inference.prediction.predictors import computes_in_slabs, predictor_of
 from lungseg3d.inference.prediction.tiling import Tiling, Window, shares_of
 
 PLACEMENTS = ("grid", "tight", "seamless")

@@ -55,7 +55,8 @@ class _MeanLogit(nn.Module):
         """image (1, 1, x, y, z) -> (1, 1)."""
         logits = self.network(image).float()
         odds = torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
-        return ((odds * self.mask).sum() / self.mask.sum()).reshape(1, 1)
+        mean: torch.Tensor = ((odds * self.mask).sum() / self.mask.sum()).reshape(1, 1)
+        return mean
 
 
 def list_layers(network: nn.Module, image: torch.Tensor) -> list[Layer]:
@@ -122,7 +123,8 @@ def grad_cam(network: nn.Module, window: NoduleWindow, layer: str) -> np.ndarray
             text = f"layer {layer} gives no feature map with a gradient ({type(error).__name__})"
             raise UsageError("E_NO_LAYER", text, "--list-layers names those that do.") from error
     peak = float(heat.max())
-    return (heat / peak if peak > 0 else heat).astype(np.float32)
+    share: np.ndarray = (heat / peak if peak > 0 else heat).astype(np.float32)
+    return share
 
 
 @contextmanager

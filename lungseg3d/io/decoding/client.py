@@ -80,7 +80,7 @@ class Answer:
     size_bytes: int = 0
 
 
-class DecodingProcess:
+class Decoder:
     """The process that reads for this one; several threads may ask, one file is read at a time.
 
     Args:
@@ -90,7 +90,7 @@ class DecodingProcess:
     def __init__(self, limits: DecodingLimits = DecodingLimits()) -> None:
         self.limits = limits
         self._lock = threading.Lock()
-        self._child: subprocess.Popen | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
         self._log = -1
         self._kills_before = 0
@@ -214,7 +214,7 @@ def begin_decoding(ct: Path | None = None, options: ReadOptions = ReadOptions())
 
 
 def read_apart(verb: str, path: Path, options: ReadOptions) -> Any:
-    """As `DecodingProcess.read`, by this process's decoder."""
+    """As `Decoder.read`, by this process's decoder."""
     return _own().read(verb, path, options)
 
 
@@ -228,12 +228,12 @@ def can_decode_apart() -> bool:
     return hasattr(os, "memfd_create")
 
 
-_decoders: dict[int, DecodingProcess] = {}
+_decoders: dict[int, Decoder] = {}
 
 
-def _own() -> DecodingProcess:
+def _own() -> Decoder:
     """By process id: a forked process must not talk into its parent's pipe."""
-    return _decoders.setdefault(os.getpid(), DecodingProcess())
+    return _decoders.setdefault(os.getpid(), Decoder())
 
 
 @atexit.register

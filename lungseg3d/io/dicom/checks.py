@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -157,7 +158,9 @@ def check_geometry_tags(slices: Sequence[_Slice], scan: Scan) -> np.ndarray:
     return np.concatenate([row / lengths[0], column / lengths[1]])
 
 
-def _need(title: str, items: Sequence, value: Callable, file_of: Callable, scan: Scan) -> None:
+def _need(
+    title: str, items: Sequence[Any], value: Callable[..., Any], file_of: Callable[..., DicomFile], scan: Scan
+) -> None:
     lacking = [item for item in items if value(item) is None]
     if lacking:
         name = shown(file_of(lacking[0]).path, scan.root)

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lungseg3d.io.intake.archives import ZipArchive
+from lungseg3d.io.intake.archives import Archive
 
 
 @dataclass(frozen=True)
-class ByteSource:
+class Place:
     """Where the bytes of one file lie: a path, or a member of a zip archive."""
 
     path: Path
     member: str | None = None
-    archive: ZipArchive | None = field(default=None, compare=False, repr=False)
+    archive: Archive | None = field(default=None, compare=False, repr=False)
     deflated: bool = False
 
     @property
@@ -95,7 +95,7 @@ class DicomFile:
     wrong; empty where it has none.
     """
 
-    place: ByteSource
+    place: Place
     sop_class: str
     sop_uid: str
     series_uid: str

@@ -70,7 +70,8 @@ def _fitted(values: np.ndarray, bits: int, dtype: np.dtype) -> np.ndarray:
             stored = stored & unsigned.type((1 << bits) - 1)
         if dtype.kind == "i":
             gap = 8 * dtype.itemsize - bits
-            return (stored << unsigned.type(gap)).view(dtype) >> dtype.type(gap)
+            extended: np.ndarray = (stored << unsigned.type(gap)).view(dtype) >> dtype.type(gap)
+            return extended
     return stored.view(dtype)
 
 
@@ -85,7 +86,8 @@ def _decode_rle(data: bytes, rows: int, columns: int, dtype: np.dtype) -> np.nda
     for number in range(segments):  # the most significant byte comes first
         plane = np.frombuffer(_unpacked(data[starts[number] : starts[number + 1]], rows * columns), np.uint8)
         values[:, segments - 1 - number] = plane
-    return values.view(dtype.newbyteorder("<")).reshape(rows, columns)
+    pixels: np.ndarray = values.view(dtype.newbyteorder("<")).reshape(rows, columns)
+    return pixels
 
 
 def _unpacked(segment: bytes, count: int) -> bytes:

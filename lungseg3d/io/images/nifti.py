@@ -79,7 +79,7 @@ def _read_header(stream: BinaryIO, name: str) -> _Layout:
     raw = start + stream.read(size - 4)
     if len(raw) < size:
         refuse("E_TRUNCATED", f"{name}: expected a header of {size} bytes, got {len(raw)}.", _AGAIN)
-    kind = nibabel.Nifti1Header if size == 348 else nibabel.Nifti2Header
+    kind: Any = nibabel.Nifti1Header if size == 348 else nibabel.Nifti2Header
     header = kind(raw, endianness=order, check=False)
     magic = bytes(header["magic"].tobytes())[:3]
     if magic in (b"ni1", b"ni2"):
@@ -111,7 +111,7 @@ def _dtype(header: Any, name: str) -> np.dtype:
     if code in (128, 2304, 32, 1792, 2048):
         refuse("E_NOT_CT", f"{name}: colour or complex voxels (datatype {code}).", "Give the CT in HU.")
     try:
-        dtype = header.get_data_dtype()
+        dtype: np.dtype | None = header.get_data_dtype()
     except (HeaderDataError, KeyError):
         dtype = None
     if dtype is None or dtype.kind not in "iuf" or dtype.itemsize > 8:
@@ -199,7 +199,8 @@ def _pixdim(header: Any) -> np.ndarray:
 def _in_mm(affine: np.ndarray, mm: float) -> np.ndarray:
     """An affine of a unit that is `mm` long."""
     with np.errstate(over="ignore"):
-        return np.diag([mm, mm, mm, 1.0]) @ np.array(affine, float)
+        scaled: np.ndarray = np.diag([mm, mm, mm, 1.0]) @ np.array(affine, float)
+        return scaled
 
 
 def _qform(header: Any, mm: float) -> np.ndarray | None:

@@ -49,7 +49,8 @@ class Stack:
 def slice_normal(orientation: np.ndarray) -> np.ndarray:
     """ImageOrientationPatient (6,) -> unit normal (3,), row direction x column direction."""
     normal = np.cross(orientation[:3], orientation[3:])
-    return normal / np.linalg.norm(normal)
+    unit_normal: np.ndarray = normal / np.linalg.norm(normal)
+    return unit_normal
 
 
 def orientation_name(orientation: tuple[float, ...] | None) -> str:

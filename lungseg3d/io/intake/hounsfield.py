@@ -199,7 +199,8 @@ def _padding_up_to(counts: np.ndarray) -> int:
 def _is_spread(counts: np.ndarray) -> bool:
     """Whether what lies too low for air is a good part of the values, and more than the one or few of plain padding."""
     low = counts[: _PADDING_FROM_HU + 32769]
-    return low.sum() > _PADDING_SHARE * counts.sum() and np.sort(low)[-3:].sum() < 0.8 * low.sum()
+    is_spread: bool = low.sum() > _PADDING_SHARE * counts.sum() and np.sort(low)[-3:].sum() < 0.8 * low.sum()
+    return is_spread
 
 
 def _is_around_a_body(hu: np.ndarray, counts: np.ndarray) -> bool:

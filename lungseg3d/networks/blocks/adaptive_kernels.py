@@ -85,7 +85,8 @@ class SelectiveKernels(nn.Module):
         """(B, C, x, y, z) -> (B, C, x, y, z)."""
         narrow, wide = self.narrow(features), self.wide(features)
         choice = self.choice(narrow + wide)[:, :, :, None, None, None]
-        return choice[:, 0] * narrow + choice[:, 1] * wide
+        weighted: torch.Tensor = choice[:, 0] * narrow + choice[:, 1] * wide
+        return weighted
 
     def choice(self, both: torch.Tensor) -> torch.Tensor:
         """Sum of the branches (B, C, x, y, z) -> weights (B, 2, C) of narrow and wide; the two sum to one."""

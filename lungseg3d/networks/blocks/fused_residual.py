@@ -43,9 +43,11 @@ class FusedResidualBlock(nn.Module):
         inner = convolution(features, *_words(self.first), "relu", [], "")
         words = (*_words(self.second), "add", 1.0, "relu", [], "")
         if self.skip is None:
-            return convolution.binary(inner, features, *words)
+            joined: torch.Tensor = convolution.binary(inner, features, *words)
+            return joined
         aside = convolution(features, *_words(self.skip), "none", [], "")
-        return torch.ops.mkldnn._convolution_pointwise_.binary(aside, inner, *words)
+        written: torch.Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(aside, inner, *words)
+        return written
 
     def _is_too_small(self, features: torch.Tensor) -> bool:
         x, y, z = self.first.stride

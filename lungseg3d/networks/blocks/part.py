@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -58,13 +59,13 @@ def features_in_slabs(stage: nn.Sequential, image: torch.Tensor) -> torch.Tensor
     for a in range(0, size, _SLAB_VOXELS):
         b = min(a + _SLAB_VOXELS, size)
         begin = max(0, a - reach)
-        found = stage(space_to_depth(image[:, :, begin : b + reach]))
+        found: torch.Tensor = stage(space_to_depth(image[:, :, begin : b + reach]))
         if b - a == size:
             return found
         if features is None:
             shape = (len(image), found.shape[1], *(n // 2 for n in image.shape[2:]))
-            how = {"dtype": found.dtype, "device": found.device, "memory_format": torch.channels_last_3d}
-            features = torch.empty(shape, **how)
+            how: dict[str, Any] = {"dtype": found.dtype, "device": found.device}
+            features = torch.empty(shape, memory_format=torch.channels_last_3d, **how)
         features[:, :, a // 2 : b // 2] = found[:, :, (a - begin) // 2 : (b - begin) // 2]
     assert features is not None
     return features

@@ -35,7 +35,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """features (B, in, x, y, z) -> (B, out, x / stride, y / stride, z / stride)."""
-        return self.activation(self.convolutions(features) + self.skip(features))
+        activated: torch.Tensor = self.activation(self.convolutions(features) + self.skip(features))
+        return activated
 
     @torch.jit.unused
     def fused(self) -> nn.Module | None:
@@ -97,4 +98,5 @@ class AttendedResidualBlock(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """features (B, in, x, y, z) -> (B, out, x / stride, y / stride, z / stride)."""
-        return self.activation(self.attention(self.convolutions(features)) + self.skip(features))
+        activated: torch.Tensor = self.activation(self.attention(self.convolutions(features)) + self.skip(features))
+        return activated

@@ -65,7 +65,8 @@ class RegularisedConvolution(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(B, in, x, y, z) -> (B, out, x / stride, y / stride, z / stride)."""
-        return self.activation(self.convolutions(features) + self.skip(features))
+        activated: torch.Tensor = self.activation(self.convolutions(features) + self.skip(features))
+        return activated
 
 
 class DepthwiseFusion(nn.Module):
@@ -104,7 +105,8 @@ class DepthwiseFusion(nn.Module):
         """(B, in, x, y, z) -> (B, out, x / stride, y / stride, z / stride)."""
         merged = self.merge(features)
         seen = torch.cat([width(merged) for width in self.widths], dim=1)
-        return self.activation(merged + self.fuse(seen))
+        activated: torch.Tensor = self.activation(merged + self.fuse(seen))
+        return activated
 
 
 def spatial_shift(features: torch.Tensor) -> torch.Tensor:

@@ -71,7 +71,8 @@ class TokenBlock(nn.Module):
         triple = self.query_key_value(tokens).reshape(b, s, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
         attended = nn.functional.scaled_dot_product_attention(triple[0], triple[1], triple[2])
         tokens = tokens + self.project(attended.transpose(1, 2).reshape(b, s, c))
-        return tokens + self.perceptron(tokens)
+        refined: torch.Tensor = tokens + self.perceptron(tokens)
+        return refined
 
 
 class SupervoxelTransformer(nn.Module):
@@ -109,7 +110,8 @@ class SupervoxelTransformer(nn.Module):
         voxels = features.flatten(2).transpose(1, 2)
         tokens = self.blocks(pool(voxels, membership.to(voxels.dtype)))
         back = membership.to(tokens.dtype) @ self.scatter(tokens)
-        return features + back.transpose(1, 2).reshape(b, c, x, y, z)
+        refined: torch.Tensor = features + back.transpose(1, 2).reshape(b, c, x, y, z)
+        return refined
 
     def membership(self, features: torch.Tensor) -> torch.Tensor:
         """How much each voxel belongs to each supervoxel, (B, N, S) float32; N = x y z, rows sum to one."""

@@ -89,7 +89,8 @@ class WindowAttention(nn.Module):
         forbidden = (~mask).to(bias.dtype) * -1e4
         scores = (bias[None] + forbidden[:, None]).to(triple.dtype)
         attended = nn.functional.scaled_dot_product_attention(triple[0], triple[1], triple[2], attn_mask=scores)
-        return self.project(attended.transpose(2, 3).reshape(b, n, t, c))
+        projected: torch.Tensor = self.project(attended.transpose(2, 3).reshape(b, n, t, c))
+        return projected
 
 
 def relative_positions(window: int) -> torch.Tensor:
@@ -123,4 +124,5 @@ class WindowBlock(nn.Module):
     def forward(self, grid: torch.Tensor) -> torch.Tensor:
         """(B, X, Y, Z, C) -> (B, X, Y, Z, C)."""
         grid = grid + self.attention(self.attention_norm(grid))
-        return grid + self.perceptron(grid)
+        refined: torch.Tensor = grid + self.perceptron(grid)
+        return refined

@@ -22,11 +22,12 @@ from lungseg3d.report.pages.candidates import MOST_PICTURES, candidate_rows, can
 from lungseg3d.report.pages.embedding import data_uri, slice_number, slice_of, svg_path
 from lungseg3d.report.pages.facts import Fact, list_facts
 from lungseg3d.report.pages.headline import Headline, least_confidence_text, reasons_text
-from lungseg3d.report.pages.nodule_rows import nodule_columns, nodule_measures, nodule_row, number_text
+from lungseg3d.report.pages.nodule_rows import nodule_columns, nodule_measures, nodule_row
 from lungseg3d.report.pages.sizes import size_row
 from lungseg3d.report.pictures.figures import PanelStyle, axial_view, coronal_overview, nodule_panels
 from lungseg3d.report.pictures.heat import DOUBT, HEAT, HeatScale
 from lungseg3d.report.pictures.scene import Scene
+from lungseg3d.report.plots.numbers import number_text
 
 MAX_BYTES = 5_000_000
 MAX_PANELS = 50

@@ -21,7 +21,8 @@ _BAR_LENGTHS_MM = (1, 2, 5, 10, 20, 50, 100, 200)
 def window_hu(hu: np.ndarray, centre: float, width: float) -> np.ndarray:
     """HU -> uint8: black at centre - width / 2 and below, white at centre + width / 2 and above."""
     grey = (hu.astype(np.float32) - (centre - width / 2)) * (255 / width)
-    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    rounded: np.ndarray = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    return rounded
 
 
 class Picture:

@@ -33,7 +33,8 @@ class HeatScale:
         at = np.clip(values, 0, 1)
         places = np.linspace(0, 1, len(stops))
         channels = [np.interp(at, places, stops[:, c]) for c in range(3)]
-        return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+        colour: np.ndarray = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+        return colour
 
     def opacity(self, values: np.ndarray) -> np.ndarray:
         """How much of the colour covers the CT, 0 to 0.8, float32: more where the value is higher."""

@@ -46,7 +46,8 @@ SAGITTAL = Plane("sagittal", 0, 1, 2, "A", "P")
 
 def turn_section(section: np.ndarray) -> np.ndarray:
     """A section with its axes in RAS order -> (rows, columns) as hung: a view."""
-    return section.T[::-1, ::-1]
+    turned: np.ndarray = section.T[::-1, ::-1]
+    return turned
 
 
 def cut_section(array: np.ndarray, plane: Plane, index: int) -> np.ndarray:
@@ -70,7 +71,7 @@ def project(array: np.ndarray, axis: int, how: Callable[..., np.ndarray]) -> np.
 
 
 @dataclass(frozen=True)
-class SectionWindow:
+class Frame:
     """A window onto a section: where it lies, in section pixels, and how large it is drawn.
 
     Section pixel i reaches from i to i + 1, so its centre is at i + 0.5.
@@ -90,16 +91,14 @@ class SectionWindow:
     pixel_mm: float
 
     @staticmethod
-    def around_box(
-        box: Box, plane: Plane, spacing_mm: Sequence[float], shape: Sequence[int], longest: int
-    ) -> SectionWindow:
+    def around_box(box: Box, plane: Plane, spacing_mm: Sequence[float], shape: Sequence[int], longest: int) -> Frame:
         """The frame that shows `box` of an array of `shape` whole; its longer side is `longest` picture pixels."""
         left, right = shape[plane.columns] - box.stop[plane.columns], shape[plane.columns] - box.start[plane.columns]
         top, bottom = shape[plane.rows] - box.stop[plane.rows], shape[plane.rows] - box.start[plane.rows]
         width_mm, height_mm = (right - left) * spacing_mm[plane.columns], (bottom - top) * spacing_mm[plane.rows]
         pixel_mm = max(width_mm, height_mm) / longest
         size = max(1, round(width_mm / pixel_mm)), max(1, round(height_mm / pixel_mm))
-        return SectionWindow(left, top, right, bottom, *size, pixel_mm)
+        return Frame(left, top, right, bottom, *size, pixel_mm)
 
     @staticmethod
     def around_point(
@@ -109,14 +108,14 @@ class SectionWindow:
         shape: Sequence[int],
         field_mm: float,
         side: int,
-    ) -> SectionWindow:
+    ) -> Frame:
         """A square of `field_mm` about a voxel position (voxel centres at whole numbers), `side` pixels wide."""
         column = shape[plane.columns] - 0.5 - voxel[plane.columns]
         row = shape[plane.rows] - 0.5 - voxel[plane.rows]
         half_columns = field_mm / spacing_mm[plane.columns] / 2
         half_rows = field_mm / spacing_mm[plane.rows] / 2
         edges = (column - half_columns, row - half_rows, column + half_columns, row + half_rows)
-        return SectionWindow(*edges, side, side, field_mm / side)
+        return Frame(*edges, side, side, field_mm / side)
 
     def to_picture(self, points: np.ndarray) -> np.ndarray:
         """Section positions (N, 2) as (column, row) -> picture positions (N, 2)."""

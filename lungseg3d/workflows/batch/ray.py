@@ -18,7 +18,7 @@ from typing import Any
 from lungseg3d.core import LungSegError, QualityIssue, UsageError
 from lungseg3d.io import limit_memory
 from lungseg3d.workflows.batch.pool import START_LIMIT_S, Event, Finished, Limits, Lost, worker_issue
-from lungseg3d.workflows.batch_state.case import Outcome, Segmenter, SegmentFunction, Task, do_task
+from lungseg3d.workflows.batch_state.case import Outcome, Segment, Segmenter, Task, do_task
 from lungseg3d.workflows.batch_state.records import BatchOptions
 
 _ANSWER_S = 10.0
@@ -169,9 +169,9 @@ class _RemoteWorker:
     """The actor: errors become answers, so only the death of its process raises."""
 
     def __init__(self) -> None:
-        self._segment: SegmentFunction | None = None
+        self._segment: Segment | None = None
 
-    def open(self, segmenter: Segmenter, limits: Limits) -> tuple:
+    def open(self, segmenter: Segmenter, limits: Limits) -> tuple[Any, ...]:
         """Open the models."""
         if limits.memory_bytes is not None:
             limit_memory(limits.memory_bytes)
@@ -182,7 +182,7 @@ class _RemoteWorker:
             return ("broken", issue.code, issue.message, issue.remedy)
         return ("ready",)
 
-    def do(self, task: Task) -> tuple:
+    def do(self, task: Task) -> tuple[Any, ...]:
         """Do one case."""
         assert self._segment is not None
         try:

@@ -62,7 +62,7 @@ class Worker:
         with contextlib.suppress(OSError):
             self._pipe.send(task)
 
-    def messages(self) -> list[tuple]:
+    def messages(self) -> list[tuple[Any, ...]]:
         """What it has said since the last time; also what it printed, for `reason`."""
         said = []
         try:

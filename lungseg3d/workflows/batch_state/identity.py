@@ -69,7 +69,7 @@ def _plain(value: Any) -> Any:
     return to_json(value)
 
 
-def _is_counted(option: dataclasses.Field, options: Any) -> bool:
+def _is_counted(option: dataclasses.Field[Any], options: Any) -> bool:
     """Whether results depend on an option: not where it came later than the first batches and has its default."""
     is_later = option.metadata.get("since") is not None
     is_counted = option.compare and option.name not in _NOT_OF_THE_RESULT
@@ -86,7 +86,7 @@ def _files(root: Path) -> Iterator[tuple[str, str]]:
         yield path.relative_to(root).as_posix(), sha256_of(path)
 
 
-def fact_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     """What differs between two sets of facts, in words, at most four of them."""
     one, other = dict(_flat(there)), dict(_flat(here))
     found = [key for key in dict.fromkeys((*one, *other)) if one.get(key) != other.get(key)]

@@ -238,7 +238,7 @@ _COLUMNS = (
 )
 
 
-def _record(row: tuple) -> Record:
+def _record(row: tuple[Any, ...]) -> Record:
     values = dict(zip(_COLUMNS, row, strict=True))
     for name in ("outputs", "former_outputs"):
         values[name] = tuple(Output(*output) for output in json.loads(values[name]))

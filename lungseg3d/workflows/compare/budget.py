@@ -1,8 +1,7 @@
 """Minutes -> steps: how long a training step of each network takes here, and how many of them fit into a time.
 
-In: a `ComparisonPlan`, minutes. Out: batches an epoch for each network, kept in `<out>/speed/`, so that a comparison
-that goes on trains by the same numbers. The time of a step is measured in a process of its own, by the network's own
-training.
+In: a `Plan`, minutes. Out: batches an epoch for each network, kept in `<out>/speed/`, so that a comparison that goes on
+trains by the same numbers. The time of a step is measured in a process of its own, by the network's own training.
 
     python -m lungseg3d.workflows.compare.budget TASK.json
 """
@@ -22,7 +21,7 @@ from lungseg3d.core import TrainingError, UsageError, json_text
 from lungseg3d.core.progress import OnProgress
 from lungseg3d.io import make_folder, trusting_bundles, write_text
 from lungseg3d.workflows.compare.members import tail_of, task_of
-from lungseg3d.workflows.compare.plan import ComparisonPlan, Member
+from lungseg3d.workflows.compare.plan import Member, Plan
 from lungseg3d.workflows.train.checks import training_configuration
 from lungseg3d.workflows.train.child_processes import Children, reason_of, sigterm_as_interrupt
 
@@ -34,7 +33,7 @@ _LONGEST_S = 60.0
 
 
 def batches_within(
-    plan: ComparisonPlan,
+    plan: Plan,
     minutes: float,
     jobs: int,
     on_progress: OnProgress,
@@ -86,25 +85,26 @@ def step_s(task: Mapping[str, Any]) -> float:
     trainer = parser.get_parsed_content("train#trainer")
     ends: list[float] = []
 
-    @trainer.on(Events.ITERATION_COMPLETED)
     def note(engine: Engine) -> None:
         ends.append(time.perf_counter())
         if len(ends) > _UNTIMED + 1 and ends[-1] - ends[0] > _LONGEST_S:
             engine.terminate()
 
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, note)
     trainer.run()
     times = [end - start for start, end in zip(ends[_UNTIMED - 1 :], ends[_UNTIMED:], strict=False)]
     return statistics.median(times)
 
 
-def _timed(plan: ComparisonPlan, member: Member, children: Children, on_progress: OnProgress) -> float:
+def _timed(plan: Plan, member: Member, children: Children, on_progress: OnProgress) -> float:
     """Seconds of a step, measured or as they were measured before under the same settings."""
     folder = plan.out / "speed" / member.network
     found = folder / "speed.json"
     try:
         record = json.loads(found.read_text(encoding="utf-8"))
         if record["settings_sha256"] == member.settings_sha256:
-            return record["step_s"]
+            step_s: float = record["step_s"]
+            return step_s
     except (OSError, ValueError, KeyError):
         pass  # not measured yet
     on_progress(member.network, "timing a step", 0.0)
@@ -119,7 +119,8 @@ def _timed(plan: ComparisonPlan, member: Member, children: Children, on_progress
         reason = reason_of(code, tail_of(log))
         raise TrainingError("E_NOT_TIMED", f"{member.network}: {reason}", "Mend it, or leave the network out.")
     on_progress(member.network, "timing a step", 1.0)
-    return json.loads(found.read_text(encoding="utf-8"))["step_s"]
+    timed_s: float = json.loads(found.read_text(encoding="utf-8"))["step_s"]
+    return timed_s
 
 
 def main(path: str) -> None:

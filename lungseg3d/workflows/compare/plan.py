@@ -1,6 +1,6 @@
 """What a comparison consists of: its members, their settings, and whether all of it can be done at all.
 
-In: a bundle, names, folds, seeds, overrides. Out: a `ComparisonPlan` of `Member`s; a `UsageError` before any training.
+In: a bundle, names, folds, seeds, overrides. Out: a `Plan` of `Member`s; a `UsageError` before anything is trained.
 Reads configurations and manifests, no pixel and no weights.
 """
 
@@ -101,7 +101,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class ComparisonPlan:
+class Plan:
     """A comparison that can be done: its members, network by network."""
 
     choices: Choices
@@ -110,14 +110,12 @@ class ComparisonPlan:
     structures: tuple[str, ...]
     experiment: str
 
-    def without(self, names: Collection[str]) -> ComparisonPlan:
+    def without(self, names: Collection[str]) -> Plan:
         """The same plan without the members of these names."""
         return replace(self, members=tuple(member for member in self.members if member.name not in names))
 
 
-def plan_comparison(
-    choices: Choices, out: Path | str, batches_per_epoch: Mapping[str, int] | None = None
-) -> ComparisonPlan:
+def make_plan(choices: Choices, out: Path | str, batches_per_epoch: Mapping[str, int] | None = None) -> Plan:
     """Check every choice and name every member.
 
     Args:
@@ -155,7 +153,7 @@ def plan_comparison(
             experiment = _experiment(parser) or experiment
             trained = _Trained(network, fold, configs, overrides, parser, checked)
             members += [_member(choices, trained, seed, out) for seed in choices.seeds]
-    return ComparisonPlan(choices, out, tuple(members), members[0].structures, experiment)
+    return Plan(choices, out, tuple(members), members[0].structures, experiment)
 
 
 def structures_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
@@ -206,7 +204,8 @@ def _experiment(parser: Any) -> str | None:
     """Where the bundle's own tracking writes to."""
     for handler in parser.get("train#handlers", []):
         if str(handler.get("_target_", "")).endswith(".RunTracking"):
-            return handler.get("experiment")
+            name: str | None = handler.get("experiment")
+            return name
     return None
 
 

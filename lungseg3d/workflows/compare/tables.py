@@ -49,7 +49,7 @@ def comparison_of(
         for network in networks
         for structure in shown
     }
-    whose = patient_by_case(records)
+    whose = patients_of(records)
     rows = []
     for structure in shown:
         tests = {metric: _tests(by_case, whose, networks, structure, metric) for metric in METRICS}
@@ -75,10 +75,12 @@ def comparison_of(
     members = [{key: value for key, value in record.items() if key not in ("cases", "settings")} for record in records]
     content = {"schema_version": SCHEMA_VERSION, "reference": networks[0], "structures": shown, **facts}
     content |= {"patients": len(set(whose.values())), "least_patients": LEAST_PATIENTS}
-    return finite(content | {"networks": rows, "size_groups": groups, "members": members, "cases": listed})
+    content |= {"networks": rows, "size_groups": groups, "members": members, "cases": listed}
+    summary: dict[str, Any] = finite(content)
+    return summary
 
 
-def patient_by_case(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def patients_of(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Case id -> patient, as far as any record says; else the case's own id."""
     cases = [case for record in records for case in record.get("cases", [])]
     own = {case["case_id"]: case["case_id"] for case in cases}

@@ -83,7 +83,8 @@ def summary_of(scores: Sequence[CaseScore], **facts: Any) -> dict[str, Any]:
     verdicts = {
         key: of(content["nodules"]) if judged else None for key, of in (("grades", grades_of), ("bands", bands_of))
     }
-    return plain(content | verdicts)
+    summary: dict[str, Any] = plain(content | verdicts)
+    return summary
 
 
 def paired_comparison(scores: Sequence[CaseScore], others: Sequence[CaseScore]) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def paired_comparison(scores: Sequence[CaseScore], others: Sequence[CaseScore]) 
         one, two = ({n.reference_id: n.dice for n in side[case_id].nodules} for side in (ours, theirs))
         dices += [(ours[case_id].patient, value, two[key]) for key, value in one.items() if key is not None]
     patients = len({ours[case_id].patient for case_id in both})
-    return plain(
+    compared: dict[str, Any] = plain(
         {
             "cases": len(both),
             "patients": patients,
@@ -130,6 +131,7 @@ def paired_comparison(scores: Sequence[CaseScore], others: Sequence[CaseScore]) 
             "nodule_dice": tested(dices) if dices else None,
         }
     )
+    return compared
 
 
 def _failure(score: CaseScore) -> dict[str, str]:

@@ -23,7 +23,7 @@ from lungseg3d.io import CheckedBundle, check_bundle, check_override, read_weigh
 from lungseg3d.tensors import load_state
 from lungseg3d.tracking.facts import HIDDEN_PATH
 from lungseg3d.workflows.prepare.faults import joined_warnings, label_faults, manifest_faults, refuse_faults
-from lungseg3d.workflows.train.values import check_device, check_value
+from lungseg3d.workflows.train.values import check_machine, check_value
 
 _DATA_LISTS = "lungseg3d.data.load_datalist"
 _OUR_LOADER = "lungseg3d.engines.PretrainedWeights"
@@ -98,7 +98,7 @@ def check_training(parser: ConfigParser, root: Path) -> None:
         BundleError: E_UNSAFE_CHECKPOINT, E_BAD_CHECKPOINT for weights to start from; E_CLASS_COUNT when the network's
             classes are not those of the bundle's metadata.
     """
-    check_device(parser)
+    check_machine(parser)
     for path, node in _nodes(parser.get()):
         if isinstance(node, Mapping) and node.get("_target_") == _DATA_LISTS:
             _check_data(parser, path)
@@ -205,7 +205,8 @@ def _check_weights(parser: ConfigParser, path: str) -> bytes | None:
 def _data_list(parser: ConfigParser, path: str) -> list[dict[str, Any]]:
     """The data list at `path` of a configuration; what it refuses is raised as it was, not as MONAI wraps it."""
     try:
-        return parser.get_parsed_content(path)
+        cases: list[dict[str, Any]] = parser.get_parsed_content(path)
+        return cases
     except RuntimeError as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, LungSegError):

@@ -52,7 +52,7 @@ def run_training(task: bytes, environment: Mapping[str, str], lock: FolderLock) 
 
 
 @contextlib.contextmanager
-def _handing_on_to(child: subprocess.Popen) -> Iterator[list[int]]:
+def _handing_on_to(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
     """While it lasts, SIGTERM and Ctrl-C ask the child to end; yields the numbers of those that came."""
     received: list[int] = []
     before: dict[int, object] = {}

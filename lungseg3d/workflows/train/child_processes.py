@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core.errors import hide_paths, one_line
+from lungseg3d.core.errors import one_line, without_paths
 from lungseg3d.io import open_to_append
 
 TRAINING_COMMAND = (sys.executable, "-m", "lungseg3d.workflows.train.process")
@@ -33,7 +33,7 @@ class Children:
 
     def __init__(self, environment: Mapping[str, str], keep_open: Sequence[int]) -> None:
         self.environment, self.keep_open = dict(environment), tuple(keep_open)
-        self._running: set[subprocess.Popen] = set()
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._ended = False
 
@@ -93,14 +93,14 @@ class Children:
             _end(child)
 
 
-def give(child: subprocess.Popen, task: bytes) -> None:
+def give(child: subprocess.Popen[bytes], task: bytes) -> None:
     """Write a task to a process that waits for it; one that has ended meanwhile will say why."""
     if child.stdin is not None:
         with contextlib.suppress(BrokenPipeError), child.stdin as pipe:
             pipe.write(task)
 
 
-def _end(child: subprocess.Popen) -> None:
+def _end(child: subprocess.Popen[bytes]) -> None:
     """End a process, gently at first; does nothing to one that has ended."""
     if child.poll() is None:
         child.terminate()
@@ -130,7 +130,7 @@ class sigterm_as_interrupt:
 
 def reason_of(exit_code: int, log: str) -> str:
     """Why a process failed, for people: its exit code, and the last error in its log, in one line and without paths."""
-    log = hide_paths(log)  # for it goes to a page
+    log = without_paths(log)  # for it goes to a page
     errors = [match.group(0) for match in _REASON.finditer(log)]
     last = errors[-1] if errors else next((line for line in reversed(log.splitlines()) if line.strip()), "no output")
     if exit_code < 0:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from logging.config import fileConfig
 from pathlib import Path
+from typing import Any
 
 from monai.bundle import BundleWorkflow, ConfigParser, ConfigWorkflow
 
@@ -46,7 +47,7 @@ def training_task(checked: CheckedBundle, overrides: Mapping[str, str], fold: in
     return json.dumps(task).encode()
 
 
-def train_from_task(task: bytes) -> None:
+def run_training(task: bytes) -> None:
     """Train, as `python -m monai.bundle run` would.
 
     Raises:
@@ -77,7 +78,7 @@ class _Workflow(ConfigWorkflow):
         self.parser = parser
         self.init_id, self.run_id, self.final_id = "initialize", "run", "finalize"
 
-    def run(self) -> list:
+    def run(self) -> list[Any]:
         """What the configuration has under `run`."""
         if self.run_id not in self.parser:
             raise LungSegError("E_CONFIGURATION", "the configuration has no key run, which trains", "Mend it.")
@@ -87,7 +88,7 @@ class _Workflow(ConfigWorkflow):
 def main() -> int:
     """Train by the task on stdin; a refusal is three lines and no traceback."""
     try:
-        train_from_task(sys.stdin.buffer.read())
+        run_training(sys.stdin.buffer.read())
     except LungSegError as error:
         print(error, file=sys.stderr, flush=True)
         return _REFUSED_EXIT
