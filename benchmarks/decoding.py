@@ -27,7 +27,7 @@ from pydicom.uid import JPEG2000Lossless
 from benchmarks.reading import make_series
 from lungseg3d.core import IntakeError
 from lungseg3d.io import ReadOptions, open_ct, write_volume
-from lungseg3d.io.decoding.client import Decoder
+from lungseg3d.io.decoding.client import DecodingProcess
 
 RESULTS = Path(__file__).parent / "results"
 IN_PROCESS, APART = ReadOptions(), ReadOptions(decode="apart")
@@ -66,7 +66,7 @@ def compare(path: Path, runs: int) -> tuple[list[float], list[float]]:
 
 def start_of(path: Path) -> tuple[float, float]:
     """Seconds from starting the process to the first answer, that there is no such file; MiB at rest after a CT."""
-    decoder = Decoder()
+    decoder = DecodingProcess()
 
     def ask() -> None:
         with contextlib.suppress(IntakeError):

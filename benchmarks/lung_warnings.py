@@ -22,7 +22,7 @@ from lungseg3d.core import Volume
 from lungseg3d.core.labels import LEFT_LUNG, NODULE, RIGHT_LUNG
 from lungseg3d.data import PhantomSpec, make_phantom
 from lungseg3d.engines import Consolidation, LargeTumour
-from lungseg3d.engines.disease.base import LungDisease as Painter
+from lungseg3d.engines.disease.base import DiseasePainter
 from lungseg3d.inference import SegmentLungsd
 from lungseg3d.io import open_ct, shipped_bundle
 from lungseg3d.tensors import orthogonalise, resample, to_meta_tensor, to_volume
@@ -70,7 +70,7 @@ def healthy(count: int) -> Iterator[tuple[str, Volume]]:
         yield f"seed {seed}, {slice_mm:g} mm", make_phantom(spec).ct
 
 
-def painted(kind: type[Painter], count: int, **how: object) -> Iterator[tuple[str, Volume]]:
+def painted(kind: type[DiseasePainter], count: int, **how: object) -> Iterator[tuple[str, Volume]]:
     """Phantoms with one disease."""
     for seed in range(count):
         phantom = make_phantom(

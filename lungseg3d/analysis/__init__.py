@@ -4,7 +4,7 @@ from lungseg3d.analysis.follow_up.changes import TimePoint, compare_nodules
 from lungseg3d.analysis.follow_up.density_there import DensityAt
 from lungseg3d.analysis.follow_up.field_of_view import FieldOfView
 from lungseg3d.analysis.follow_up.lung_pictures import Chest
-from lungseg3d.analysis.follow_up.matching import Match, Matching, gate_mm, match_nodules
+from lungseg3d.analysis.follow_up.matching import Match, Matching, gate_mm, match_over_time
 from lungseg3d.analysis.follow_up.registration import LungRegistration, register_lungs
 from lungseg3d.analysis.follow_up.registration_fit import LEAST_DICE, LEAST_LIKENESS, RegistrationFit
 from lungseg3d.analysis.follow_up.scan_differences import are_one_ct, compare_noise, compare_scans
@@ -75,7 +75,7 @@ __all__ = [
     "listing_kind",
     "lung_rads",
     "map_places",
-    "match_nodules",
+    "match_over_time",
     "measure_acquisition",
     "measure_disease",
     "measure_lungs",

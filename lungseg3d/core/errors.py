@@ -92,7 +92,7 @@ def unexpected(error: BaseException, subject: str) -> tuple[str, str, str]:
     return "E_UNEXPECTED", f"{subject}: {fault_of(error)}.", "Please report this."
 
 
-def without_paths(text: str) -> str:
+def hide_paths(text: str) -> str:
     """Text of a program's log without paths, quoted or not: folders are named after patients and users."""
     return _PATH.sub("<path>", text)
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 
 @dataclass(frozen=True)
-class Code:
+class CodedTerm:
     """A coded term as DICOM writes it: scheme designator, value, meaning (PS3.3 table 8.8-1)."""
 
     scheme: str
@@ -38,10 +38,10 @@ class Label:
     name: str
     title: str
     colour: tuple[int, int, int]
-    code: Code
-    laterality: Code | None = None
-    category: Code = Code("SCT", "91723000", "Anatomical Structure")
-    region: Code | None = None
+    code: CodedTerm
+    laterality: CodedTerm | None = None
+    category: CodedTerm = CodedTerm("SCT", "91723000", "Anatomical Structure")
+    region: CodedTerm | None = None
 
     @property
     def hex_colour(self) -> str:
@@ -50,17 +50,17 @@ class Label:
 
 
 BACKGROUND = 0
-_LUNG = Code("SCT", "39607008", "Lung")
+_LUNG = CodedTerm("SCT", "39607008", "Lung")
 
-RIGHT_LUNG = Label(1, "right_lung", "Right lung", (86, 180, 233), _LUNG, Code("SCT", "24028007", "Right"))
-LEFT_LUNG = Label(2, "left_lung", "Left lung", (0, 158, 115), _LUNG, Code("SCT", "7771000", "Left"))
+RIGHT_LUNG = Label(1, "right_lung", "Right lung", (86, 180, 233), _LUNG, CodedTerm("SCT", "24028007", "Right"))
+LEFT_LUNG = Label(2, "left_lung", "Left lung", (0, 158, 115), _LUNG, CodedTerm("SCT", "7771000", "Left"))
 NODULE = Label(
     3,
     "nodule",
     "Nodule",
     (230, 75, 0),
-    Code("SCT", "27925004", "Nodule"),
-    category=Code("SCT", "49755003", "Morphologically Abnormal Structure"),
+    CodedTerm("SCT", "27925004", "Nodule"),
+    category=CodedTerm("SCT", "49755003", "Morphologically Abnormal Structure"),
     region=_LUNG,
 )
 

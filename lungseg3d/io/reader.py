@@ -21,7 +21,7 @@ from lungseg3d.io.intake.hounsfield import finish_hounsfield, to_int16
 from lungseg3d.io.intake.links import LINK_CODES, check_link
 from lungseg3d.io.intake.raster import Raster
 from lungseg3d.io.intake.reading import Findings, Inspection, Reading, ReadOptions, SeriesInfo, refuse, shown
-from lungseg3d.io.intake.sniff import kind_of
+from lungseg3d.io.intake.sniff import sniff_format
 
 _THICK_MM = 5.0
 _WHOLE_WITHIN = 1.02e-3
@@ -88,7 +88,7 @@ def read_labels(path: Path | str, options: ReadOptions = ReadOptions()) -> Volum
         refuse("E_NOT_AN_IMAGE", f"{shown(path)}: a folder; a label map is one file.", "Give .nii.gz, .nrrd or .mha.")
     linked = ReadOptions(follow_links=options.follow_links, links_within=options.links_within)
     try:
-        raster = _read_raster(path, kind_of(path, findings), linked, findings)
+        raster = _read_raster(path, sniff_format(path, findings), linked, findings)
     except IntakeError as error:
         # Label maps are read without options but those of links, whatever the verb has for its CT.
         if error.code in LINK_CODES:
@@ -135,7 +135,7 @@ def _open(path: Path, options: ReadOptions, findings: Findings) -> Reading:
 def _read(path: Path, options: ReadOptions, findings: Findings) -> Reading:
     if path.is_dir():
         return read_dicom(path, options, findings)
-    kind = kind_of(path, findings)
+    kind = sniff_format(path, findings)
     if kind == "zip":
         return read_dicom(path, options, findings)
     if kind == "dicom":

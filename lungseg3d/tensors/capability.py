@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from lungseg3d.core.errors import one_line, without_paths
+from lungseg3d.core.errors import hide_paths, one_line
 from lungseg3d.tensors.trial import TrialError, try_torch
 
 _PROGRAM = Path(__file__).with_name("trial.py")
@@ -98,5 +98,5 @@ def _obstacle_in_child(backend: str, precision: str) -> str:
 
 def _shown(text: str) -> str:
     """The first line without paths, as it goes into an error's message."""
-    text = one_line(without_paths(text.strip().splitlines()[0] if text.strip() else "no reason given"))
+    text = one_line(hide_paths(text.strip().splitlines()[0] if text.strip() else "no reason given"))
     return text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + " ..."

@@ -20,7 +20,7 @@ from lungseg3d.analysis import (
     compare_noise,
     compare_scans,
     doubling_time_days,
-    match_nodules,
+    match_over_time,
     register_lungs,
     volume_change,
     word_for,
@@ -168,7 +168,7 @@ def test_a_ct_must_lie_on_the_grid_of_its_labels(two_breaths):
 def test_nodules_are_paired_by_where_registration_puts_them_not_by_where_they_lie():
     prior = [nodule_at(1, (50, 0, 0)), nodule_at(2, (50, 0, 20))]
     current = [nodule_at(1, (50, 0, 20)), nodule_at(2, (50, 0, 40))]
-    matching = match_nodules(prior, current, shifted_by(0, 0, 20))
+    matching = match_over_time(prior, current, shifted_by(0, 0, 20))
     assert [(match.prior.id, match.current.id) for match in matching.matches] == [(1, 1), (2, 2)]
     assert [match.distance_mm for match in matching.matches] == [0, 0]
 
@@ -177,11 +177,11 @@ def test_listed_nodules_are_paired_first_and_then_with_candidates_that_lie_at_th
     """A nodule of 500 mm3 has a radius of 4.9 mm: candidates count within 7.9 mm, listed ones within 10.9 mm."""
     prior, current = [nodule_at(1, (50, 0, 0)), nodule_at(2, (50, 0, 60))], [nodule_at(1, (50, 0, 5))]
     near, behind = (nodule_at(i, place, reason="below-point") for i, place in ((2, (50, 0, 0)), (3, (50, 0, 67))))
-    matching = match_nodules(prior, current, shifted_by(0, 0, 0), ([], [near, behind]))
+    matching = match_over_time(prior, current, shifted_by(0, 0, 0), ([], [near, behind]))
     assert [(match.prior.id, match.current.id) for match in matching.matches] == [(1, 1), (2, 3)]
     assert (matching.only_prior, matching.only_current) == ((), ())
     far = nodule_at(3, (50, 0, 69), reason="below-point")
-    assert match_nodules(prior, current, shifted_by(0, 0, 0), ([], [near, far])).only_prior == (prior[1],)
+    assert match_over_time(prior, current, shifted_by(0, 0, 0), ([], [near, far])).only_prior == (prior[1],)
 
 
 def test_a_large_candidate_beside_a_new_nodule_does_not_take_its_place_and_two_candidates_are_no_pair():
@@ -199,31 +199,31 @@ def test_a_large_candidate_beside_a_new_nodule_does_not_take_its_place_and_two_c
 def test_as_many_as_possible_find_a_partner_though_one_could_take_a_nearer_one():
     prior = [nodule_at(1, (50, 0, 0)), nodule_at(2, (50, 0, 9))]
     current = [nodule_at(1, (50, 0, 8)), nodule_at(2, (50, 0, 15))]
-    matching = match_nodules(prior, current, shifted_by(0, 0, 0))
+    matching = match_over_time(prior, current, shifted_by(0, 0, 0))
     assert [(match.prior.id, match.current.id) for match in matching.matches] == [(1, 1), (2, 2)]
 
 
 def test_beyond_the_gate_or_in_the_other_lung_there_is_no_partner():
     prior = [nodule_at(1, (50, 0, 0)), nodule_at(2, (4, 40, 0), side="right")]
     current = [nodule_at(1, (50, 0, 12)), nodule_at(2, (-2, 40, 0), side="left")]
-    matching = match_nodules(prior, current, shifted_by(0, 0, 0))
+    matching = match_over_time(prior, current, shifted_by(0, 0, 0))
     assert matching.matches == ()
     assert [nodule.id for nodule in matching.only_prior] == [nodule.id for nodule in matching.only_current] == [1, 2]
-    by_masks = match_nodules(prior, current, shifted_by(0, 0, 0, "masks"))
+    by_masks = match_over_time(prior, current, shifted_by(0, 0, 0, "masks"))
     assert [(match.prior.id, match.current.id) for match in by_masks.matches] == [(1, 1)]
 
 
 def test_of_two_neighbours_at_equal_distance_the_one_of_like_size_is_taken():
     prior = [nodule_at(1, (50, 0, 0), 400.0)]
     current = [nodule_at(1, (50, 0, 4), 4000.0), nodule_at(2, (50, 0, -4), 420.0)]
-    (match,) = match_nodules(prior, current, shifted_by(0, 0, 0)).matches
+    (match,) = match_over_time(prior, current, shifted_by(0, 0, 0)).matches
     assert match.current.id == 2
 
 
 def test_no_nodules_on_one_side_are_no_matches():
     nodules = [nodule_at(1, (50, 0, 0))]
-    assert match_nodules([], nodules, shifted_by(0, 0, 0)).only_current == tuple(nodules)
-    assert match_nodules(nodules, [], shifted_by(0, 0, 0)).only_prior == tuple(nodules)
+    assert match_over_time([], nodules, shifted_by(0, 0, 0)).only_current == tuple(nodules)
+    assert match_over_time(nodules, [], shifted_by(0, 0, 0)).only_prior == tuple(nodules)
 
 
 def test_the_interval_of_a_change_joins_both_volumes():

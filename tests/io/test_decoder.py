@@ -30,7 +30,7 @@ from lungseg3d.io import (
     write_volume,
 )
 from lungseg3d.io.decoding import client as decoder_module
-from lungseg3d.io.decoding.client import Decoder, DecodingLimits
+from lungseg3d.io.decoding.client import DecodingLimits, DecodingProcess
 from lungseg3d.io.decoding.process_limits import ending_of
 from tests.hostile_codec import compress, plant_codec
 
@@ -64,11 +64,11 @@ def files(ct, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def decoder(tmp_path_factory) -> Iterator[Decoder]:
+def decoder(tmp_path_factory) -> Iterator[DecodingProcess]:
     patch = pytest.MonkeyPatch()
     before = os.environ.get("PYTHONPATH", "")
     patch.setenv("PYTHONPATH", os.pathsep.join([plant_codec(tmp_path_factory.mktemp("codec")), before]))
-    made = Decoder(DecodingLimits(time_s=60.0, memory_bytes=GIB))
+    made = DecodingProcess(DecodingLimits(time_s=60.0, memory_bytes=GIB))
     patch.setattr(decoder_module, "_decoders", {os.getpid(): made})
     yield made
     made.end()
@@ -259,7 +259,7 @@ def test_what_was_begun_in_other_words_is_read_as_asked(decoder, files):
 
 
 def test_a_begun_reading_that_hangs_ends_with_the_program(files, decoder):
-    own = Decoder(DecodingLimits(time_s=600.0, memory_bytes=GIB))
+    own = DecodingProcess(DecodingLimits(time_s=600.0, memory_bytes=GIB))
     own.begin("open_ct", files / "hang", APART)
     time.sleep(3.0)
     began = time.perf_counter()

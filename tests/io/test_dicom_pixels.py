@@ -16,8 +16,8 @@ from pydicom.uid import (
 
 from lungseg3d.io import ReadOptions, open_ct, read_volume
 from lungseg3d.io.dicom_headers.headers import read_header
-from lungseg3d.io.dicom_headers.records import Place
-from lungseg3d.io.dicom_pixels.pixels import Plane, read_planes
+from lungseg3d.io.dicom_headers.records import ByteSource
+from lungseg3d.io.dicom_pixels.pixels import VolumePlane, read_planes
 
 
 def each(series, **tags):
@@ -351,9 +351,9 @@ def test_the_real_transfer_syntaxes_decode_to_one_image(real_data):
     paths = sorted(folder.glob("CTImage*.dcm"))
     assert len(paths) == 16
     for path in paths:
-        file = read_header(Place(path))
+        file = read_header(ByteSource(path))
         out = np.zeros((1, 512, 512), np.int16)
-        read_planes([Plane(file, file.frames[0], 0)], out)
+        read_planes([VolumePlane(file, file.frames[0], 0)], out)
         difference = np.abs(out[0].astype(int) - reference)[inside].max()
         lossy = file.about["lossy"] or file.transfer_syntax[-3:] in (".51", ".53", ".55")
         assert difference == 0 if not lossy else difference <= 65, path.name

@@ -19,7 +19,7 @@ import numpy as np
 from lungseg3d.core import CaseResult, IntakeError, Lung, QualityIssue, Volume
 from lungseg3d.io import ReadOptions, open_ct, placing_together, write_labels, write_text, write_volume
 from lungseg3d.report import nodules_csv, result_json
-from lungseg3d.workflows.batch_state.case import OnStep, Task, reading_of
+from lungseg3d.workflows.batch_state.case import OnStep, Task, read_options_for
 from lungseg3d.workflows.segment.stopped import write_stopped
 from tests.nodule_records import measured_nodule
 
@@ -54,7 +54,7 @@ class StandIn:
         on_step("read", 0.0)
         _fault_of(task.source.path)
         try:
-            reading = open_ct(task.source.path, reading_of(task.source, ReadOptions()))
+            reading = open_ct(task.source.path, read_options_for(task.source, ReadOptions()))
         except IntakeError as error:
             issue = QualityIssue(error.code, error.message, error.remedy)
             return write_stopped(task.case_id, "refused", issue, task.folder)

@@ -13,16 +13,16 @@ from lungseg3d.cli import app
 from lungseg3d.cli.terminal.batch_progress import batch_progress, duration_text
 from lungseg3d.core import LungSegError, UsageError
 from lungseg3d.io import ReadOptions
-from lungseg3d.workflows.batch.plan import Selection, make_plan
+from lungseg3d.workflows.batch.plan import Selection, plan_batch
 from lungseg3d.workflows.batch_state.case import Outcome
-from lungseg3d.workflows.batch_state.identity import differences, identity_of
+from lungseg3d.workflows.batch_state.identity import fact_differences, identity_of
 from lungseg3d.workflows.batch_state.records import BatchState
 from lungseg3d.workflows.listing.settings import Settings
 from lungseg3d.workflows.segment.options import SegmentOptions
 
 
 def plan_of(source: Path, known=None, **more):
-    return make_plan(Selection(str(source), **more), leave_out=source / "none").named(known or {})
+    return plan_batch(Selection(str(source), **more), leave_out=source / "none").named(known or {})
 
 
 def ids(plan) -> list[str]:
@@ -150,7 +150,7 @@ def test_results_depend_on_weights_configuration_options_and_threads_and_not_on_
     assert str(bundles["lung_bundle"]) not in json.dumps(first.facts)
     (bundles["lung_bundle"] / "models" / "model.pt").write_text("other")
     other = identity_of(asked, 1)
-    assert differences(first.facts, other.facts).startswith("bundles: lung_bundle: models/model.pt ")
+    assert fact_differences(first.facts, other.facts).startswith("bundles: lung_bundle: models/model.pt ")
     (tmp_path / "sums").write_text("")
     listed = identity_of(replace(asked, read=ReadOptions(verify_manifest=tmp_path / "sums")), 1)
     assert str(tmp_path) not in json.dumps(listed.facts)
@@ -161,7 +161,7 @@ def test_dates_of_objects_count_where_there_are_objects_and_a_batch_of_before_th
     before, now = identity_of(asked, 1), identity_of(replace(asked, dates="now"), 1)
     assert "dates" not in before.facts["options"]
     assert before.sha256 != now.sha256
-    assert differences(before.facts, now.facts) == "options: dates nothing there, now here"
+    assert fact_differences(before.facts, now.facts) == "options: dates nothing there, now here"
     nifti = SegmentOptions(**bundles)
     assert identity_of(replace(nifti, dates="now"), 1).sha256 == identity_of(nifti, 1).sha256
     # What a journal of the version before has: every option but this one.
@@ -174,7 +174,7 @@ def test_who_waits_for_a_large_tree_is_told_how_many_files_were_looked_at(tmp_pa
         (tmp_path / "in" / str(number % 7)).mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / str(number % 7) / f"{number}.txt").write_text("no CT")
     told: list[int] = []
-    make_plan(Selection(str(tmp_path / "in")), tmp_path / "out", told.append)
+    plan_batch(Selection(str(tmp_path / "in")), tmp_path / "out", told.append)
     assert told == [100, 200]
 
 

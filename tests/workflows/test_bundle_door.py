@@ -208,7 +208,7 @@ def stubs(monkeypatch) -> None:
         monkeypatch.setattr(training_process._Workflow, "initialize", lambda self: None)
         monkeypatch.setattr(training_process._Workflow, "run", lambda self: self.parser.get_parsed_content("network"))
         monkeypatch.setattr(training_process._Workflow, "finalize", lambda self: None)
-        training_process.run_training(given)
+        training_process.train_from_task(given)
 
     def child(task, *_):
         begun(task)

@@ -94,7 +94,7 @@ def train_it(root: Path) -> None:
     checked = check_bundle(root, ["configs/train.json"])
     configuration_of(checked, {}, fold=0)
     task = training_process.training_task(checked, {}, 0, root)
-    training_process.run_training(task)
+    training_process.train_from_task(task)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from lungseg3d.cli.program import app
 from lungseg3d.core import BundleError, LungSegError, OutputError, UsageError
 from lungseg3d.io.storage import files
 from lungseg3d.workflows.compare import run as module
-from lungseg3d.workflows.compare.plan import make_plan, structures_of
+from lungseg3d.workflows.compare.plan import plan_comparison, structures_of
 from lungseg3d.workflows.compare.run import compare
 from tests import small_data
 from tests.small_data import BUNDLES, crops_overrides, small_comparison
@@ -26,7 +26,7 @@ NODULES, LUNGS = BUNDLES / small_data.NODULES, BUNDLES / small_data.LUNGS
 
 
 def test_a_plan_names_every_network_fold_and_seed_and_trains_by_the_command_of_train(crops, tmp_path):
-    plan = make_plan(small_comparison(crops, seeds=(3, 4)), tmp_path)
+    plan = plan_comparison(small_comparison(crops, seeds=(3, 4)), tmp_path)
     assert [member.name for member in plan.members][:3] == [
         "light_unet-fold-0-seed-3",
         "light_unet-fold-0-seed-4",
@@ -54,7 +54,7 @@ def test_a_hostile_bundle_is_refused_before_anything_is_trained(crops, tmp_path,
     overlay.write_text(json.dumps({"network_def": f"$__import__('os').system('touch {tmp_path}/owned')"}))
     for config in ("networks/se_unet", "train"):
         with pytest.raises(BundleError, match="E_UNTRUSTED_CONFIG") as caught:
-            make_plan(small_comparison(crops, bundle=tmp_path / "b"), tmp_path / "out")
+            plan_comparison(small_comparison(crops, bundle=tmp_path / "b"), tmp_path / "out")
         assert f"{config}.json" in caught.value.message
         shutil.copy(NODULES / "configs" / "networks" / "se_unet.json", overlay)
         train = json.loads((tmp_path / "b" / "configs" / "train.json").read_text())
@@ -68,12 +68,12 @@ def test_hostile_weights_to_start_from_are_refused_before_anything_is_trained(cr
     (tmp_path / "w.pt").write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
     overrides = {**crops_overrides(crops), "pretrained": str(tmp_path / "w.pt")}
     with pytest.raises(BundleError, match="E_UNSAFE_CHECKPOINT"):
-        make_plan(small_comparison(crops, overrides=overrides), tmp_path / "out")
+        plan_comparison(small_comparison(crops, overrides=overrides), tmp_path / "out")
 
 
 def test_other_settings_are_another_folder_and_the_same_ones_the_same(crops, tmp_path):
     folders = [
-        {member.folder for member in make_plan(small_comparison(crops, **changed), tmp_path).members}
+        {member.folder for member in plan_comparison(small_comparison(crops, **changed), tmp_path).members}
         for changed in ({}, {}, {"overrides": {**crops_overrides(crops), "epochs": "2"}}, {"weights": "best"})
     ]
     assert folders[0] == folders[1]
@@ -84,14 +84,14 @@ def test_other_settings_are_another_folder_and_the_same_ones_the_same(crops, tmp
 def test_a_changed_image_or_label_is_another_training_though_the_manifest_has_no_checksums(crops, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(crops, data)
-    first = make_plan(small_comparison(data), tmp_path).members[0].folder
+    first = plan_comparison(small_comparison(data), tmp_path).members[0].folder
     for name, other in (("label-1", "label-0"), ("image-2", "image-3")):
-        before = make_plan(small_comparison(data), tmp_path).members[0].folder
+        before = plan_comparison(small_comparison(data), tmp_path).members[0].folder
         shutil.copy(data / f"{other}.nii.gz", data / f"{name}.nii.gz")
-        assert make_plan(small_comparison(data), tmp_path).members[0].folder != before
+        assert plan_comparison(small_comparison(data), tmp_path).members[0].folder != before
     for name in ("label-1", "image-2"):
         shutil.copy(crops / f"{name}.nii.gz", data / f"{name}.nii.gz")
-    assert make_plan(small_comparison(data), tmp_path).members[0].folder == first
+    assert plan_comparison(small_comparison(data), tmp_path).members[0].folder == first
 
 
 def test_a_changed_manifest_is_another_training(crops, tmp_path):
@@ -103,7 +103,7 @@ def test_a_changed_manifest_is_another_training(crops, tmp_path):
         text = (tmp_path / "crops.json" if changed else crops / "crops.json").read_text()
         (tmp_path / "used.json").write_text(text)
         asked = {**crops_overrides(crops), "nodule_manifest": str(tmp_path / "used.json")}
-        plans.append(make_plan(small_comparison(crops, overrides=asked), tmp_path).members[0].folder)
+        plans.append(plan_comparison(small_comparison(crops, overrides=asked), tmp_path).members[0].folder)
     assert plans[0] == plans[2] != plans[1]
 
 
@@ -122,14 +122,16 @@ def test_a_changed_manifest_is_another_training(crops, tmp_path):
 )
 def test_what_the_bundle_does_not_have_is_refused_before_any_work(crops, tmp_path, changed, said):
     with pytest.raises(UsageError) as caught:
-        make_plan(small_comparison(crops, **changed), tmp_path / "out")
+        plan_comparison(small_comparison(crops, **changed), tmp_path / "out")
     assert said in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_missing_data_are_said_before_any_work(crops, tmp_path):
     with pytest.raises(LungSegError, match="E_MISSING_DATA"):
-        make_plan(small_comparison(crops, overrides={**crops_overrides(crops), "nodule_dir": str(tmp_path)}), tmp_path)
+        plan_comparison(
+            small_comparison(crops, overrides={**crops_overrides(crops), "nodule_dir": str(tmp_path)}), tmp_path
+        )
 
 
 def test_both_bundles_name_what_they_segment():

@@ -13,7 +13,7 @@ import pytest
 
 from lungseg3d.workflows.compare import members as module
 from lungseg3d.workflows.compare.members import read_record, reason_of, run_members
-from lungseg3d.workflows.compare.plan import Choices, Member, Plan
+from lungseg3d.workflows.compare.plan import Choices, ComparisonPlan, Member
 from lungseg3d.workflows.train import child_processes
 
 TRAIN = """
@@ -41,7 +41,7 @@ def member(out: Path, network: str = "a", script: str = TRAIN, **settings: objec
 
 
 def run(out: Path, *members: Member, jobs: int = 1, said: list | None = None) -> list[dict]:
-    plan = Plan(Choices(out, ("a",)), out, members, ("nodule",), "test")
+    plan = ComparisonPlan(Choices(out, ("a",)), out, members, ("nodule",), "test")
     log = [] if said is None else said
     return run_members(plan, jobs, lambda *what: log.append(what), os.environ)
 
@@ -125,7 +125,7 @@ def test_a_training_that_leaves_no_weights_has_failed(tmp_path):
 
 def test_a_stop_ends_the_trainings_and_leaves_no_record(tmp_path):
     one = member(tmp_path, script=HANG)
-    plan = Plan(Choices(tmp_path, ("a",)), tmp_path, (one, member(tmp_path, "b")), ("nodule",), "test")
+    plan = ComparisonPlan(Choices(tmp_path, ("a",)), tmp_path, (one, member(tmp_path, "b")), ("nodule",), "test")
     pid = one.folder / "pid"
 
     def stop_when_it_runs(*_: object) -> None:

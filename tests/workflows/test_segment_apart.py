@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from lungseg3d.cli.program import app
 from lungseg3d.io import ReadOptions, write_dicom_series
 from lungseg3d.io.decoding import client as decoder_module
-from lungseg3d.io.decoding.client import Decoder, DecodingLimits
+from lungseg3d.io.decoding.client import DecodingLimits, DecodingProcess
 from lungseg3d.workflows.batch_state.identity import identity_of
 from lungseg3d.workflows.segment.cases import segment_cases
 from lungseg3d.workflows.segment.options import SegmentOptions
@@ -30,7 +30,7 @@ def hostile(chest, tmp_path, monkeypatch):
     for name in names:
         write_dicom_series(tmp_path / "in" / name, chest.ct)
         compress(tmp_path / "in" / name, name.upper() if name in TRAPS else "")
-    own = Decoder(DecodingLimits(time_s=8.0, memory_bytes=2**30))
+    own = DecodingProcess(DecodingLimits(time_s=8.0, memory_bytes=2**30))
     monkeypatch.setattr(decoder_module, "_decoders", {os.getpid(): own})
     yield [tmp_path / "in" / name for name in names]
     own.end()

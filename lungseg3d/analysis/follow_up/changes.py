@@ -13,7 +13,7 @@ import numpy as np
 
 from lungseg3d.analysis.follow_up.density_there import DensityAt
 from lungseg3d.analysis.follow_up.field_of_view import FieldOfView
-from lungseg3d.analysis.follow_up.matching import Match, match_nodules, rim_mm_of
+from lungseg3d.analysis.follow_up.matching import Match, match_over_time, rim_mm_of
 from lungseg3d.analysis.follow_up.registration import LungRegistration
 from lungseg3d.analysis.follow_up.volume_change import doubling_time_days, volume_change, word_for
 from lungseg3d.analysis.nodules.measure import classed
@@ -81,7 +81,7 @@ def compare_nodules(
     """
     if not registration.fit.is_good:
         return _numbered([*_undetermined(prior.nodules, True), *_undetermined(current.nodules, False)])
-    matching = match_nodules(prior.nodules, current.nodules, registration, (prior.candidates, current.candidates))
+    matching = match_over_time(prior.nodules, current.nodules, registration, (prior.candidates, current.candidates))
     parted = [match for match in matching.matches if _is_parted_by_cut(match, prior, current)]
     changes = [_matched(match, prior, current, days) for match in matching.matches if match not in parted]
     for nodule in (*matching.only_prior, *(match.prior for match in parted if not match.prior.reason)):

@@ -68,7 +68,7 @@ def candidate_gate_mm(nodule: Nodule, driven_by: str = "CT") -> float:
     return _CANDIDATE_GATE_MM[driven_by] + nodule.equivalent_diameter_mm / 2
 
 
-def match_nodules(
+def match_over_time(
     prior: Sequence[Nodule],
     current: Sequence[Nodule],
     registration: LungRegistration,

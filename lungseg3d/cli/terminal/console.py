@@ -39,13 +39,13 @@ def say_table(table: Any) -> None:
     say(captured.get().rstrip("\n"))
 
 
-def interval_text(values: Mapping[str, float | None], digits: int = 3) -> str:
+def terminal_interval(values: Mapping[str, float | None], digits: int = 3) -> str:
     """`mean (low-high)` of a table with these keys; the mean alone where there is no interval."""
-    mean, low, high = (number_text(values[key], digits) for key in ("mean", "low", "high"))
+    mean, low, high = (terminal_number(values[key], digits) for key in ("mean", "low", "high"))
     return mean if values["low"] is None else f"{mean} ({low}-{high})"
 
 
-def number_text(value: float | None, digits: int) -> str:
+def terminal_number(value: float | None, digits: int) -> str:
     """A number of a table; a dash for one that is not defined."""
     return "–" if value is None else f"{value:.{digits}f}"
 

@@ -25,7 +25,7 @@ DEBUG: ContextVar[bool] = ContextVar("debug", default=False)
 _OPTIONS: ContextVar[frozenset[str]] = ContextVar("options", default=frozenset())
 
 
-class Outcome(IntEnum):
+class ExitStatus(IntEnum):
     """Exit codes of the program, the same for every verb."""
 
     DONE = 0
@@ -48,12 +48,12 @@ EXIT_CODES = """Exit codes:
 130  stopped by Ctrl-C; 143 by SIGTERM"""
 
 
-def outcome_of(statuses: Iterable[str]) -> Outcome:
+def outcome_of(statuses: Iterable[str]) -> ExitStatus:
     """The exit code of cases that are `done`, `no_lungs`, `refused` or `failed`; no case at all is `NONE_DONE`."""
     done = [status == "done" for status in statuses]
     if done and all(done):
-        return Outcome.DONE
-    return Outcome.SOME_DONE if any(done) else Outcome.NONE_DONE
+        return ExitStatus.DONE
+    return ExitStatus.SOME_DONE if any(done) else ExitStatus.NONE_DONE
 
 
 def reporting_errors(verb: Callable[..., int | None]) -> Callable[..., None]:
@@ -69,12 +69,12 @@ def reporting_errors(verb: Callable[..., int | None]) -> Callable[..., None]:
             quieten()
         try:
             with _offering_its_options():
-                code = verb(*args, **kwargs) or Outcome.DONE
+                code = verb(*args, **kwargs) or ExitStatus.DONE
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except KeyboardInterrupt:
             complain("Stopped by Ctrl-C.")
-            code = Outcome.STOPPED
+            code = ExitStatus.STOPPED
         except Exception as error:
             code = _report(error)
         raise typer.Exit(int(code))
@@ -99,17 +99,17 @@ def _offering_its_options() -> AbstractContextManager[None]:
     return offering(_OPTIONS.get())
 
 
-def _report(error: Exception) -> Outcome:
+def _report(error: Exception) -> ExitStatus:
     from lungseg3d.core import LungSegError, UsageError
 
     if DEBUG.get():
         raise error
     if isinstance(error, LungSegError):
         complain("\n".join(str(error).splitlines()[:3]))
-        return Outcome.USAGE if isinstance(error, UsageError) else Outcome.NONE_DONE
+        return ExitStatus.USAGE if isinstance(error, UsageError) else ExitStatus.NONE_DONE
     said = " ".join(str(error).split())
     complain(f"Error: {type(error).__name__}: {said[:300]}\nRun again with --debug for the traceback.")
-    return Outcome.FAULT
+    return ExitStatus.FAULT
 
 
 def with_debug_first(arguments: list[str]) -> list[str]:

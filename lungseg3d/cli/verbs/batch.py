@@ -15,7 +15,7 @@ import typer
 
 from lungseg3d.cli.terminal.batch_progress import batch_progress
 from lungseg3d.cli.terminal.console import complain, progress, say
-from lungseg3d.cli.terminal.outcome import Outcome, outcome_of, reporting_errors
+from lungseg3d.cli.terminal.outcome import ExitStatus, outcome_of, reporting_errors
 from lungseg3d.cli.terminal.segment_options import with_segment_options
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _said(done: BatchDone) -> int:
     _say_links(done)
     if done.stopped_by is not None:
         complain(f"Stopped by {signal.Signals(done.stopped_by).name}. The same command goes on.")
-        return Outcome.TERMINATED if done.stopped_by == signal.SIGTERM else Outcome.STOPPED
+        return ExitStatus.TERMINATED if done.stopped_by == signal.SIGTERM else ExitStatus.STOPPED
     return outcome_of(statuses)
 
 
@@ -139,7 +139,7 @@ def _list(selection: object, out: Path) -> int:
 
     for case_id, source in list_inputs(selection, out):  # type: ignore[arg-type]
         say(f"{case_id}\t{source}")
-    return Outcome.DONE
+    return ExitStatus.DONE
 
 
 def _verify(folder: Path) -> int:

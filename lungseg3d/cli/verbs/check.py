@@ -12,7 +12,7 @@ import typer
 
 from lungseg3d.cli.terminal.console import say
 from lungseg3d.cli.terminal.options import InputPath, Overwrite, with_reading_options
-from lungseg3d.cli.terminal.outcome import Outcome, reporting_errors
+from lungseg3d.cli.terminal.outcome import ExitStatus, reporting_errors
 
 if TYPE_CHECKING:
     from lungseg3d.core import QualityIssue
@@ -38,7 +38,7 @@ def check(
         say(_as_json(inspection))
     else:
         _say_in_words(inspection)
-    return Outcome.NONE_DONE if inspection.status == "refused" else Outcome.DONE
+    return ExitStatus.NONE_DONE if inspection.status == "refused" else ExitStatus.DONE
 
 
 def _as_json(inspection: Inspection) -> str:
@@ -101,4 +101,4 @@ def convert(
     grid = result.volume.grid
     shape, spacing = " x ".join(map(str, grid.shape)), " x ".join(f"{mm:.4g}" for mm in grid.spacing_mm)
     say(f"{target}: {shape} voxels of {spacing} mm")
-    return Outcome.DONE
+    return ExitStatus.DONE

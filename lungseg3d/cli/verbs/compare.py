@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lungseg3d.cli.terminal.console import complain, interval_text, number_text, progress, say, say_table
+from lungseg3d.cli.terminal.console import complain, progress, say, say_table, terminal_interval, terminal_number
 from lungseg3d.cli.terminal.options import TrustBundle, existing_bundle
 from lungseg3d.cli.terminal.outcome import outcome_of, reporting_errors
 from lungseg3d.cli.verbs.train import key_and_value
@@ -128,12 +128,12 @@ def _table(content: Mapping[str, Any]) -> Any:
             row["network"],
             *([row["structure"]] if several else []),
             f"{row['members_done']}/{row['members']}",
-            interval_text(dice),
-            number_text(test.get("p_holm"), 3),
-            number_text(row["iou"]["mean"], 3),
-            number_text(row["hd95_mm"]["mean"], 1),
-            number_text(row["parameters_m"], 2),
-            number_text(row["gflop_96"], 0),
-            number_text(row["inference_s"], 2),
+            terminal_interval(dice),
+            terminal_number(test.get("p_holm"), 3),
+            terminal_number(row["iou"]["mean"], 3),
+            terminal_number(row["hd95_mm"]["mean"], 1),
+            terminal_number(row["parameters_m"], 2),
+            terminal_number(row["gflop_96"], 0),
+            terminal_number(row["inference_s"], 2),
         )
     return table

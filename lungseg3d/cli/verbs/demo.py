@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lungseg3d.cli.terminal.console import progress, say, say_table
-from lungseg3d.cli.terminal.outcome import Outcome, outcome_of, reporting_errors
+from lungseg3d.cli.terminal.outcome import ExitStatus, outcome_of, reporting_errors
 from lungseg3d.cli.terminal.quick_start import import_monai_to_segment
 from lungseg3d.cli.terminal.results import result_lines, results_table
 
@@ -45,7 +45,7 @@ def demo(
         import webbrowser
 
         webbrowser.open(result.report.resolve().as_uri())
-    return outcome_of([result.result.status]) if result.result.status != "done" else Outcome.DONE
+    return outcome_of([result.result.status]) if result.result.status != "done" else ExitStatus.DONE
 
 
 def _found_text(result: DemoResult) -> str:

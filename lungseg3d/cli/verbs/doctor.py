@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lungseg3d.cli.terminal.console import number_text, progress, say, say_table
-from lungseg3d.cli.terminal.outcome import Outcome, reporting_errors
+from lungseg3d.cli.terminal.console import progress, say, say_table, terminal_number
+from lungseg3d.cli.terminal.outcome import ExitStatus, reporting_errors
 
 if TYPE_CHECKING:
     from lungseg3d.workflows.doctor import Diagnosis
@@ -31,7 +31,7 @@ def doctor(
     say(f"auto takes {found.plan.backend} in {found.plan.precision}: {found.plan.reason}.")
     for line in found.advice:
         say(line)
-    return Outcome.DONE
+    return ExitStatus.DONE
 
 
 def _table(found: Diagnosis) -> Any:
@@ -49,9 +49,9 @@ def _table(found: Diagnosis) -> Any:
             speed.backend,
             speed.precision,
             speed.device,
-            number_text(speed.windows_per_s, 2),
-            number_text(speed.gflops, 0),
-            number_text(speed.ceiling_gflops, 0),
+            terminal_number(speed.windows_per_s, 2),
+            terminal_number(speed.gflops, 0),
+            terminal_number(speed.ceiling_gflops, 0),
             "–" if share is None else f"{share:.0%}",
             speed.note,
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lungseg3d.cli.terminal.console import complain, interval_text, number_text, progress, say, say_table
+from lungseg3d.cli.terminal.console import complain, progress, say, say_table, terminal_interval, terminal_number
 from lungseg3d.cli.terminal.options import existing_bundle
 from lungseg3d.cli.terminal.outcome import outcome_of, reporting_errors
 
@@ -110,7 +110,7 @@ def _point_text(point: OperatingPoint, is_calibrated: bool, path: Path) -> str:
     def shown(interval: Any, digits: int) -> str:
         has_bounds = interval.low == interval.low
         low, high = (interval.low, interval.high) if has_bounds else (None, None)
-        return interval_text({"mean": interval.mean, "low": low, "high": high}, digits)
+        return terminal_interval({"mean": interval.mean, "low": low, "high": high}, digits)
 
     false, found = shown(point.false_positives_a_scan, 2), shown(point.sensitivity, 3)
     kind = "calibrated confidence" if is_calibrated else "confidence"
@@ -126,8 +126,8 @@ def _list_text(content: Mapping[str, Any]) -> str:
     of = content["list"]
     counted = [(of["listed"], "finding"), (content["evaluated"], "scan"), (of["candidates"], "candidate")]
     listed, scans, candidates = (f"{count} {word}{'' if count == 1 else 's'}" for count, word in counted)
-    found = f"{of['true']} of {of['nodules']} nodules listed, sensitivity {interval_text(of['sensitivity'])}"
-    false = f"{interval_text(of['false_findings_a_scan'], 2)} false findings a scan"
+    found = f"{of['true']} of {of['nodules']} nodules listed, sensitivity {terminal_interval(of['sensitivity'])}"
+    false = f"{terminal_interval(of['false_findings_a_scan'], 2)} false findings a scan"
     behind = f"{candidates} behind it, {of['nodules_among_candidates']} of them nodules"
     return f"The list ({'; '.join(point_texts(content))}): {listed} in {scans}; {found}; {false}; {behind}."
 
@@ -140,12 +140,12 @@ def _tables(content: Mapping[str, Any]) -> list[Any]:
     for title in (*titles, "volume error"):
         voxels.add_column(title, justify="left" if title == "structure" else "right")
     for name, values in content["structures"].items():
-        cells = (number_text(values[key]["mean"], digits) for key, digits in _SHOWN)
+        cells = (terminal_number(values[key]["mean"], digits) for key, digits in _SHOWN)
         found = content["of_found"][name]
         missed = f"{found['missed']} of {found['wanted']}"
         dice = found["dice"]
-        of_found = f"{number_text(dice['mean'], 3)}, n={dice['n']}"
-        voxels.add_row(name, str(values["dice"]["n"]), interval_text(values["dice"]), missed, of_found, *cells)
+        of_found = f"{terminal_number(dice['mean'], 3)}, n={dice['n']}"
+        voxels.add_row(name, str(values["dice"]["n"]), terminal_interval(values["dice"]), missed, of_found, *cells)
     tables = [voxels] if content["structures"] else []
     if content["nodules"]:
         nodules = Table(box=None, pad_edge=False)
@@ -154,8 +154,10 @@ def _tables(content: Mapping[str, Any]) -> list[Any]:
         strata = content["nodules"]
         for row in ({"name": "all", **strata["all"]}, *strata["by_size"], *strata["by_texture"]):
             false = str(row["marks"] - row["found"]) if row["marks"] else "–"
-            numbers = (interval_text(row["detection"]), false, interval_text(row["dice"]))
-            nodules.add_row(row["name"], str(row["nodules"]), *numbers, number_text(row["dice_of_found"]["mean"], 3))
+            numbers = (terminal_interval(row["detection"]), false, terminal_interval(row["dice"]))
+            nodules.add_row(
+                row["name"], str(row["nodules"]), *numbers, terminal_number(row["dice_of_found"]["mean"], 3)
+            )
         tables.append(nodules)
     return tables
 

@@ -12,7 +12,7 @@ import typer
 
 from lungseg3d.cli.terminal.console import complain, say
 from lungseg3d.cli.terminal.options import Dates, ObjectDates, Overwrite, with_reading_options_of
-from lungseg3d.cli.terminal.outcome import Outcome, reporting_errors
+from lungseg3d.cli.terminal.outcome import ExitStatus, reporting_errors
 
 if TYPE_CHECKING:
     from lungseg3d.core import QualityIssue
@@ -54,4 +54,4 @@ def export(
     written = export_result(result, source, format, reading, overwrite=overwrite, dates=dates.value, on_issue=warn)
     for path in written:
         say(str(path))
-    return Outcome.DONE
+    return ExitStatus.DONE

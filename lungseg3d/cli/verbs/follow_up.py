@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lungseg3d.cli.terminal.console import complain, number_text, progress, say, say_table
+from lungseg3d.cli.terminal.console import complain, progress, say, say_table, terminal_number
 from lungseg3d.cli.terminal.options import Overwrite, with_reading_options
-from lungseg3d.cli.terminal.outcome import Outcome, reporting_errors
+from lungseg3d.cli.terminal.outcome import ExitStatus, reporting_errors
 from lungseg3d.cli.terminal.segment_options import Device, Precision
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def follow_up(
     for issue in result.issues:
         complain(f"{issue.code}: {issue.message} {issue.remedy}".strip())
     say(f"Wrote {out / 'follow_up.html'}")
-    return Outcome.DONE
+    return ExitStatus.DONE
 
 
 def _table(result: FollowUp) -> Any:
@@ -102,12 +102,12 @@ def _table(result: FollowUp) -> Any:
 def _cells(change: NoduleChange) -> list[str]:
     nodules = change.prior, change.current
     side = next(nodule.side for nodule in nodules if nodule)
-    volumes = [number_text(nodule.volume_mm3 if nodule else None, 0) for nodule in nodules]
+    volumes = [terminal_number(nodule.volume_mm3 if nodule else None, 0) for nodule in nodules]
     share, days = change.volume_change, change.doubling_time_days
-    percent = number_text(None, 0)
+    percent = terminal_number(None, 0)
     if share.value is not None and share.low is not None and share.high is not None:
         percent = f"{100 * share.value:+.0f} ({100 * share.low:+.0f} to {100 * share.high:+.0f})"
-    doubling = number_text(days.value, 0)
+    doubling = terminal_number(days.value, 0)
     if days.low is not None:
         ends = f"> {days.low:.0f}" if days.high is None else f"{days.low:.0f} to {days.high:.0f}"
         doubling = f"{doubling} ({ends})"

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from lungseg3d.cli.terminal.console import complain, say, say_table
-from lungseg3d.cli.terminal.outcome import Outcome, reporting_errors
+from lungseg3d.cli.terminal.outcome import ExitStatus, reporting_errors
 
 
 def _csv(option: str, text: str) -> Any:
@@ -48,4 +48,4 @@ def froc(
         complain(f"Candidates of {len(scored.unlisted)} scans that are not listed count for nothing: {first}")
     if out is not None:
         say(f"Wrote {out / 'froc.html'}")
-    return Outcome.DONE
+    return ExitStatus.DONE

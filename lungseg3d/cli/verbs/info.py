@@ -13,7 +13,7 @@ import typer
 
 from lungseg3d.cli.terminal.console import say, say_table
 from lungseg3d.cli.terminal.options import existing_bundle
-from lungseg3d.cli.terminal.outcome import Outcome, reporting_errors
+from lungseg3d.cli.terminal.outcome import ExitStatus, reporting_errors
 
 if TYPE_CHECKING:
     from lungseg3d.inference import OperatingPoints
@@ -42,7 +42,7 @@ def info(
         say(f"{issue.code}: {issue.message} {issue.remedy}")
     if found.points is not None:
         _say_points(found.points)
-    return Outcome.DONE
+    return ExitStatus.DONE
 
 
 def _say_points(points: OperatingPoints) -> None:

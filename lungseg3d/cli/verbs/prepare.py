@@ -14,7 +14,7 @@ import typer
 from lungseg3d.cli.terminal.commands import Program
 from lungseg3d.cli.terminal.console import complain, progress, say
 from lungseg3d.cli.terminal.options import with_reading_options_of
-from lungseg3d.cli.terminal.outcome import EXIT_CODES, Outcome, note_options, outcome_of, reporting_errors
+from lungseg3d.cli.terminal.outcome import EXIT_CODES, ExitStatus, note_options, outcome_of, reporting_errors
 
 if TYPE_CHECKING:
     from lungseg3d.io import ReadOptions
@@ -295,7 +295,7 @@ def check(
     found = f"{len(faults)} faults in {len({fault.case_id for fault in faults})} of them" if faults else "no fault"
     say(f"{manifest}: {cases} cases, {found}")
     if "" in bad:
-        return Outcome.NONE_DONE
+        return ExitStatus.NONE_DONE
     return outcome_of(["refused"] * len(bad) + ["done"] * (cases - len(bad)))
 
 
@@ -308,4 +308,4 @@ def list_datasets() -> int:
     for name, dataset in DATASETS.items():
         lines = (f"  {dataset.source}", f"  Licence: {dataset.licence}", f"  Holds: {dataset.looks_like}")
         say("\n".join([name, *lines] + ([f"  {dataset.how_to_get}"] if dataset.how_to_get else [])))
-    return Outcome.DONE
+    return ExitStatus.DONE

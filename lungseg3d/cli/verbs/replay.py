@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from lungseg3d.cli.terminal.outcome import Outcome, reporting_errors
+from lungseg3d.cli.terminal.outcome import ExitStatus, reporting_errors
 
 
 @reporting_errors
@@ -29,7 +29,7 @@ def replay(
     done = replay_runs(folder, tracking_uri)
     if not done.runs:
         typer.echo("Everything had been sent.")
-        return Outcome.DONE
+        return ExitStatus.DONE
     refused = f"; {done.refused} not taken, as their files are gone or changed" if done.refused else ""
     typer.echo(f"Sent {done.sent} operations of {', '.join(done.runs)}{refused}.")
-    return Outcome.DONE
+    return ExitStatus.DONE

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lungseg3d.data.phantom.barrels import Barrel, Profile
+from lungseg3d.data.phantom.barrels import AxialCurve, Barrel
 from lungseg3d.data.phantom.habitus import Habitus
 from lungseg3d.data.phantom.shapes import Places, ellipsoid_distance, smooth_intersection, smooth_union
 from lungseg3d.data.phantom.tubes import Tube, polyline, unite_tubes
@@ -38,16 +38,16 @@ class Anatomy:
         h = self.habitus
         self.apex_z = 138.0
         self.cavity = Barrel(
-            middle=Profile.of([(-60, 16), (40, 22), (100, 36), (140, 42)]),
-            side=Profile.of(
+            middle=AxialCurve.of([(-60, 16), (40, 22), (100, 36), (140, 42)]),
+            side=AxialCurve.of(
                 [(-170, 112), (-110, 116), (-50, 114), (0, 107), (40, 93), (75, 73), (100, 54), (118, 37), (129, 23),
                  (135, 12), (138, 4)], h.width, wave_mm=3.5, phase=bend[0],
             ),
-            back=Profile.of(
+            back=AxialCurve.of(
                 [(-170, -92), (-110, -99), (-50, -104), (0, -103), (50, -94), (90, -79), (115, -66), (138, -48)],
                 h.depth, wave_mm=2.0, phase=bend[1],
             ),
-            front=Profile.of(
+            front=AxialCurve.of(
                 [(-170, 86), (-80, 88), (-30, 86), (30, 74), (75, 53), (100, 30), (120, 4), (131, -15), (138, -34)],
                 h.depth, wave_mm=3.5, phase=bend[2],
             ),
@@ -58,16 +58,16 @@ class Anatomy:
         )
         grow = h.fat_mm - 12
         self.body = Barrel(
-            middle=Profile.of([(-100, 18), (40, 24), (110, 60), (150, 30), (190, 10)]),
-            side=Profile.of(
+            middle=AxialCurve.of([(-100, 18), (40, 24), (110, 60), (150, 30), (190, 10)]),
+            side=AxialCurve.of(
                 [(-170, 132), (-60, 140), (10, 141), (60, 142), (100, 136), (120, 125), (145, 88), (165, 58),
                  (190, 52)], h.width, grow, wave_mm=3.5, phase=bend[0],
             ),
-            back=Profile.of(
+            back=AxialCurve.of(
                 [(-170, -133), (-50, -143), (20, -141), (70, -131), (110, -112), (140, -92), (170, -72), (230, -68)],
                 h.depth, -grow, wave_mm=2.0, phase=bend[1],
             ),
-            front=Profile.of(
+            front=AxialCurve.of(
                 [(-170, 116), (-60, 114), (20, 103), (60, 86), (95, 66), (120, 47), (150, 40), (200, 50)],
                 h.depth, grow, wave_mm=3.5, phase=bend[2],
             ),
@@ -76,7 +76,7 @@ class Anatomy:
             taper=0.0006,
             lean=lean,
         )
-        self.spine_y = Profile.of(
+        self.spine_y = AxialCurve.of(
             [(-170, -56), (-110, -63), (-50, -68), (10, -67), (60, -59), (100, -48), (140, -34), (190, -24)], h.depth
         )
 

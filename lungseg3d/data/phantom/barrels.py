@@ -17,7 +17,7 @@ _TINY = np.float32(1e-3)
 
 
 @dataclass(frozen=True, eq=False)
-class Profile:
+class AxialCurve:
     """A smooth curve of z through (z, value) knots, level beyond its ends."""
 
     curve: PchipInterpolator
@@ -32,12 +32,12 @@ class Profile:
         shift: float = 0.0,
         wave_mm: float = 0.0,
         phase: float = 0.0,
-    ) -> Profile:
+    ) -> AxialCurve:
         """Through knots of rising z; values times `factor` plus `shift`, with a slow wave that fades at the top."""
         z, value = np.array(sorted(knots), dtype=float).T
         wave = wave_mm * np.sin(z / 85 + phase) * np.clip((125 - z) / 60, 0, 1)
         curve = PchipInterpolator(z, value * factor + shift + wave)
-        return Profile(curve, curve.derivative(), float(z[0]), float(z[-1]))
+        return AxialCurve(curve, curve.derivative(), float(z[0]), float(z[-1]))
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
         heights: np.ndarray = self.curve(np.clip(z, self.low, self.high)).astype(np.float32)
@@ -63,10 +63,10 @@ class Barrel:
         lean: how much narrower the right side is than the middle of both, as a share.
     """
 
-    middle: Profile
-    side: Profile
-    back: Profile
-    front: Profile
+    middle: AxialCurve
+    side: AxialCurve
+    back: AxialCurve
+    front: AxialCurve
     exponent: float
     widest: float = 0.5
     taper: float = 0.0

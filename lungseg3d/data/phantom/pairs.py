@@ -19,7 +19,7 @@ from lungseg3d.data.phantom.breathing import Motion
 from lungseg3d.data.phantom.nodules import NoduleSpec, nodule_box, nodule_occupancy
 from lungseg3d.data.phantom.placement import PlacedNodule, lung_occupancy, place_nodules
 from lungseg3d.data.phantom.scanner import kernel_named, scan
-from lungseg3d.data.phantom.scene import Scene
+from lungseg3d.data.phantom.scene import PhantomScene
 from lungseg3d.data.phantom.shapes import Places
 from lungseg3d.data.phantom.thorax import Phantom, PhantomNodule, PhantomSpec, draw_nodules, draw_thorax
 
@@ -111,7 +111,7 @@ class Person:
 
     seed: int
     anatomy: Anatomy
-    scene: Scene
+    scene: PhantomScene
     hu: np.ndarray
     labels: np.ndarray
     grid: Grid
@@ -120,7 +120,7 @@ class Person:
     def of(seed: int, spec: PhantomSpec) -> Person:
         """Draw a person on the grid of `spec`; both CTs of a pair are sampled from that drawing."""
         anatomy = Anatomy(seed)
-        scene = Scene(anatomy, seed)
+        scene = PhantomScene(anatomy, seed)
         return Person(seed, anatomy, scene, *draw_thorax(scene, spec.grid), spec.grid)
 
 

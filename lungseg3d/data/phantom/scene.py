@@ -28,7 +28,7 @@ from lungseg3d.data.phantom.tubes import Tube, paint_tubes
 _LUNG_LOW, _LUNG_HIGH = (-160, -130, -200), (160, 115, 145)
 
 
-class Scene:
+class PhantomScene:
     """Everything but nodules and noise.
 
     Args:

@@ -20,7 +20,7 @@ from lungseg3d.data.phantom.habitus import Habitus
 from lungseg3d.data.phantom.nodules import NoduleSpec, make_nodule_specs, nodule_box, nodule_hu
 from lungseg3d.data.phantom.placement import PlacedNodule, lung_occupancy, place_nodules
 from lungseg3d.data.phantom.scanner import kernel_named, scan
-from lungseg3d.data.phantom.scene import Scene
+from lungseg3d.data.phantom.scene import PhantomScene
 from lungseg3d.data.phantom.shapes import Places
 
 _SLAB_VOXELS = 1_200_000
@@ -118,7 +118,7 @@ def make_phantom(spec: PhantomSpec = PhantomSpec()) -> Phantom:
     """
     grid = spec.grid
     anatomy = Anatomy(spec.seed, spec.lungs)
-    scene = Scene(anatomy, spec.seed, table=spec.table, arms=spec.arms)
+    scene = PhantomScene(anatomy, spec.seed, table=spec.table, arms=spec.arms)
     wanted = spec.nodules
     if wanted is None:
         count = spec.nodule_count if anatomy.aerated else 0
@@ -139,7 +139,7 @@ def make_phantom(spec: PhantomSpec = PhantomSpec()) -> Phantom:
     return Phantom(Volume(ct, grid.affine), Volume(labels, grid.affine), Volume(nodule_map, grid.affine), nodules)
 
 
-def draw_thorax(scene: Scene, grid: Grid, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def draw_thorax(scene: PhantomScene, grid: Grid, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """(HU float32, label map uint8) of a person without nodules, noise and blur, slab by slab."""
     hu = np.empty(grid.shape, dtype=np.float32)
     labels = np.zeros(grid.shape, dtype=np.uint8)

@@ -22,7 +22,7 @@ _WALL_HU, _AIR_HU = -30.0, -500.0
 _MARGIN = 4
 
 
-class LungDisease(ABC):
+class DiseasePainter(ABC):
     """A disease of one lung, or of both, in some patches; `paint` of a subclass is the kind of disease.
 
     Only voxels of the diseased lung change, and those voxels of no lung beside it that share some of its air (partial

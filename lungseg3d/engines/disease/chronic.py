@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lungseg3d.engines.disease.base import LungDisease
+from lungseg3d.engines.disease.base import DiseasePainter
 from lungseg3d.engines.disease.lung_shapes import LungInPatch
 
 _TISSUE_HU = 30.0
@@ -19,11 +19,11 @@ _TISSUE_HU = 30.0
 _VESSEL_RANGE_HU = (-750.0, -550.0)
 
 
-class Emphysema(LungDisease):
+class Emphysema(DiseasePainter):
     """Lung that lost its walls: many dark patches among vessels, and bullae, large and empty.
 
     Args:
-        probability, bilateral, voxel_mm, lungs: as of `LungDisease`.
+        probability, bilateral, voxel_mm, lungs: as of `DiseasePainter`.
         hu_range: HU of the patches and of bullae.
         share_range: part of the lung in dark patches.
         bullae: most of them in one lung; as often fewer, down to none.
@@ -60,11 +60,11 @@ class Emphysema(LungDisease):
         return hu, patch.lung
 
 
-class Fibrosis(LungDisease):
+class Fibrosis(DiseasePainter):
     """A mesh of thickened walls in the lung's outer part, at the back and the base more than above.
 
     Args:
-        probability, bilateral, voxel_mm, lungs: as of `LungDisease`.
+        probability, bilateral, voxel_mm, lungs: as of `DiseasePainter`.
         depth_range_mm: how far it reaches from the pleura inwards.
         scale_range_mm: SD of the field that the mesh comes from; its holes are about three times as wide.
     """

@@ -12,11 +12,11 @@ import torch
 from torch.nn.functional import avg_pool3d
 
 from lungseg3d.engines.augmentation.blur import gaussian_blur
-from lungseg3d.engines.disease.base import LungDisease, with_tissue
+from lungseg3d.engines.disease.base import DiseasePainter, with_tissue
 from lungseg3d.engines.disease.lung_shapes import LungInPatch
 
 
-class PleuralEffusion(LungDisease):
+class PleuralEffusion(DiseasePainter):
     """A crescent of fluid, thick behind and at the base, thin up the wall, and lung pressed together in front of it.
 
     The fluid takes the place of lung, and the label there becomes background: fluid outside the visceral pleura is no
@@ -27,7 +27,7 @@ class PleuralEffusion(LungDisease):
     R231 counts it as lung; `is_lung` is for such.
 
     Args:
-        probability, bilateral, voxel_mm, lungs: as of `LungDisease`.
+        probability, bilateral, voxel_mm, lungs: as of `DiseasePainter`.
         hu_range: mean HU of the fluid.
         thickness_range_mm: of the crescent where it is thickest; never more than half of the lung there.
         compressed: probability of pressed lung without air (passive atelectasis) along the fluid.

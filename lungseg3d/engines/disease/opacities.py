@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from lungseg3d.engines.disease.base import LungDisease, with_tissue
+from lungseg3d.engines.disease.base import DiseasePainter, with_tissue
 from lungseg3d.engines.disease.lung_shapes import LungInPatch
 
 _WATER_HU = 30.0
 
 
-class Consolidation(LungDisease):
+class Consolidation(DiseasePainter):
     """Airspaces full of fluid or cells: patches, or most of a lobe up to an oblique border; bronchi may keep their air.
 
     Args:
-        probability, bilateral, voxel_mm, lungs: as of `LungDisease`.
+        probability, bilateral, voxel_mm, lungs: as of `DiseasePainter`.
         hu_range: mean HU of a consolidation.
         share_range: part of the lung in the patch that is consolidated.
         lobar: probability of one lobe-like region in place of patches.
@@ -51,11 +51,11 @@ class Consolidation(LungDisease):
         return with_tissue(patch, part, patch.uniform(self.hu_range)), patch.lung
 
 
-class GroundGlass(LungDisease):
+class GroundGlass(DiseasePainter):
     """Airspaces partly full: the lung is grey and its vessels are still seen.
 
     Args:
-        probability, bilateral, voxel_mm, lungs: as of `LungDisease`.
+        probability, bilateral, voxel_mm, lungs: as of `DiseasePainter`.
         hu_range: HU that the lung's median has within ground glass.
         share_range: part of the lung in the patch.
         subpleural: probability that ground glass keeps to the lung's outer part, as in viral pneumonia.
@@ -83,13 +83,13 @@ class GroundGlass(LungDisease):
         return patch.hu + (_WATER_HU - patch.hu).clamp(min=0) * part * filled, patch.lung
 
 
-class Collapse(LungDisease):
+class Collapse(DiseasePainter):
     """A wedge without air at the back of the base (atelectasis), as behind a plug of mucus or in those who lie long.
 
     The lung does not lose volume here: what collapsed fills the place that it had.
 
     Args:
-        probability, bilateral, voxel_mm, lungs: as of `LungDisease`.
+        probability, bilateral, voxel_mm, lungs: as of `DiseasePainter`.
         hu_range: mean HU; above fluid, since blood vessels are crowded in it.
         share_range: part of the lung in the patch.
         bronchogram: probability of air in the bronchi.

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from lungseg3d.engines.disease.base import LungDisease, with_tissue
+from lungseg3d.engines.disease.base import DiseasePainter, with_tissue
 from lungseg3d.engines.disease.lung_shapes import LungInPatch
 
 
-class LargeTumour(LungDisease):
+class LargeTumour(DiseasePainter):
     """A lobulated mass of soft tissue at the chest wall, the hilum or the mediastinum, or free in the lung.
 
     Label rule: it stays lung. Nodules are lung here, whatever their size, and a lung that loses its tumour loses what
     the second stage looks for. What of the ball lies beyond the lung (wall, mediastinum) is not drawn.
 
     Args:
-        probability, bilateral, voxel_mm, lungs: as of `LungDisease`; one tumour a lung.
+        probability, bilateral, voxel_mm, lungs: as of `DiseasePainter`; one tumour a lung.
         diameter_range_mm: small ones as often as large ones.
         hu_range: mean HU, without and with contrast medium.
         at_border: probability that its middle is so near the lung's border that it touches it.

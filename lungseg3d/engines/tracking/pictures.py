@@ -15,7 +15,7 @@ import numpy as np
 from lungseg3d.core import Box, Volume
 from lungseg3d.report.pictures.drawing import Picture, window_hu
 from lungseg3d.report.pictures.figures import LUNG_WINDOW_HU
-from lungseg3d.report.pictures.planes import AXIAL, Frame, cut_section
+from lungseg3d.report.pictures.planes import AXIAL, SectionWindow, cut_section
 from lungseg3d.tensors import to_volume
 
 REFERENCE_COLOUR = (80, 220, 120)
@@ -47,7 +47,7 @@ def overlay_picture(
     """
     index = centre_slice(np.any(reference, axis=0))
     whole = Box.whole(hu.shape)
-    frame = Frame.around_box(whole, AXIAL, spacing_mm, hu.shape, longest=512)
+    frame = SectionWindow.around_box(whole, AXIAL, spacing_mm, hu.shape, longest=512)
     picture = Picture(window_hu(frame.view(cut_section(hu, AXIAL, index)), *LUNG_WINDOW_HU))
     for masks, colour in ((reference, REFERENCE_COLOUR), (prediction, PREDICTION_COLOUR)):
         for mask in masks:

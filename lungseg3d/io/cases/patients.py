@@ -18,9 +18,9 @@ from lungseg3d.core import IntakeError
 from lungseg3d.io.dicom.files import scan_dicom
 from lungseg3d.io.dicom.series import CT_CLASSES
 from lungseg3d.io.dicom_headers.headers import read_header
-from lungseg3d.io.dicom_headers.records import DicomFile, Place
+from lungseg3d.io.dicom_headers.records import ByteSource, DicomFile
 from lungseg3d.io.intake.reading import Findings
-from lungseg3d.io.intake.sniff import kind_of
+from lungseg3d.io.intake.sniff import sniff_format
 
 _TAGS = ["PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID"]
 # What anonymisers write into every PatientID: equal ones say nothing.
@@ -86,14 +86,14 @@ def _ct_headers(path: Path) -> Iterator[DicomFile]:
     if path.is_dir():
         for file in sorted(file for file in path.rglob("*") if file.is_file()):
             try:
-                header = read_header(Place(file))
+                header = read_header(ByteSource(file))
             except (IntakeError, OSError):
                 continue
             if header.sop_class in CT_CLASSES:
                 yield header
         return
-    kind = kind_of(path, Findings())
+    kind = sniff_format(path, Findings())
     if kind == "dicom":
-        yield read_header(Place(path))
+        yield read_header(ByteSource(path))
     elif kind == "zip":
         yield from (header for header in scan_dicom(path).files if header.sop_class in CT_CLASSES)

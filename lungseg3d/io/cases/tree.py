@@ -18,10 +18,10 @@ import pydicom
 from lungseg3d.core import IntakeError
 from lungseg3d.io.dicom.series import CT_CLASSES
 from lungseg3d.io.dicom_headers.headers import read_header
-from lungseg3d.io.dicom_headers.records import DicomFile, Place
+from lungseg3d.io.dicom_headers.records import ByteSource, DicomFile
 from lungseg3d.io.intake.links import LeftLink, LinkRule, walk_folders
 from lungseg3d.io.intake.reading import Findings
-from lungseg3d.io.intake.sniff import kind_of
+from lungseg3d.io.intake.sniff import sniff_format
 
 _VOLUME_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
 _DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
@@ -210,7 +210,7 @@ def _sort_in(file: Path, folder: _Folder) -> None:
         folder.ignored += 1
         return
     try:
-        kind = kind_of(file, Findings())
+        kind = sniff_format(file, Findings())
     except IntakeError as error:
         # A placeholder without an ending stands for a slice, as those of DICOM have none.
         kind = "placeholder" if error.code == "E_LINK_BROKEN" and not file.suffix else ""
@@ -228,7 +228,7 @@ def _sort_in(file: Path, folder: _Folder) -> None:
 
 def _sort_in_dicom(file: Path, folder: _Folder) -> None:
     try:
-        header = read_header(Place(file))
+        header = read_header(ByteSource(file))
     except (IntakeError, OSError):
         folder.unreadable.append(file)
         return

@@ -80,7 +80,7 @@ class Answer:
     size_bytes: int = 0
 
 
-class Decoder:
+class DecodingProcess:
     """The process that reads for this one; several threads may ask, one file is read at a time.
 
     Args:
@@ -214,7 +214,7 @@ def begin_decoding(ct: Path | None = None, options: ReadOptions = ReadOptions())
 
 
 def read_apart(verb: str, path: Path, options: ReadOptions) -> Any:
-    """As `Decoder.read`, by this process's decoder."""
+    """As `DecodingProcess.read`, by this process's decoder."""
     return _own().read(verb, path, options)
 
 
@@ -228,12 +228,12 @@ def can_decode_apart() -> bool:
     return hasattr(os, "memfd_create")
 
 
-_decoders: dict[int, Decoder] = {}
+_decoders: dict[int, DecodingProcess] = {}
 
 
-def _own() -> Decoder:
+def _own() -> DecodingProcess:
     """By process id: a forked process must not talk into its parent's pipe."""
-    return _decoders.setdefault(os.getpid(), Decoder())
+    return _decoders.setdefault(os.getpid(), DecodingProcess())
 
 
 @atexit.register

@@ -17,7 +17,7 @@ from pydicom.uid import UID
 from lungseg3d.core import IntakeError
 from lungseg3d.io.dicom.files import Scan
 from lungseg3d.io.dicom_headers.headers import DICOMDIR
-from lungseg3d.io.dicom_headers.records import DicomFile, Place
+from lungseg3d.io.dicom_headers.records import ByteSource, DicomFile
 from lungseg3d.io.intake.archives import ZIP_MAGIC, open_archive
 from lungseg3d.io.intake.reading import refuse, shown
 from lungseg3d.io.intake.sniff import look_of
@@ -120,15 +120,15 @@ def _looks(root: Path) -> Iterator[tuple[str, str]]:
             yield path.name, look_of(start)
 
 
-def _places(root: Path) -> Iterator[Place]:
+def _places(root: Path) -> Iterator[ByteSource]:
     """The files of a folder, the members of a zip, or the file itself."""
     if not root.is_file():
-        yield from map(Place, _files(root))
-    elif Place(root).start(4) == ZIP_MAGIC:
+        yield from map(ByteSource, _files(root))
+    elif ByteSource(root).start(4) == ZIP_MAGIC:
         archive, members = open_archive(root)
-        yield from (Place(root, member, archive) for member in members[:_MOST_LOOKED_AT])
+        yield from (ByteSource(root, member, archive) for member in members[:_MOST_LOOKED_AT])
     else:
-        yield Place(root)
+        yield ByteSource(root)
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from lungseg3d.io.dicom_headers.records import Place
+from lungseg3d.io.dicom_headers.records import ByteSource
 from lungseg3d.io.intake.reading import refuse, shown
 
 _REFERENCED_FILE_ID = b"\x04\x00\x00\x15"
 _MOST_BYTES = 64 * 2**20
 
 
-def check_references(place: Place, root: Path) -> None:
+def check_references(place: ByteSource, root: Path) -> None:
     """Refuse a DICOMDIR whose ReferencedFileID climbs (`..`) or is absolute: whoever follows it reads another folder.
 
     The bytes are searched, not parsed: neither nesting nor damage hides a reference.

@@ -15,10 +15,10 @@ import pydicom
 from lungseg3d.core import IntakeError
 from lungseg3d.io.dicom.directory import check_references
 from lungseg3d.io.dicom_headers.headers import DICOMDIR, read_header
-from lungseg3d.io.dicom_headers.records import DicomFile, Place
+from lungseg3d.io.dicom_headers.records import ByteSource, DicomFile
 from lungseg3d.io.intake.archives import ZIP_MAGIC, open_archive
 from lungseg3d.io.intake.limits import MAX_FILES
-from lungseg3d.io.intake.links import LeftLink, LinkRule, is_placeholder, links_error, placeholder_error, walk_folders
+from lungseg3d.io.intake.links import LeftLink, LinkRule, is_pointer_file, links_error, placeholder_error, walk_folders
 from lungseg3d.io.intake.reading import refuse, shown
 
 _DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
@@ -124,7 +124,7 @@ def _lost(path: Path, root: Path) -> IntakeError:
     )
 
 
-def _kind(place: Place) -> str:
+def _kind(place: ByteSource) -> str:
     """`dicom`, `empty`, `placeholder` or `junk`, by the first bytes."""
     name = place.name.name.lower()
     if name.startswith(".") or name in _JUNK_NAMES:
@@ -135,7 +135,7 @@ def _kind(place: Place) -> str:
         refuse("E_UNREADABLE_SLICE", f"{shown(place.name)}: {error.strerror}.", "Check the permissions of the file.")
     if not start:
         return "empty"
-    if is_placeholder(start):
+    if is_pointer_file(start):
         return "placeholder"
     if start[128:132] == b"DICM":
         return "dicom"
@@ -147,15 +147,15 @@ def _kind(place: Place) -> str:
     return "empty" if place.name.suffix.lower() in _DICOM_SUFFIXES and not start.strip(b"\0") else "junk"
 
 
-def _places(root: Path, rule: LinkRule, left: list[LeftLink]) -> Iterator[Place]:
+def _places(root: Path, rule: LinkRule, left: list[LeftLink]) -> Iterator[ByteSource]:
     """Where the files under a path lie; links that are not followed go to `left`."""
     if root.is_dir():
         for listing in walk_folders(root, rule):
             left += listing.left
-            yield from (Place(path) for path in listing.files if path.is_file())
-    elif Place(root).start(4) == ZIP_MAGIC:
+            yield from (ByteSource(path) for path in listing.files if path.is_file())
+    elif ByteSource(root).start(4) == ZIP_MAGIC:
         archive, members = open_archive(root)
         for member in members:
-            yield Place(root, member, archive)
+            yield ByteSource(root, member, archive)
     else:
-        yield Place(root)
+        yield ByteSource(root)

@@ -25,7 +25,7 @@ from lungseg3d.io.dicom_headers.kernels import is_lung_kernel
 from lungseg3d.io.dicom_headers.records import DicomFile
 from lungseg3d.io.dicom_headers.texts import IDENTIFIERS, mend_texts
 from lungseg3d.io.dicom_pixels.decoders import ALWAYS_LOSSY
-from lungseg3d.io.dicom_pixels.pixels import Plane, read_planes
+from lungseg3d.io.dicom_pixels.pixels import VolumePlane, read_planes
 from lungseg3d.io.intake.geometry import Stack
 from lungseg3d.io.intake.hounsfield import finish_hounsfield
 from lungseg3d.io.intake.limits import check_memory
@@ -77,7 +77,7 @@ def _read_scan(scan: Scan, path: Path, options: ReadOptions, findings: Findings)
     check_memory(shown(path), (first.columns or 0, first.rows or 0, stack.slices), 0, options)
     # (slice, row, column) in memory, handed out as (column, row, slice): X, Y, Z without a copy.
     array = np.empty((len(plan.slices), first.rows or 0, first.columns or 0), np.int16)
-    planes = [Plane(file, frame, k) for k, (file, frame) in enumerate(plan.slices)]
+    planes = [VolumePlane(file, frame, k) for k, (file, frame) in enumerate(plan.slices)]
     facts = read_planes(planes, array)
     _check_repeats(plan, array, scan, findings)
     if facts.overlays:
@@ -121,7 +121,7 @@ def _check_repeats(plan: SeriesPlan, array: np.ndarray, scan: Scan, findings: Fi
     for place, (file, frame) in plan.repeats:
         kept_file, kept_frame = plan.slices[place]
         twin = np.empty((1, *array.shape[1:]), np.int16)
-        read_planes([Plane(file, frame, 0)], twin)
+        read_planes([VolumePlane(file, frame, 0)], twin)
         aside = np.abs(np.array(frame.position_mm) - np.array(kept_frame.position_mm)).max()
         if aside > 0.1 or not np.array_equal(twin[0], array[place]):
             acquisitions = sorted({f.about["acquisition"] for f in (file, kept_file)} - {""})

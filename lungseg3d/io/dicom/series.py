@@ -15,7 +15,7 @@ from lungseg3d.core import IntakeError
 from lungseg3d.io.dicom.absent import refuse_no_ct, refuse_split
 from lungseg3d.io.dicom.checks import check_files, check_geometry_tags
 from lungseg3d.io.dicom.files import Scan
-from lungseg3d.io.dicom.series_choice import Choice, SeriesPlan, Slice, choose
+from lungseg3d.io.dicom.series_choice import Choice, SeriesPlan, Slice, choose_plan
 from lungseg3d.io.dicom_headers.records import DicomFile
 from lungseg3d.io.intake.geometry import SAME_PLACE_MM, orientation_name, slice_normal, stack_slices
 from lungseg3d.io.intake.links import links_error
@@ -51,7 +51,7 @@ def choose_series(scan: Scan, options: ReadOptions, findings: Findings) -> Serie
     else:
         refuse_split({plan.uid: groups[plan.uid] for plan in candidates}, scan)
         _check_one_study([plan for plan in candidates], groups, scan)
-        choice = choose(candidates)
+        choice = choose_plan(candidates)
         chosen = choice.plan
         findings.reason = "the only CT series" if len(candidates) == 1 else choice.reason
     findings.chosen = chosen.uid

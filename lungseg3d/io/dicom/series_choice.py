@@ -114,7 +114,7 @@ class _Evidence:
     by_content: bool
 
 
-def choose(plans: Sequence[SeriesPlan]) -> Choice:
+def choose_plan(plans: Sequence[SeriesPlan]) -> Choice:
     """The series to read of one study, the same whatever the order."""
     plans = sorted(plans, key=lambda plan: plan.uid)
     usable = [plan for plan in plans if plan.stack is not None]

@@ -18,7 +18,7 @@ from pydicom.tag import Tag
 
 from lungseg3d.core import IntakeError
 from lungseg3d.io.dicom_headers.body_parts import body_parts
-from lungseg3d.io.dicom_headers.records import DicomFile, Frame, Pixels, Place
+from lungseg3d.io.dicom_headers.records import ByteSource, DicomFile, Frame, Pixels
 from lungseg3d.io.dicom_headers.values import has, short_of, tag_of, text_of, value_of
 from lungseg3d.io.intake.limits import inflate
 from lungseg3d.io.intake.reading import refuse, shown
@@ -44,7 +44,7 @@ _OVERLAY_BIT_POSITIONS = [Tag(group, 0x0102) for group in range(0x6000, 0x6020, 
 _TAGS: list[Any] = [*(tag_of(keyword) for keyword in _KEYWORDS), *_OVERLAY_BIT_POSITIONS]
 
 
-def read_header(place: Place) -> DicomFile:
+def read_header(place: ByteSource) -> DicomFile:
     """Parse one DICOM file up to its pixels.
 
     Raises:
@@ -64,7 +64,7 @@ def read_header(place: Place) -> DicomFile:
             )
 
 
-def _parse(place: Place, stream: BinaryIO) -> DicomFile:
+def _parse(place: ByteSource, stream: BinaryIO) -> DicomFile:
     start = stream.read(4096)
     stream.seek(0)
     has_preamble = start[128:132] == b"DICM"
@@ -103,7 +103,7 @@ def _parse(place: Place, stream: BinaryIO) -> DicomFile:
     )
 
 
-def _read_deflated(place: Place, stream: BinaryIO) -> tuple[Dataset, BinaryIO, Place]:
+def _read_deflated(place: ByteSource, stream: BinaryIO) -> tuple[Dataset, BinaryIO, ByteSource]:
     """As `dcmread`, but the inflation is bounded; the pixel offset counts from the start of the inflated data."""
     meta = _file_meta(stream)
     body = io.BytesIO(inflate(shown(place.name), stream, place.size()))
@@ -113,7 +113,7 @@ def _read_deflated(place: Place, stream: BinaryIO) -> tuple[Dataset, BinaryIO, P
     return dataset, body, replace(place, deflated=True)
 
 
-def inflated(place: Place) -> BinaryIO:
+def inflated(place: ByteSource) -> BinaryIO:
     """The data set of a deflated file, as `read_header` saw it."""
     with place.open() as stream:
         _file_meta(stream)

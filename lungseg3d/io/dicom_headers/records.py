@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lungseg3d.io.intake.archives import Archive
+from lungseg3d.io.intake.archives import ZipArchive
 
 
 @dataclass(frozen=True)
-class Place:
+class ByteSource:
     """Where the bytes of one file lie: a path, or a member of a zip archive."""
 
     path: Path
     member: str | None = None
-    archive: Archive | None = field(default=None, compare=False, repr=False)
+    archive: ZipArchive | None = field(default=None, compare=False, repr=False)
     deflated: bool = False
 
     @property
@@ -95,7 +95,7 @@ class DicomFile:
     wrong; empty where it has none.
     """
 
-    place: Place
+    place: ByteSource
     sop_class: str
     sop_uid: str
     series_uid: str

@@ -16,17 +16,17 @@ from typing import Any
 import pydicom
 
 from lungseg3d.core import Change, Estimate, FollowUp, IntakeError, Nodule, NoduleChange, to_json
-from lungseg3d.core.labels import NODULE, Code
+from lungseg3d.core.labels import NODULE, CodedTerm
 from lungseg3d.io.dicom_objects.identity import quiet_libraries, stamp_of, uid_of
 from lungseg3d.io.dicom_objects.seg import RESEARCH_USE, coded, laterality_of, series_number
 from lungseg3d.io.dicom_objects.sr_report import ReportHead, comment_item, make_report
 from lungseg3d.io.dicom_objects.sr_terms import SCHEME, nodule_content
 
-_CHANGE = Code(SCHEME, "change", "Change since the prior CT, no diagnosis")
-_VOLUME_CHANGE = Code(SCHEME, "volume-change", "Change of volume since the prior CT")
-_DOUBLING_TIME = Code(SCHEME, "doubling-time", "Volume doubling time")
-_DAYS = Code(SCHEME, "days-since-prior", "Time since the prior CT")
-_PERCENT, _DAY = Code("UCUM", "%", "percent"), Code("UCUM", "d", "day")
+_CHANGE = CodedTerm(SCHEME, "change", "Change since the prior CT, no diagnosis")
+_VOLUME_CHANGE = CodedTerm(SCHEME, "volume-change", "Change of volume since the prior CT")
+_DOUBLING_TIME = CodedTerm(SCHEME, "doubling-time", "Volume doubling time")
+_DAYS = CodedTerm(SCHEME, "days-since-prior", "Time since the prior CT")
+_PERCENT, _DAY = CodedTerm("UCUM", "%", "percent"), CodedTerm("UCUM", "d", "day")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ def _group(change: NoduleChange, time: TimePointSeg, nodule: Nodule, has_change:
     measurements, evaluations = nodule_content(nodule)
     if has_change:
         word = change.change.value
-        word_code = coded(Code(SCHEME, _short(change.change), word))
+        word_code = coded(CodedTerm(SCHEME, _short(change.change), word))
         evaluations.append(highdicom.sr.QualitativeEvaluation(coded(_CHANGE), word_code))
     site = highdicom.sr.FindingSite(
         anatomic_location=coded(NODULE.region or NODULE.code), laterality=coded(laterality) if laterality else None
@@ -151,7 +151,7 @@ def _add_change(group: Any, change: NoduleChange, days: float | None) -> None:
         group[0].ContentSequence.extend(_measurement(_DAYS, Estimate(days), _DAY, 0))
 
 
-def _measurement(name: Code, estimate: Estimate, unit: Code, digits: int) -> Any:
+def _measurement(name: CodedTerm, estimate: Estimate, unit: CodedTerm, digits: int) -> Any:
     """A number; an end of its interval that is open is left out."""
     import highdicom
 

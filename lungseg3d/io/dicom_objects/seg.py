@@ -16,7 +16,7 @@ import numpy as np
 
 from lungseg3d.core import GeometryError, OutputError, Volume
 from lungseg3d.core.labels import LUNGS, NODULE, Label
-from lungseg3d.core.labels import Code as CodeRow
+from lungseg3d.core.labels import CodedTerm as CodeRow
 from lungseg3d.io.dicom.series_identity import is_integer
 from lungseg3d.io.dicom_objects.identity import (
     SOURCE_DATES,

@@ -25,7 +25,7 @@ from lungseg3d.io.dicom_headers.texts import CUT_MARK, IDENTIFIERS, mend_texts
 from lungseg3d.io.dicom_objects.identity import quiet_libraries, uid_of, usable_header
 from lungseg3d.io.intake.links import link_rule, links_error
 from lungseg3d.io.intake.reading import Findings, ReadOptions, refuse, shown
-from lungseg3d.io.intake.sniff import kind_of
+from lungseg3d.io.intake.sniff import sniff_format
 
 _NOT_DICOM = "A NIfTI, NRRD or MetaImage file names no patient, study or frame of reference that DICOM objects need."
 _IMAGE_KINDS = ("nifti", "nifti.gz", "nrrd", "metaimage")
@@ -87,7 +87,7 @@ def has_no_series(path: Path | str) -> bool:
     """Whether a path is an image file (NIfTI, NRRD, MetaImage) by its first bytes: no object can refer to one."""
     path = Path(path)
     try:
-        return path.is_file() and kind_of(path, Findings()) in _IMAGE_KINDS
+        return path.is_file() and sniff_format(path, Findings()) in _IMAGE_KINDS
     except (IntakeError, OSError):  # the reader says better what it is
         return False
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lungseg3d.core.labels import Code
+from lungseg3d.core.labels import CodedTerm
 from lungseg3d.io.dicom_objects.identity import stamp, uid_of
 from lungseg3d.io.dicom_objects.seg import CHARACTER_SET, coded
 from lungseg3d.io.dicom_objects.sr_terms import SCHEME
 
-_CHEST_CT = Code("SCT", "169069000", "Computed tomography of chest")
+_CHEST_CT = CodedTerm("SCT", "169069000", "Computed tomography of chest")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def make_report(head: ReportHead, groups: list[Any], evidence: Sequence[Any], mo
         observation_context=_observer(head.software_version),
         procedure_reported=coded(_CHEST_CT),
         imaging_measurements=groups,
-        title=coded(Code("DCM", "126000", "Imaging Measurement Report")),
+        title=coded(CodedTerm("DCM", "126000", "Imaging Measurement Report")),
     )
     report[0].ContentSequence.append(comment_item(head.comment))
     sr = highdicom.sr.ComprehensiveSR(
@@ -84,7 +84,7 @@ def comment_item(text: str) -> Any:
     import highdicom
 
     return highdicom.sr.TextContentItem(
-        name=coded(Code("DCM", "121106", "Comment")),
+        name=coded(CodedTerm("DCM", "121106", "Comment")),
         value=text,
         relationship_type=highdicom.sr.RelationshipTypeValues.CONTAINS,
     )
@@ -97,6 +97,6 @@ def _observer(version: str) -> Any:
         uid=uid_of("device", version), name="lungseg3d", manufacturer_name="lungseg3d", model_name=version
     )
     context = highdicom.sr.ObserverContext(
-        observer_type=coded(Code("DCM", "121007", "Device")), observer_identifying_attributes=device
+        observer_type=coded(CodedTerm("DCM", "121007", "Device")), observer_identifying_attributes=device
     )
     return highdicom.sr.ObservationContext(observer_device_context=context)

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from lungseg3d.core import Lung, Nodule
-from lungseg3d.core.labels import Code
+from lungseg3d.core.labels import CodedTerm
 from lungseg3d.io.dicom_objects.seg import coded
 
 SCHEME = "99LUNGSEG3D"
-_MM, _MM3 = Code("UCUM", "mm", "millimeter"), Code("UCUM", "mm3", "cubic millimeter")
-_ML, _HU = Code("UCUM", "mL", "milliliter"), Code("UCUM", "[hnsf'U]", "Hounsfield unit")
-_ONE, _BIT = Code("UCUM", "1", "no units"), Code("UCUM", "bit", "bit")
-_MEAN, _SD = Code("SCT", "373098007", "Mean"), Code("SCT", "386136009", "Standard Deviation")
-_VOLUME, _ATTENUATION = Code("SCT", "118565006", "Volume"), Code("DCM", "112031", "Attenuation Coefficient")
-_VOXEL_SUM = Code("DCM", "126030", "Sum of segmented voxel method for volume")
-_PARTIAL_VOLUME = Code(SCHEME, "partial-volume", "Sum of voxels, each by its share of the nodule's HU")
+_MM, _MM3 = CodedTerm("UCUM", "mm", "millimeter"), CodedTerm("UCUM", "mm3", "cubic millimeter")
+_ML, _HU = CodedTerm("UCUM", "mL", "milliliter"), CodedTerm("UCUM", "[hnsf'U]", "Hounsfield unit")
+_ONE, _BIT = CodedTerm("UCUM", "1", "no units"), CodedTerm("UCUM", "bit", "bit")
+_MEAN, _SD = CodedTerm("SCT", "373098007", "Mean"), CodedTerm("SCT", "386136009", "Standard Deviation")
+_VOLUME, _ATTENUATION = CodedTerm("SCT", "118565006", "Volume"), CodedTerm("DCM", "112031", "Attenuation Coefficient")
+_VOXEL_SUM = CodedTerm("DCM", "126030", "Sum of segmented voxel method for volume")
+_PARTIAL_VOLUME = CodedTerm(SCHEME, "partial-volume", "Sum of voxels, each by its share of the nodule's HU")
 
 
 @dataclass(frozen=True)
@@ -35,41 +35,49 @@ class Measure:
     """
 
     field: str
-    name: Code
-    unit: Code
-    derivation: Code | None = None
+    name: CodedTerm
+    unit: CodedTerm
+    derivation: CodedTerm | None = None
     digits: int = 2
 
 
 NODULE_MEASURES: tuple[Measure, ...] = (
     Measure("volume_mm3", _VOLUME, _MM3),
-    Measure("voxel_sum_mm3", Code(SCHEME, "voxel-sum", "Volume of the segment's voxels"), _MM3),
-    Measure("long_axis_mm", Code("SCT", "103339001", "Long Axis"), _MM),
-    Measure("perpendicular_mm", Code("SCT", "103340004", "Short Axis"), _MM),
-    Measure("mean_diameter_mm", Code("SCT", "81827009", "Diameter"), _MM, _MEAN),
+    Measure("voxel_sum_mm3", CodedTerm(SCHEME, "voxel-sum", "Volume of the segment's voxels"), _MM3),
+    Measure("long_axis_mm", CodedTerm("SCT", "103339001", "Long Axis"), _MM),
+    Measure("perpendicular_mm", CodedTerm("SCT", "103340004", "Short Axis"), _MM),
+    Measure("mean_diameter_mm", CodedTerm("SCT", "81827009", "Diameter"), _MM, _MEAN),
     Measure("mean_hu", _ATTENUATION, _HU, _MEAN, 1),
     Measure("sd_hu", _ATTENUATION, _HU, _SD, 1),
-    Measure("solid_long_axis_mm", Code(SCHEME, "solid-long-axis", "Long axis of the solid part"), _MM),
-    Measure("solid_perpendicular_mm", Code(SCHEME, "solid-short-axis", "Short axis of the solid part"), _MM),
-    Measure("solid_volume_mm3", Code(SCHEME, "solid-volume", "Volume of the solid part"), _MM3),
-    Measure("pleura_distance_mm", Code(SCHEME, "pleura-distance", "Distance to the border of the lung"), _MM),
+    Measure("solid_long_axis_mm", CodedTerm(SCHEME, "solid-long-axis", "Long axis of the solid part"), _MM),
+    Measure("solid_perpendicular_mm", CodedTerm(SCHEME, "solid-short-axis", "Short axis of the solid part"), _MM),
+    Measure("solid_volume_mm3", CodedTerm(SCHEME, "solid-volume", "Volume of the solid part"), _MM3),
+    Measure("pleura_distance_mm", CodedTerm(SCHEME, "pleura-distance", "Distance to the border of the lung"), _MM),
     Measure(
-        "vessel_distance_mm", Code(SCHEME, "vessel-distance", "Distance to dense tissue, most often a vessel"), _MM
+        "vessel_distance_mm", CodedTerm(SCHEME, "vessel-distance", "Distance to dense tissue, most often a vessel"), _MM
     ),
-    Measure("confidence", Code(SCHEME, "confidence", "Confidence of the networks that it is a nodule"), _ONE, None, 3),
-    Measure("calibrated_confidence", Code(SCHEME, "calibrated", "Calibrated confidence"), _ONE, None, 3),
-    Measure("uncertainty", Code(SCHEME, "uncertainty", "Mean entropy of mirrored views"), _BIT, None, 3),
-    Measure("view_agreement", Code(SCHEME, "view-agreement", "Mean Dice of mirrored views"), _ONE, None, 3),
+    Measure(
+        "confidence", CodedTerm(SCHEME, "confidence", "Confidence of the networks that it is a nodule"), _ONE, None, 3
+    ),
+    Measure("calibrated_confidence", CodedTerm(SCHEME, "calibrated", "Calibrated confidence"), _ONE, None, 3),
+    Measure("uncertainty", CodedTerm(SCHEME, "uncertainty", "Mean entropy of mirrored views"), _BIT, None, 3),
+    Measure("view_agreement", CodedTerm(SCHEME, "view-agreement", "Mean Dice of mirrored views"), _ONE, None, 3),
 )
 
 # Field of a Nodule -> what is judged.
-_EVALUATIONS: tuple[tuple[str, Code], ...] = (
-    ("kind", Code(SCHEME, "kind", "Attenuation type by HU")),
-    ("third", Code(SCHEME, "third", "Cranio-caudal third of the lung")),
-    ("lung_rads_by_diameter", Code(SCHEME, "lungrads-mm", "Lung-RADS 2022 size and type by diameter, no diagnosis")),
-    ("lung_rads_by_volume", Code(SCHEME, "lungrads-mm3", "Lung-RADS 2022 size and type by volume, no diagnosis")),
-    ("fleischner_by_diameter", Code(SCHEME, "fleischner-mm", "Fleischner 2017 size class by diameter, no diagnosis")),
-    ("fleischner_by_volume", Code(SCHEME, "fleischner-mm3", "Fleischner 2017 size class by volume, no diagnosis")),
+_EVALUATIONS: tuple[tuple[str, CodedTerm], ...] = (
+    ("kind", CodedTerm(SCHEME, "kind", "Attenuation type by HU")),
+    ("third", CodedTerm(SCHEME, "third", "Cranio-caudal third of the lung")),
+    (
+        "lung_rads_by_diameter",
+        CodedTerm(SCHEME, "lungrads-mm", "Lung-RADS 2022 size and type by diameter, no diagnosis"),
+    ),
+    ("lung_rads_by_volume", CodedTerm(SCHEME, "lungrads-mm3", "Lung-RADS 2022 size and type by volume, no diagnosis")),
+    (
+        "fleischner_by_diameter",
+        CodedTerm(SCHEME, "fleischner-mm", "Fleischner 2017 size class by diameter, no diagnosis"),
+    ),
+    ("fleischner_by_volume", CodedTerm(SCHEME, "fleischner-mm3", "Fleischner 2017 size class by volume, no diagnosis")),
 )
 
 
@@ -117,16 +125,16 @@ def _measurement(nodule: Nodule, row: Measure) -> Any:
     )
 
 
-def _method_of(nodule: Nodule) -> Code:
+def _method_of(nodule: Nodule) -> CodedTerm:
     return _VOXEL_SUM if nodule.volume_method == "voxels" else _PARTIAL_VOLUME
 
 
-def value_code(name: Code, word: str) -> Code:
+def value_code(name: CodedTerm, word: str) -> CodedTerm:
     """The code of one word under a name of ours: the word as its meaning, a short form of it as its value."""
     if name.value.startswith("lungrads"):
-        return Code(SCHEME, f"lungrads-{word}", f"Lung-RADS size and type category {word}")
+        return CodedTerm(SCHEME, f"lungrads-{word}", f"Lung-RADS size and type category {word}")
     if name.value.startswith("fleischner"):
         # "part-solid, >=6 mm, solid part <6 mm" becomes "p:>=6mm,s<6mm": a code has 16 characters at most.
         kind, _, size = word.replace(", solid part ", ",s").replace(" ", "").partition(",")
-        return Code(SCHEME, f"{kind[0]}:{size}", word)
-    return Code(SCHEME, word, word)
+        return CodedTerm(SCHEME, f"{kind[0]}:{size}", word)
+    return CodedTerm(SCHEME, word, word)

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from lungseg3d.core import IntakeError
 from lungseg3d.io.dicom_headers.records import DicomFile, Frame
-from lungseg3d.io.dicom_pixels.pixels import Plane, read_planes
+from lungseg3d.io.dicom_pixels.pixels import VolumePlane, read_planes
 
 _EVERY_MM, _LEAST_SLICES, _MOST_SLICES = 20.0, 8, 40
 _PIXEL_MM = 2.5
@@ -36,7 +36,7 @@ def lung_ml(slices: Sequence[tuple[DicomFile, Frame]], step_mm: float) -> float 
     pixels, spacing_mm = chosen[0][0].pixels, chosen[0][1].pixel_spacing_mm
     planes = np.empty((count, pixels.rows or 0, pixels.columns or 0), np.int16)
     try:
-        read_planes([Plane(file, _in_hu(frame), k) for k, (file, frame) in enumerate(chosen)], planes)
+        read_planes([VolumePlane(file, _in_hu(frame), k) for k, (file, frame) in enumerate(chosen)], planes)
     except IntakeError:
         return None
     assert spacing_mm is not None

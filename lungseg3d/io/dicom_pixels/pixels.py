@@ -24,7 +24,7 @@ _WORKERS = min(8, 2 * (os.cpu_count() or 1))
 
 
 @dataclass(frozen=True)
-class Plane:
+class VolumePlane:
     """Where one frame goes: plane `index` of the volume."""
 
     file: DicomFile
@@ -41,18 +41,18 @@ class PixelFacts:
     unusual_padding: int = 0
 
 
-def read_planes(planes: Sequence[Plane], volume: np.ndarray) -> PixelFacts:
+def read_planes(planes: Sequence[VolumePlane], volume: np.ndarray) -> PixelFacts:
     """Fill `volume` (slices, rows, columns), int16, with HU; padding becomes `PADDING`.
 
     Raises:
         IntakeError: E_UNREADABLE_SLICE, E_BITS_STORED, E_NOT_HOUNSFIELD, with the file's name.
     """
-    by_file: dict[int, list[Plane]] = {}
+    by_file: dict[int, list[VolumePlane]] = {}
     for plane in planes:
         by_file.setdefault(id(plane.file), []).append(plane)
     facts = PixelFacts()
 
-    def read(group: list[Plane]) -> None:
+    def read(group: list[VolumePlane]) -> None:
         stored_of = stored_frames(group[0].file)
         for plane in group:
             _to_hu(stored_of(plane.frame.index), plane, volume[plane.index], facts)
@@ -69,7 +69,7 @@ def read_planes(planes: Sequence[Plane], volume: np.ndarray) -> PixelFacts:
     return facts
 
 
-def _to_hu(stored: np.ndarray, plane: Plane, out: np.ndarray, facts: PixelFacts) -> None:
+def _to_hu(stored: np.ndarray, plane: VolumePlane, out: np.ndarray, facts: PixelFacts) -> None:
     """Stored values -> HU: overlays and padding first, then unused bits, MONOCHROME1, rescale."""
     pixels, frame = plane.file.pixels, plane.frame
     if not stored.dtype.isnative:
@@ -165,7 +165,7 @@ def _padding_mask(
     return around if around.any() else None
 
 
-def _without_high_bits(stored: np.ndarray, padded: np.ndarray | None, plane: Plane, bits: int) -> np.ndarray:
+def _without_high_bits(stored: np.ndarray, padded: np.ndarray | None, plane: VolumePlane, bits: int) -> np.ndarray:
     """Cut the bits above BitsStored when they are rubbish; refuse when they carry the image."""
     masked = stored.view(f"u{stored.dtype.itemsize}") & ((1 << bits) - 1)
     masked = masked.view(stored.dtype)

@@ -28,7 +28,7 @@ _REMEDY = "Unpack it yourself if you trust where it comes from, and give the fol
 
 
 @dataclass(frozen=True, eq=False)
-class Archive:
+class ZipArchive:
     """An open zip whose members were checked."""
 
     path: Path
@@ -48,7 +48,7 @@ class Archive:
         return self.file.getinfo(member).file_size
 
 
-def open_archive(path: Path) -> tuple[Archive, tuple[str, ...]]:
+def open_archive(path: Path) -> tuple[ZipArchive, tuple[str, ...]]:
     """(archive, names of its files in order).
 
     Raises:
@@ -72,7 +72,7 @@ def open_archive(path: Path) -> tuple[Archive, tuple[str, ...]]:
     names = tuple(info.filename for info in members)
     if twice := next((one for one, two in itertools.pairwise(names) if one == two), None):
         refuse("E_UNSAFE_ARCHIVE", f"{shown(path)}: two members have the name {shown(twice)}.", _REMEDY)
-    return Archive(path, file), names
+    return ZipArchive(path, file), names
 
 
 def _check_member(path: Path, info: zipfile.ZipInfo) -> None:

@@ -52,7 +52,7 @@ class LeftLink:
 
 
 @dataclass(frozen=True)
-class Listing:
+class FolderListing:
     """What one folder holds: files and folders, those behind links that are followed among them, and links left out."""
 
     folder: Path
@@ -67,7 +67,9 @@ def link_rule(root: Path, options: ReadOptions) -> LinkRule:
     return LinkRule(options.links_within or root, options.follow_links)
 
 
-def walk_folders(root: Path, rule: LinkRule, is_skipped: Callable[[Path], bool] | None = None) -> Iterator[Listing]:
+def walk_folders(
+    root: Path, rule: LinkRule, is_skipped: Callable[[Path], bool] | None = None
+) -> Iterator[FolderListing]:
     """Every folder at and under `root`, each real folder once: at its own place, else where the first link leads to it.
 
     Args:
@@ -90,11 +92,11 @@ def walk_folders(root: Path, rule: LinkRule, is_skipped: Callable[[Path], bool] 
         plain += reversed([path for path in listing.folders if path not in links])
 
 
-def _list(folder: Path, rule: LinkRule, is_skipped: Callable[[Path], bool] | None) -> Listing:
+def _list(folder: Path, rule: LinkRule, is_skipped: Callable[[Path], bool] | None) -> FolderListing:
     try:
         names = sorted(os.listdir(folder))
     except OSError:  # not ours to read
-        return Listing(folder)
+        return FolderListing(folder)
     files, folders, left = list[Path](), list[Path](), list[LeftLink]()
     for path in (folder / name for name in names):
         is_folder = os.path.isdir(path)
@@ -105,7 +107,7 @@ def _list(folder: Path, rule: LinkRule, is_skipped: Callable[[Path], bool] | Non
             left.append(LeftLink(path, why, is_folder))
         else:
             (folders if is_folder else files).append(path)
-    return Listing(folder, tuple(files), tuple(folders), tuple(left))
+    return FolderListing(folder, tuple(files), tuple(folders), tuple(left))
 
 
 def left_links(root: Path, rule: LinkRule) -> tuple[LeftLink, ...]:
@@ -154,7 +156,7 @@ def check_link(path: Path, options: ReadOptions) -> None:
         raise links_error([LeftLink(path, why)], path)
 
 
-def is_placeholder(start: bytes) -> bool:
+def is_pointer_file(start: bytes) -> bool:
     """Whether a file, by its first bytes, only stands for one that git-annex or Git LFS has not fetched."""
     return start.startswith(_PLACEHOLDERS)
 

@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 
 from lungseg3d.io.intake.archives import ZIP_MAGIC
-from lungseg3d.io.intake.links import is_placeholder, placeholder_error
+from lungseg3d.io.intake.links import is_pointer_file, placeholder_error
 from lungseg3d.io.intake.reading import Findings, refuse, shown
 
 _LOOKS = (
@@ -35,7 +35,7 @@ _ENDINGS = {
 }
 
 
-def kind_of(path: Path, findings: Findings) -> str:
+def sniff_format(path: Path, findings: Findings) -> str:
     """The format of a file; warns W_EXTENSION where the name says another.
 
     Raises:
@@ -43,7 +43,7 @@ def kind_of(path: Path, findings: Findings) -> str:
     """
     with open(path, "rb") as stream:
         start = stream.read(4096)
-    if is_placeholder(start):
+    if is_pointer_file(start):
         raise placeholder_error(path)
     kind = _kind(start)
     if not kind:

@@ -122,7 +122,7 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def ending_of(path: Path) -> str:
+def temporary_suffix(path: Path) -> str:
     """The end of a name for a temporary one, with what tells the format; 80 bytes at most."""
     return "-" + os.fsencode(path.name)[-80:].decode("utf-8", errors="ignore")
 
@@ -172,7 +172,7 @@ def output_error(path: Path, error: OSError) -> OutputError:
 def _new_file(path: Path) -> tuple[int, Path]:
     """A locked temporary file beside `path`, made again where `remove_unfinished` took it before it was locked."""
     while True:
-        handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix=ending_of(path), dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix=temporary_suffix(path), dir=path.parent)
         lock(handle, wait=True)
         if os.fstat(handle).st_nlink:
             return handle, Path(name)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from lungseg3d.core import OutputError
-from lungseg3d.io.storage.files import UNFINISHED, ending_of, lock, make_readable, output_error, sync
+from lungseg3d.io.storage.files import UNFINISHED, lock, make_readable, output_error, sync, temporary_suffix
 
 _BEFORE = ".before"
 
@@ -157,7 +157,7 @@ def placing_together(folder: Path | str, last: str, stale: Collection[str] = ())
 def _stage(parent: Path, path: Path) -> Iterator[Path]:
     """A folder of its own in `parent`, locked while this process lives, gone in the end unless it holds what was."""
     try:
-        stage = Path(tempfile.mkdtemp(prefix=UNFINISHED, suffix=ending_of(path), dir=parent))
+        stage = Path(tempfile.mkdtemp(prefix=UNFINISHED, suffix=temporary_suffix(path), dir=parent))
         handle = os.open(stage, os.O_RDONLY)
     except OSError as error:
         raise output_error(path, error) from error
@@ -197,7 +197,7 @@ def _move_in(stage: Path, folder: Path, names: list[str], old: list[str]) -> Non
 
 def _swap(path: Path, stage: Path) -> None:
     """`stage` under the name `path`, and what was there removed; back where the second step fails."""
-    aside = Path(tempfile.mkdtemp(prefix=UNFINISHED, suffix=ending_of(path), dir=path.parent))
+    aside = Path(tempfile.mkdtemp(prefix=UNFINISHED, suffix=temporary_suffix(path), dir=path.parent))
     try:
         os.rename(path, aside)
     except OSError:

@@ -13,7 +13,7 @@ import numpy as np
 from lungseg3d.core import Box
 from lungseg3d.report.pictures.drawing import Picture, window_hu
 from lungseg3d.report.pictures.figures import LUNG_WINDOW_HU
-from lungseg3d.report.pictures.planes import AXIAL, Frame, cut_section
+from lungseg3d.report.pictures.planes import AXIAL, SectionWindow, cut_section
 
 REFERENCE_COLOUR = (86, 180, 233)
 PREDICTION_COLOUR = (230, 75, 0)
@@ -56,7 +56,7 @@ def disagreement_view(
     extent_mm = [n * mm for n, mm in zip(box.shape, spacing_mm, strict=True)][:2]
     centre = [(a + b - 1) / 2 for a, b in zip(box.start, box.stop, strict=True)]
     field_mm = max(_FIELD_MM, 1.15 * max(extent_mm))
-    frame = Frame.around_point((centre[0], centre[1], index), AXIAL, spacing_mm, hu.shape, field_mm, side)
+    frame = SectionWindow.around_point((centre[0], centre[1], index), AXIAL, spacing_mm, hu.shape, field_mm, side)
     picture = Picture(window_hu(frame.view(cut_section(hu, AXIAL, index)), *LUNG_WINDOW_HU))
     ours, theirs = (cut_section(mask, AXIAL, index) for mask in (prediction, reference))
     picture.tint(frame.view((ours ^ theirs).astype(np.float32)) > 0.5, DISAGREEMENT_COLOUR, 0.4)

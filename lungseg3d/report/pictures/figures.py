@@ -14,7 +14,16 @@ from scipy import ndimage
 from lungseg3d.core import Box, LocalMap
 from lungseg3d.core.labels import LUNGS, NODULE
 from lungseg3d.report.pictures.drawing import Picture, window_hu
-from lungseg3d.report.pictures.planes import AXIAL, CORONAL, SAGITTAL, Frame, Plane, cut_section, project, turn_section
+from lungseg3d.report.pictures.planes import (
+    AXIAL,
+    CORONAL,
+    SAGITTAL,
+    Plane,
+    SectionWindow,
+    cut_section,
+    project,
+    turn_section,
+)
 from lungseg3d.report.pictures.scene import Scene
 
 LUNG_WINDOW_HU = (-600.0, 1500.0)
@@ -75,7 +84,7 @@ def axial_view(scene: Scene, index: int, image_format: str = "png", quality: int
         quality: of a JPEG.
         longest: picture pixels of the longer side.
     """
-    frame = Frame.around_box(scene.chest_box, AXIAL, scene.spacing_mm, scene.hu.shape, longest)
+    frame = SectionWindow.around_box(scene.chest_box, AXIAL, scene.spacing_mm, scene.hu.shape, longest)
     picture = Picture(window_hu(frame.view(cut_section(scene.hu, AXIAL, index)), *LUNG_WINDOW_HU))
     labels = cut_section(scene.labels, AXIAL, index)
     for lung in LUNGS:
@@ -97,7 +106,7 @@ def coronal_overview(scene: Scene, image_format: str = "png", quality: int = 88,
         longest: picture pixels of the longer side.
     """
     chest = scene.chest_box
-    frame = Frame.around_box(chest, CORONAL, scene.spacing_mm, scene.hu.shape, longest)
+    frame = SectionWindow.around_box(chest, CORONAL, scene.spacing_mm, scene.hu.shape, longest)
     depth = slice(chest.start[1], chest.stop[1])
     seen = frame.view(turn_section(project(scene.hu[:, depth], CORONAL.across, _mean_hu)))
     dark, bright = np.percentile(seen, (1, 99.5))
@@ -128,7 +137,7 @@ def nodule_panels(
     return tuple(nodule_panel(scene, nodule_id, plane, style, maps) for plane in (AXIAL, CORONAL, SAGITTAL))
 
 
-def nodule_frame(scene: Scene, nodule_id: int, plane: Plane, side: int) -> tuple[int, float, Frame]:
+def nodule_frame(scene: Scene, nodule_id: int, plane: Plane, side: int) -> tuple[int, float, SectionWindow]:
     """Section, field in mm and frame that show a nodule in one plane, in its middle.
 
     Raises:
@@ -138,11 +147,11 @@ def nodule_frame(scene: Scene, nodule_id: int, plane: Plane, side: int) -> tuple
     extent_mm = max(n * s for n, s in zip(box.shape, scene.spacing_mm, strict=True))
     field_mm = float(max(FIELD_MM, 10.0 * np.ceil(extent_mm * 1.3 / 10)))
     centre = [(a + b - 1) / 2 for a, b in zip(box.start, box.stop, strict=True)]
-    frame = Frame.around_point(centre, plane, scene.spacing_mm, scene.hu.shape, field_mm, side)
+    frame = SectionWindow.around_point(centre, plane, scene.spacing_mm, scene.hu.shape, field_mm, side)
     return scene.largest_section(nodule_id, plane.across), field_mm, frame
 
 
-def map_view(part: LocalMap, scene: Scene, plane: Plane, section: int, frame: Frame) -> np.ndarray:
+def map_view(part: LocalMap, scene: Scene, plane: Plane, section: int, frame: SectionWindow) -> np.ndarray:
     """A local map in one section as seen through a frame: 0 to 1, (height, width), 0 where nothing is known."""
     shape = tuple(n for axis, n in enumerate(scene.hu.shape) if axis != plane.across)
     whole = np.zeros(shape, np.float32)
@@ -216,7 +225,7 @@ def _shadow(label_map: np.ndarray, value: int, box: Box) -> np.ndarray:
     return turn_section(shadow)
 
 
-def _draw_nodules(picture: Picture, frame: Frame, masks: dict[int, np.ndarray]) -> None:
+def _draw_nodules(picture: Picture, frame: SectionWindow, masks: dict[int, np.ndarray]) -> None:
     """The outlines of all, then the names: those of the lowest numbers first, so that they get the best places."""
     outlines = {nodule_id: list(frame.outlines(mask)) for nodule_id, mask in masks.items()}
     outlines = {nodule_id: lines for nodule_id, lines in outlines.items() if lines}

@@ -15,7 +15,7 @@ from lungseg3d.core import FollowUp, Grid, NoduleChange, Volume
 from lungseg3d.core.labels import NODULE
 from lungseg3d.report.pictures.drawing import Picture, window_hu
 from lungseg3d.report.pictures.figures import FIELD_MM, LUNG_WINDOW_HU
-from lungseg3d.report.pictures.planes import AXIAL, CORONAL, SAGITTAL, Frame, Plane, cut_section
+from lungseg3d.report.pictures.planes import AXIAL, CORONAL, SAGITTAL, Plane, SectionWindow, cut_section
 from lungseg3d.report.pictures.scene import Scene
 
 _SIDES = {AXIAL: 440, CORONAL: 300, SAGITTAL: 300}
@@ -104,7 +104,7 @@ def _panel(time: Time, number: int, place_mm: np.ndarray, plane: Plane, field_mm
     scene, side = time.scene, _SIDES[plane]
     voxel = time.grid.to_voxel(place_mm)
     index = int(np.clip(np.rint(voxel[plane.across]), 0, scene.hu.shape[plane.across] - 1))
-    frame = Frame.around_point(voxel.tolist(), plane, scene.spacing_mm, scene.hu.shape, field_mm, side)
+    frame = SectionWindow.around_point(voxel.tolist(), plane, scene.spacing_mm, scene.hu.shape, field_mm, side)
     picture = Picture(window_hu(frame.view(cut_section(scene.hu, plane, index)), *LUNG_WINDOW_HU))
     nodules = cut_section(scene.nodules, plane, index)
     picture.draw_outlines(frame.outlines(nodules == number), NODULE.colour, 1.8)

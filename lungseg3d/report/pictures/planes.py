@@ -71,7 +71,7 @@ def project(array: np.ndarray, axis: int, how: Callable[..., np.ndarray]) -> np.
 
 
 @dataclass(frozen=True)
-class Frame:
+class SectionWindow:
     """A window onto a section: where it lies, in section pixels, and how large it is drawn.
 
     Section pixel i reaches from i to i + 1, so its centre is at i + 0.5.
@@ -91,14 +91,16 @@ class Frame:
     pixel_mm: float
 
     @staticmethod
-    def around_box(box: Box, plane: Plane, spacing_mm: Sequence[float], shape: Sequence[int], longest: int) -> Frame:
+    def around_box(
+        box: Box, plane: Plane, spacing_mm: Sequence[float], shape: Sequence[int], longest: int
+    ) -> SectionWindow:
         """The frame that shows `box` of an array of `shape` whole; its longer side is `longest` picture pixels."""
         left, right = shape[plane.columns] - box.stop[plane.columns], shape[plane.columns] - box.start[plane.columns]
         top, bottom = shape[plane.rows] - box.stop[plane.rows], shape[plane.rows] - box.start[plane.rows]
         width_mm, height_mm = (right - left) * spacing_mm[plane.columns], (bottom - top) * spacing_mm[plane.rows]
         pixel_mm = max(width_mm, height_mm) / longest
         size = max(1, round(width_mm / pixel_mm)), max(1, round(height_mm / pixel_mm))
-        return Frame(left, top, right, bottom, *size, pixel_mm)
+        return SectionWindow(left, top, right, bottom, *size, pixel_mm)
 
     @staticmethod
     def around_point(
@@ -108,14 +110,14 @@ class Frame:
         shape: Sequence[int],
         field_mm: float,
         side: int,
-    ) -> Frame:
+    ) -> SectionWindow:
         """A square of `field_mm` about a voxel position (voxel centres at whole numbers), `side` pixels wide."""
         column = shape[plane.columns] - 0.5 - voxel[plane.columns]
         row = shape[plane.rows] - 0.5 - voxel[plane.rows]
         half_columns = field_mm / spacing_mm[plane.columns] / 2
         half_rows = field_mm / spacing_mm[plane.rows] / 2
         edges = (column - half_columns, row - half_rows, column + half_columns, row + half_rows)
-        return Frame(*edges, side, side, field_mm / side)
+        return SectionWindow(*edges, side, side, field_mm / side)
 
     def to_picture(self, points: np.ndarray) -> np.ndarray:
         """Section positions (N, 2) as (column, row) -> picture positions (N, 2)."""

@@ -14,7 +14,7 @@ from lungseg3d.core import OutputError
 from lungseg3d.io import LINK_CODES, set_aside, sha256_of, signature_of
 from lungseg3d.workflows.batch.plan import PlannedCase
 from lungseg3d.workflows.batch_state.case import outputs_in
-from lungseg3d.workflows.batch_state.identity import Identity, differences
+from lungseg3d.workflows.batch_state.identity import Identity, fact_differences
 from lungseg3d.workflows.batch_state.journal import ASIDE, BatchJournal, Record
 
 _COMPLETE = ("done", "no_lungs", "refused")
@@ -94,7 +94,7 @@ def _otherwise(case: PlannedCase, record: Record, journal: BatchJournal, identit
     """How the input, model or options of a result differ from those of now; empty where they do not."""
     if record.identity_sha256 != identity.sha256:
         before = journal.identities().get(record.identity_sha256, {})
-        return differences(before, identity.facts) or "by another identity"
+        return fact_differences(before, identity.facts) or "by another identity"
     path, rule = case.source.path, case.source.rule
     try:
         signature = signature_of(path, rule)

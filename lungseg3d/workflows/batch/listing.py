@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lungseg3d.workflows.batch.plan import Selection, make_plan
+from lungseg3d.workflows.batch.plan import Selection, plan_batch
 from lungseg3d.workflows.batch_state.journal import NAME, BatchJournal
 
 
@@ -15,7 +15,7 @@ def list_inputs(selection: Selection, out: Path) -> list[tuple[str, str]]:
     """Case id and input of every case, in the order of the source; ids as the journal in `out` has them.
 
     Raises:
-        LungSegError: as `make_plan`.
+        LungSegError: as `plan_batch`.
     """
     known = {}
     if (out / NAME).is_file():
@@ -24,7 +24,7 @@ def list_inputs(selection: Selection, out: Path) -> list[tuple[str, str]]:
         journal.close()
     root = Path(selection.source)
     rows = []
-    for case in make_plan(selection, leave_out=out).named(known).cases:
+    for case in plan_batch(selection, leave_out=out).named(known).cases:
         source = case.source
         path = source.path.relative_to(root) if source.path.is_relative_to(root) else source.path
         rows.append((case.case_id, " ".join(part for part in (str(path), source.study, source.series) if part)))

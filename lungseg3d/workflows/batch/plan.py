@@ -1,6 +1,6 @@
 """SOURCE -> the cases of a batch, each with a key that stays the same from run to run.
 
-In: a folder tree, a manifest, a CSV, or one CT. Out: `Plan`. Reads no pixel. The key, not the path, goes into the
+In: a folder tree, a manifest, a CSV, or one CT. Out: `BatchPlan`. Reads no pixel. The key, not the path, goes into the
 journal: folders of a hospital's disk are named after patients.
 """
 
@@ -49,7 +49,7 @@ class PlannedCase:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """The cases of a batch.
 
     Attributes:
@@ -60,7 +60,7 @@ class Plan:
     cases: tuple[PlannedCase, ...]
     ignored: int = 0
 
-    def named(self, known: Mapping[str, str]) -> Plan:
+    def named(self, known: Mapping[str, str]) -> BatchPlan:
         """The plan with a case id for every case: the one that its key had before, else a new one.
 
         Args:
@@ -78,10 +78,10 @@ class Plan:
                 raise _duplicate(case.case_id, "the journal has another input under this name")
             case_id = case.case_id or known.get(case.key) or names.name(case.source.path)
             named.append(PlannedCase(case.source, case.key, case_id))
-        return Plan(tuple(named), self.ignored)
+        return BatchPlan(tuple(named), self.ignored)
 
 
-def make_plan(selection: Selection, leave_out: Path, on_files: Callable[[int], object] | None = None) -> Plan:
+def plan_batch(selection: Selection, leave_out: Path, on_files: Callable[[int], object] | None = None) -> BatchPlan:
     """Find the cases of a source.
 
     Args:
@@ -96,16 +96,16 @@ def make_plan(selection: Selection, leave_out: Path, on_files: Callable[[int], o
     source = Path(selection.source)
     kind = source.suffix.lower()
     if kind == ".csv" and source.is_file():
-        return Plan(_each_once(_of_csv(source, selection.data or source.parent), source.name))
+        return BatchPlan(_each_once(_of_csv(source, selection.data or source.parent), source.name))
     if kind == ".json" and source.is_file():
-        return Plan(_each_once(_of_manifest(selection.source, selection.data or source.parent), source.name))
+        return BatchPlan(_each_once(_of_manifest(selection.source, selection.data or source.parent), source.name))
     if source.exists():
         tree = find_cases(source, selection.every_series, leave_out, on_files, selection.follow_links)
         root = source if source.is_dir() else source.parent
         keys = (_key(found.path.relative_to(root).as_posix(), found.study, found.series) for found in tree.sources)
-        return Plan(tuple(map(PlannedCase, tree.sources, keys)), tree.ignored)
+        return BatchPlan(tuple(map(PlannedCase, tree.sources, keys)), tree.ignored)
     if selection.data is not None:
-        return Plan(_each_once(_of_manifest(selection.source, selection.data), source.name))
+        return BatchPlan(_each_once(_of_manifest(selection.source, selection.data), source.name))
     raise UsageError(
         "E_NO_SOURCE",
         f"{source.name}: there is no such file or folder.",

@@ -18,7 +18,7 @@ from typing import Any
 from lungseg3d.core import LungSegError, QualityIssue, UsageError
 from lungseg3d.io import limit_memory
 from lungseg3d.workflows.batch.pool import START_LIMIT_S, Event, Finished, Limits, Lost, worker_issue
-from lungseg3d.workflows.batch_state.case import Outcome, Segment, Segmenter, Task, do_task
+from lungseg3d.workflows.batch_state.case import Outcome, Segmenter, SegmentFunction, Task, do_task
 from lungseg3d.workflows.batch_state.records import BatchOptions
 
 _ANSWER_S = 10.0
@@ -169,7 +169,7 @@ class _RemoteWorker:
     """The actor: errors become answers, so only the death of its process raises."""
 
     def __init__(self) -> None:
-        self._segment: Segment | None = None
+        self._segment: SegmentFunction | None = None
 
     def open(self, segmenter: Segmenter, limits: Limits) -> tuple[Any, ...]:
         """Open the models."""

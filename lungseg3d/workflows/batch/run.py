@@ -25,7 +25,7 @@ from lungseg3d.io import (
 )
 from lungseg3d.workflows.batch.decision import cases_to_do, settle
 from lungseg3d.workflows.batch.local import LocalPool
-from lungseg3d.workflows.batch.plan import Plan, Selection, make_plan
+from lungseg3d.workflows.batch.plan import BatchPlan, Selection, plan_batch
 from lungseg3d.workflows.batch.pool import Limits, Pool
 from lungseg3d.workflows.batch.summary import write_summary
 from lungseg3d.workflows.batch.work import BatchRun, Stop
@@ -74,7 +74,7 @@ def batch(
         _check_machine(options)
     opened: Segmenter = segmenter or CaseSegmenter(options.segment, options.threads)
     identity = identity_of(options.segment, options.threads)
-    plan = make_plan(selection, out, on_progress and _searching(on_progress))
+    plan = plan_batch(selection, out, on_progress and _searching(on_progress))
     check_writable(make_folder(out) / WORK)
     lock = FolderLock(out / LOCK)
     if not lock.is_held:
@@ -90,7 +90,7 @@ def batch(
 
 
 def _run(
-    plan: Plan,
+    plan: BatchPlan,
     out: Path,
     journal: BatchJournal,
     identity: Identity,

@@ -37,7 +37,7 @@ def write_summary(out: Path, records: Mapping[str, Record], identity: Identity) 
     Raises:
         OutputError: E_WRITE, E_NO_SPACE.
     """
-    content = summary_of(records, identity)
+    content = batch_summary(records, identity)
     table, record, page = (out / name for name in ("summary.csv", "summary.json", "index.html"))
     write_text(table, batch_csv(content))
     write_text(record, json_text(content, indent=2, allow_nan=True))
@@ -45,7 +45,7 @@ def write_summary(out: Path, records: Mapping[str, Record], identity: Identity) 
     return page, [table, record, page]
 
 
-def summary_of(records: Mapping[str, Record], identity: Identity) -> dict[str, Any]:
+def batch_summary(records: Mapping[str, Record], identity: Identity) -> dict[str, Any]:
     """The content of `summary.json`: cases by name, each with status, measures, issues, inputs' and outputs' sums."""
     counts = Counter(record.status for record in records.values())
     cases = [_case(records[case_id]) for case_id in sorted(records)]

@@ -64,7 +64,7 @@ class Outcome:
     peak_memory_mib: float | None = None
 
 
-Segment = Callable[[Task, OnStep], CaseResult]
+SegmentFunction = Callable[[Task, OnStep], CaseResult]
 
 
 class Segmenter(Protocol):
@@ -78,7 +78,7 @@ class Segmenter(Protocol):
     def start_method(self) -> str:
         """Of `multiprocessing`."""
 
-    def open(self) -> Segment:
+    def open(self) -> SegmentFunction:
         """Open the models and return what segments one case.
 
         Raises:
@@ -110,7 +110,7 @@ class CaseSegmenter:
         )
         return "spawn" if may_use_cuda else "forkserver"
 
-    def open(self) -> Segment:
+    def open(self) -> SegmentFunction:
         """Load PyTorch, open the bundles."""
         offer(self.offered)
         if self.options.read.decode == APART:
@@ -125,7 +125,7 @@ class CaseSegmenter:
         models = open_models(own)
 
         def segment(task: Task, on_step: OnStep) -> CaseResult:
-            options = replace(own, read=reading_of(task.source, own.read))
+            options = replace(own, read=read_options_for(task.source, own.read))
             return segment_case(
                 task.source.path, task.case_id, task.folder, models, options, lambda _, step, part: on_step(step, part)
             )
@@ -133,7 +133,7 @@ class CaseSegmenter:
         return segment
 
 
-def reading_of(source: CaseSource, read: ReadOptions) -> ReadOptions:
+def read_options_for(source: CaseSource, read: ReadOptions) -> ReadOptions:
     """How one case is to be read, where `read` holds for all: its study or series, and its links."""
     read = replace(read, study=source.study or None, series=source.series or read.series)
     if source.rule is None:
@@ -141,7 +141,7 @@ def reading_of(source: CaseSource, read: ReadOptions) -> ReadOptions:
     return replace(read, follow_links=source.rule.anywhere, links_within=source.rule.inside)
 
 
-def do_task(segment: Segment, task: Task, on_step: OnStep) -> Outcome:
+def do_task(segment: SegmentFunction, task: Task, on_step: OnStep) -> Outcome:
     """Do one case; what lies in its folder afterwards is what the outcome lists."""
     on_step("hash", 0.0)
     before, input_sha256 = _state(task.source)

@@ -86,7 +86,7 @@ def _files(root: Path) -> Iterator[tuple[str, str]]:
         yield path.relative_to(root).as_posix(), sha256_of(path)
 
 
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+def fact_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     """What differs between two sets of facts, in words, at most four of them."""
     one, other = dict(_flat(there)), dict(_flat(here))
     found = [key for key in dict.fromkeys((*one, *other)) if one.get(key) != other.get(key)]

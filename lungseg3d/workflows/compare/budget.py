@@ -1,7 +1,8 @@
 """Minutes -> steps: how long a training step of each network takes here, and how many of them fit into a time.
 
-In: a `Plan`, minutes. Out: batches an epoch for each network, kept in `<out>/speed/`, so that a comparison that goes on
-trains by the same numbers. The time of a step is measured in a process of its own, by the network's own training.
+In: a `ComparisonPlan`, minutes. Out: batches an epoch for each network, kept in `<out>/speed/`, so that a comparison
+that goes on trains by the same numbers. The time of a step is measured in a process of its own, by the network's own
+training.
 
     python -m lungseg3d.workflows.compare.budget TASK.json
 """
@@ -21,7 +22,7 @@ from lungseg3d.core import TrainingError, UsageError, json_text
 from lungseg3d.core.progress import OnProgress
 from lungseg3d.io import make_folder, trusting_bundles, write_text
 from lungseg3d.workflows.compare.members import tail_of, task_of
-from lungseg3d.workflows.compare.plan import Member, Plan
+from lungseg3d.workflows.compare.plan import ComparisonPlan, Member
 from lungseg3d.workflows.train.checks import training_configuration
 from lungseg3d.workflows.train.child_processes import Children, reason_of, sigterm_as_interrupt
 
@@ -33,7 +34,7 @@ _LONGEST_S = 60.0
 
 
 def batches_within(
-    plan: Plan,
+    plan: ComparisonPlan,
     minutes: float,
     jobs: int,
     on_progress: OnProgress,
@@ -96,7 +97,7 @@ def step_s(task: Mapping[str, Any]) -> float:
     return statistics.median(times)
 
 
-def _timed(plan: Plan, member: Member, children: Children, on_progress: OnProgress) -> float:
+def _timed(plan: ComparisonPlan, member: Member, children: Children, on_progress: OnProgress) -> float:
     """Seconds of a step, measured or as they were measured before under the same settings."""
     folder = plan.out / "speed" / member.network
     found = folder / "speed.json"

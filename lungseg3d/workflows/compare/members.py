@@ -1,8 +1,8 @@
 """The members of a comparison, trained and measured: each in processes of its own, each once.
 
-In: a `Plan`. Out: `member.json` of each member, done or failed with its reason. A member whose record has the same
-settings, and whose weights are still the ones measured, is not done again; a training that was stopped goes on by the
-bundle's own `resume`; one that fails leaves the others alone.
+In: a `ComparisonPlan`. Out: `member.json` of each member, done or failed with its reason. A member whose record has the
+same settings, and whose weights are still the ones measured, is not done again; a training that was stopped goes on by
+the bundle's own `resume`; one that fails leaves the others alone.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ from typing import Any
 from lungseg3d.core import json_text
 from lungseg3d.core.progress import OnProgress
 from lungseg3d.io import bundle_folder, make_folder, sha256_of, write_text
-from lungseg3d.workflows.compare.plan import Member, Plan
+from lungseg3d.workflows.compare.plan import ComparisonPlan, Member
 from lungseg3d.workflows.train.child_processes import Children, reason_of, sigterm_as_interrupt
 
 _EPOCH = re.compile(r"Epoch: (\d+)/(\d+), Iter: (\d+)/(\d+)")
 
 
 def run_members(
-    plan: Plan, jobs: int, on_progress: OnProgress, environment: Mapping[str, str], keep_open: Sequence[int] = ()
+    plan: ComparisonPlan,
+    jobs: int,
+    on_progress: OnProgress,
+    environment: Mapping[str, str],
+    keep_open: Sequence[int] = (),
 ) -> list[dict[str, Any]]:
     """Do what is left to do, `jobs` members at once.
 
@@ -69,13 +73,13 @@ def read_record(member: Member) -> dict[str, Any]:
         return {}
     if not isinstance(record, dict) or record.get("settings_sha256") != member.settings_sha256:
         return {}
-    weights = weights_of(member)
+    weights = weights_file(member)
     if record.get("weights_sha256") and (not weights.is_file() or sha256_of(weights) != record["weights_sha256"]):
         return {}
     return record
 
 
-def weights_of(member: Member) -> Path:
+def weights_file(member: Member) -> Path:
     """The file that is measured."""
     return member.folder / f"{member.settings['weights']}.pt"
 
@@ -85,7 +89,7 @@ def measure_command(task: Path) -> list[str]:
     return [sys.executable, "-m", "lungseg3d.workflows.compare.measures", str(task)]
 
 
-def task_of(plan: Plan, member: Member, folder: Path) -> dict[str, Any]:
+def task_of(plan: ComparisonPlan, member: Member, folder: Path) -> dict[str, Any]:
     """What a process must know to make the training configuration of a member, with `folder` for what it writes."""
     return {
         "bundle": str(bundle_folder(plan.choices.bundle)),
@@ -101,7 +105,7 @@ class _Failed(Exception):
     """A process of a member did not do what it was started for."""
 
 
-def _run_member(plan: Plan, member: Member, children: Children, on_progress: OnProgress) -> dict[str, Any]:
+def _run_member(plan: ComparisonPlan, member: Member, children: Children, on_progress: OnProgress) -> dict[str, Any]:
     """One member from wherever it stands to its record."""
     record = read_record(member)
     if record.get("status") == "done":
@@ -120,7 +124,7 @@ def _run_member(plan: Plan, member: Member, children: Children, on_progress: OnP
     try:
         if not record.get("weights_sha256"):
             base |= {"training_s": _train(member, children, on_progress)}
-            base |= {"weights_sha256": sha256_of(weights_of(member))}
+            base |= {"weights_sha256": sha256_of(weights_file(member))}
             _write(member, base | {"status": "trained"})
         else:
             base |= {key: record[key] for key in ("training_s", "weights_sha256")}
@@ -147,18 +151,20 @@ def _train(member: Member, children: Children, on_progress: OnProgress) -> float
     code = children.run(member.command, log, watch, member.task)
     if code != 0:
         raise _Failed(f"training: {reason_of(code, tail_of(log, seen))}")
-    if not weights_of(member).is_file():
+    if not weights_file(member).is_file():
         why = " (no validation took place: lower val_interval; or no held-out case has a label: take --weights model)"
-        hint = why if weights_of(member).stem == "best" else ""
-        raise _Failed(f"training: it left no {weights_of(member).name}{hint}")
+        hint = why if weights_file(member).stem == "best" else ""
+        raise _Failed(f"training: it left no {weights_file(member).name}{hint}")
     return time.monotonic() - start
 
 
-def _measure(plan: Plan, member: Member, base: Mapping[str, Any], children: Children, on_progress: OnProgress) -> None:
+def _measure(
+    plan: ComparisonPlan, member: Member, base: Mapping[str, Any], children: Children, on_progress: OnProgress
+) -> None:
     """Run the measurement, which writes the record."""
     on_progress(member.name, "measuring", 0.9)
     task = task_of(plan, member, member.folder)
-    task |= {"structures": list(member.structures), "weights": str(weights_of(member)), "record": dict(base)}
+    task |= {"structures": list(member.structures), "weights": str(weights_file(member)), "record": dict(base)}
     write_text(member.folder / "task.json", json_text(task, escape=True, allow_nan=True))
     log = member.folder / "measure.log"
     seen = log.stat().st_size if log.is_file() else 0

@@ -1,6 +1,6 @@
 """What a comparison consists of: its members, their settings, and whether all of it can be done at all.
 
-In: a bundle, names, folds, seeds, overrides. Out: a `Plan` of `Member`s; a `UsageError` before anything is trained.
+In: a bundle, names, folds, seeds, overrides. Out: a `ComparisonPlan` of `Member`s; a `UsageError` before any training.
 Reads configurations and manifests, no pixel and no weights.
 """
 
@@ -101,7 +101,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ComparisonPlan:
     """A comparison that can be done: its members, network by network."""
 
     choices: Choices
@@ -110,12 +110,14 @@ class Plan:
     structures: tuple[str, ...]
     experiment: str
 
-    def without(self, names: Collection[str]) -> Plan:
+    def without(self, names: Collection[str]) -> ComparisonPlan:
         """The same plan without the members of these names."""
         return replace(self, members=tuple(member for member in self.members if member.name not in names))
 
 
-def make_plan(choices: Choices, out: Path | str, batches_per_epoch: Mapping[str, int] | None = None) -> Plan:
+def plan_comparison(
+    choices: Choices, out: Path | str, batches_per_epoch: Mapping[str, int] | None = None
+) -> ComparisonPlan:
     """Check every choice and name every member.
 
     Args:
@@ -153,7 +155,7 @@ def make_plan(choices: Choices, out: Path | str, batches_per_epoch: Mapping[str,
             experiment = _experiment(parser) or experiment
             trained = _Trained(network, fold, configs, overrides, parser, checked)
             members += [_member(choices, trained, seed, out) for seed in choices.seeds]
-    return Plan(choices, out, tuple(members), members[0].structures, experiment)
+    return ComparisonPlan(choices, out, tuple(members), members[0].structures, experiment)
 
 
 def structures_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from lungseg3d.tracking.store import tracking_uri_of
 from lungseg3d.workflows.compare.budget import batches_within
 from lungseg3d.workflows.compare.join import measured_before
 from lungseg3d.workflows.compare.members import run_members
-from lungseg3d.workflows.compare.plan import Choices, Plan, make_plan
+from lungseg3d.workflows.compare.plan import Choices, ComparisonPlan, plan_comparison
 from lungseg3d.workflows.compare.tables import cases_csv, compare_csv, comparison_of
 from lungseg3d.workflows.compare.tracking import open_parent, track_comparison
 from lungseg3d.workflows.train.run import CHILD_ENVIRONMENT
@@ -75,11 +75,11 @@ def compare(
         on_progress: told (member, step, fraction 0 to 1).
 
     Raises:
-        UsageError, BundleError, LungSegError: as `make_plan` and `measured_before`, before any work; E_IN_USE when
-            another comparison writes to `out`.
+        UsageError, BundleError, LungSegError: as `plan_comparison` and `measured_before`, before any work; E_IN_USE
+            when another comparison writes to `out`.
     """
     with trusting_bundles(choices.trust_bundle):
-        plan = make_plan(choices, out)
+        plan = plan_comparison(choices, out)
     facts = _facts(plan)
     taken = measured_before(plan.members, facts, join)
     check_writable(plan.out)
@@ -96,7 +96,7 @@ def compare(
         if choices.minutes:
             batches = batches_within(left, choices.minutes, jobs, told, environment, lock)
             with trusting_bundles(choices.trust_bundle):
-                left = make_plan(choices, out, batches).without(taken)
+                left = plan_comparison(choices, out, batches).without(taken)
         records = run_members(left, jobs, told, environment, lock)
         done_now = {member.name: record for member, record in zip(left.members, records, strict=True)}
         everything = [(taken | done_now)[member.name] for member in plan.members]
@@ -122,7 +122,7 @@ def compare(
     return Compared(content, plan.out / "compare.html")
 
 
-def _facts(plan: Plan) -> dict[str, Any]:
+def _facts(plan: ComparisonPlan) -> dict[str, Any]:
     """What all members have in common, as `compare.json` says it."""
     choices = plan.choices
     return {

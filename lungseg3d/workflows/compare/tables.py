@@ -49,7 +49,7 @@ def comparison_of(
         for network in networks
         for structure in shown
     }
-    whose = patients_of(records)
+    whose = patient_by_case(records)
     rows = []
     for structure in shown:
         tests = {metric: _tests(by_case, whose, networks, structure, metric) for metric in METRICS}
@@ -80,7 +80,7 @@ def comparison_of(
     return summary
 
 
-def patients_of(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def patient_by_case(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Case id -> patient, as far as any record says; else the case's own id."""
     cases = [case for record in records for case in record.get("cases", [])]
     own = {case["case_id"]: case["case_id"] for case in cases}

@@ -1,6 +1,7 @@
 """A comparison in MLflow: one run that holds all members and the tables; on each member its held-out metrics.
 
-In: a `Plan`, then what came of it. Out: runs in the store that the members write to. Whatever fails here is a warning.
+In: a `ComparisonPlan`, then what came of it. Out: runs in the store that the members write to. A failure here is a
+warning.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lungseg3d.tracking.store import Store, tracking_uri_of, what_failed, without_password
-from lungseg3d.workflows.compare.plan import Plan, member_name, parent_name
+from lungseg3d.workflows.compare.plan import ComparisonPlan, member_name, parent_name
 from lungseg3d.workflows.compare.tables import METRICS
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 def _never_in_the_way(action: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(action)
-    def guarded(plan: Plan, *arguments: Any) -> None:
+    def guarded(plan: ComparisonPlan, *arguments: Any) -> None:
         try:
             action(plan, *arguments)
         except Exception as error:
@@ -33,14 +34,14 @@ def _never_in_the_way(action: Callable[..., None]) -> Callable[..., None]:
 
 
 @_never_in_the_way
-def open_parent(plan: Plan) -> None:
+def open_parent(plan: ComparisonPlan) -> None:
     """Make the store and the run that holds all: by one process, before several would do it at once."""
     Store(tracking_uri_of(plan.out), plan.out).parent_run(plan.experiment, parent_name(plan.out))
 
 
 @_never_in_the_way
 def track_comparison(
-    plan: Plan, records: Sequence[Mapping[str, Any]], comparison: Mapping[str, Any], files: Sequence[Path]
+    plan: ComparisonPlan, records: Sequence[Mapping[str, Any]], comparison: Mapping[str, Any], files: Sequence[Path]
 ) -> None:
     """The means of every network and the written files onto the parent, those of every member onto its own run."""
     store = Store(tracking_uri_of(plan.out), plan.out)

@@ -1,6 +1,6 @@
 """Reference and prediction of one case -> what is measured: voxels by structure, nodules one by one.
 
-In: a `Pair`. Out: a `CaseScore`. Knows no file, no other case and no table.
+In: a `CasePair`. Out: a `CaseScore`. Knows no file, no other case and no table.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lungseg3d.metrics import (
     specificity,
     volume_error,
 )
-from lungseg3d.workflows.evaluate.inputs import Pair
+from lungseg3d.workflows.evaluate.inputs import CasePair
 from lungseg3d.workflows.evaluate.records import Finding
 
 
@@ -89,7 +89,7 @@ class CaseScore:
     point: Mapping[str, Any] = field(default_factory=dict)
 
 
-def score_case(entry: Mapping[str, Any], pair: Pair, least_iou: float) -> CaseScore:
+def score_case(entry: Mapping[str, Any], pair: CasePair, least_iou: float) -> CaseScore:
     """All measurements of a case; `entry` is that of a data list, `least_iou` as in `match_nodules`."""
     structures = {
         name: measure_mask(pair.prediction[name], pair.reference[name], pair.grid.spacing_mm) for name in pair.reference
@@ -117,7 +117,7 @@ def measure_mask(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequ
 
 
 def _score_nodules(
-    entry: Mapping[str, Any], theirs: np.ndarray, ours: np.ndarray, pair: Pair, least_iou: float
+    entry: Mapping[str, Any], theirs: np.ndarray, ours: np.ndarray, pair: CasePair, least_iou: float
 ) -> tuple[NoduleScore, ...]:
     """Every nodule of the reference, then every false one."""
     matches = match_nodules(ours, theirs, least_iou=least_iou)
@@ -156,7 +156,7 @@ def _score_nodules(
     return tuple(scores)
 
 
-def _recorded(pair: Pair, value: int) -> dict[str, Any]:
+def _recorded(pair: CasePair, value: int) -> dict[str, Any]:
     """What the results say of a finding; one that they do not know is listed, as are all of a mere label map."""
     finding = pair.findings.get(value, Finding())
     names = ("confidence", "calibrated_confidence", "kind", "is_listed", "reason")

@@ -1,6 +1,6 @@
 """One case of a manifest and its prediction, read onto one grid: masks, nodules, confidences.
 
-In: an entry of a data list, the predictions. Out: a `Pair`. Measures nothing.
+In: an entry of a data list, the predictions. Out: a `CasePair`. Measures nothing.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Rules:
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class CasePair:
     """Reference and prediction of a case on one grid, axes in RAS order, what is ignored taken out of both.
 
     Everything that was found is predicted, whether it is listed or a candidate.
@@ -72,7 +72,7 @@ class Pair:
     warnings: tuple[QualityIssue, ...] = ()
 
 
-def read_pair(entry: Mapping[str, Any], predictions: Predictions, rules: Rules) -> Pair:
+def read_pair(entry: Mapping[str, Any], predictions: Predictions, rules: Rules) -> CasePair:
     """Reference and prediction of a case.
 
     Args:
@@ -124,14 +124,14 @@ def read_pair(entry: Mapping[str, Any], predictions: Predictions, rules: Rules) 
     reference = _masks(label.array, rules.structures, names, judged)
     prediction = _masks(ours.array, ours_values, names, judged)
     if NODULE.name not in names:
-        return Pair(reference, prediction, None, None, {}, {}, label.grid, tuple(issues))
+        return CasePair(reference, prediction, None, None, {}, {}, label.grid, tuple(issues))
     predicted = prediction[NODULE.name]
     if nodules is not None:
         nodules = np.where(predicted, nodules, 0)
     else:
         nodules, _ = ndimage.label(predicted, structure=_ANY_NEIGHBOUR)
     theirs, _ = ndimage.label(reference[NODULE.name], structure=_ANY_NEIGHBOUR)
-    return Pair(reference, prediction, theirs, nodules, results.findings, results.point, label.grid, tuple(issues))
+    return CasePair(reference, prediction, theirs, nodules, results.findings, results.point, label.grid, tuple(issues))
 
 
 def _refuse(issues: Sequence[QualityIssue], case_id: str) -> None:

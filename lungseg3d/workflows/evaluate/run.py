@@ -27,8 +27,8 @@ from lungseg3d.workflows.evaluate.reader_list import mixed_issue, point_texts
 from lungseg3d.workflows.evaluate.records import Results
 from lungseg3d.workflows.evaluate.relisting import listing_at
 from lungseg3d.workflows.evaluate.summary import paired_comparison, summary_of
-from lungseg3d.workflows.evaluate.tables import cases_csv, nodules_csv
-from lungseg3d.workflows.evaluate.weights import seen_in_training, weights_of
+from lungseg3d.workflows.evaluate.tables import case_scores_csv, nodule_scores_csv
+from lungseg3d.workflows.evaluate.weights import trained_on_warnings, weights_of
 from lungseg3d.workflows.listing.settings import SETTINGS_NAME, settings_text
 from lungseg3d.workflows.prepare.faults import Fault, joined_warnings, manifest_faults, refuse_faults
 from lungseg3d.workflows.prepare.reading import reading_of
@@ -130,7 +130,7 @@ def evaluate(
         listing = listing_at(options.operating_point, options.bundle, entries, ours)
     refused = {fault.case_id: fault.issue for fault in faults if fault.is_refusal}
     scores = _score_all(entries, ours, replace(rules, listing=listing), options.least_iou, refused, told)
-    warnings = [*seen_in_training(content, entries, ours, options.bundle), *_warnings(faults, scores, entries)]
+    warnings = [*trained_on_warnings(content, entries, ours, options.bundle), *_warnings(faults, scores, entries)]
     facts: dict[str, Any] = {
         "manifest": content.get("name", Path(manifest).stem),
         "split": options.split or ("" if options.fold is None else f"fold {options.fold}"),
@@ -150,9 +150,9 @@ def evaluate(
     point = _fitted_point(scores, confidence, options.fit_operating_point)
     is_calibrated = confidence == "calibrated_confidence"
     worst = _worst(scores, entries, ours, rules) if options.pictures else []
-    texts = {"cases.csv": cases_csv(scores)}
+    texts = {"cases.csv": case_scores_csv(scores)}
     if any(NODULE.name in score.structures for score in scores):
-        texts["nodules.csv"] = nodules_csv(scores)
+        texts["nodules.csv"] = nodule_scores_csv(scores)
     if point is not None:
         chosen_on = {key: facts[key] for key in ("manifest", "split")}
         texts[SETTINGS_NAME] = settings_text(point, weights_of(entries, ours), chosen_on, is_calibrated=is_calibrated)

@@ -15,7 +15,7 @@ from lungseg3d.workflows.evaluate.cases import CaseScore, NoduleScore
 from lungseg3d.workflows.evaluate.summary import METRICS
 
 
-def cases_csv(scores: Sequence[CaseScore]) -> str:
+def case_scores_csv(scores: Sequence[CaseScore]) -> str:
     """One row a case and structure; a case that could not be evaluated has a row with its code."""
     rows: list[dict[str, Any]] = []
     columns = ("case_id", "patient", "structure", *METRICS, "reference_mm3", "predicted_mm3", "issue")
@@ -27,7 +27,7 @@ def cases_csv(scores: Sequence[CaseScore]) -> str:
     return _csv(rows, columns)
 
 
-def nodules_csv(scores: Sequence[CaseScore]) -> str:
+def nodule_scores_csv(scores: Sequence[CaseScore]) -> str:
     """One row a nodule of the reference, found or missed, and one a false one."""
     columns = [field.name for field in dataclasses.fields(NoduleScore)]
     rows = [

@@ -17,7 +17,7 @@ from lungseg3d.io import CaseFolder, joined_sha256, sha256_of
 from lungseg3d.workflows.evaluate.predictions import Predictions
 
 
-def seen_in_training(
+def trained_on_warnings(
     content: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], predictions: Predictions, bundle: Path | None
 ) -> list[QualityIssue]:
     """W_TRAINED_ON for cases that the weights have seen, as far as their bundle says."""

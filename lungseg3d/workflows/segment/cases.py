@@ -19,7 +19,7 @@ from lungseg3d.workflows.segment.objects import cannot_be_made
 from lungseg3d.workflows.segment.options import SegmentOptions, check_places
 from lungseg3d.workflows.segment.pipeline import segment_line
 
-__all__ = ["SegmentOptions", "segment_cases", "segment_or_refuse"]
+__all__ = ["SegmentOptions", "segment_cases"]
 
 
 def segment_cases(

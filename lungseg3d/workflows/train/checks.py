@@ -23,7 +23,7 @@ from lungseg3d.io import CheckedBundle, check_bundle, check_override, read_weigh
 from lungseg3d.tensors import load_state
 from lungseg3d.tracking.facts import HIDDEN_PATH
 from lungseg3d.workflows.prepare.faults import joined_warnings, label_faults, manifest_faults, refuse_faults
-from lungseg3d.workflows.train.values import check_machine, check_value
+from lungseg3d.workflows.train.values import check_device, check_value
 
 _DATA_LISTS = "lungseg3d.data.load_datalist"
 _OUR_LOADER = "lungseg3d.engines.PretrainedWeights"
@@ -98,7 +98,7 @@ def check_training(parser: ConfigParser, root: Path) -> None:
         BundleError: E_UNSAFE_CHECKPOINT, E_BAD_CHECKPOINT for weights to start from; E_CLASS_COUNT when the network's
             classes are not those of the bundle's metadata.
     """
-    check_machine(parser)
+    check_device(parser)
     for path, node in _nodes(parser.get()):
         if isinstance(node, Mapping) and node.get("_target_") == _DATA_LISTS:
             _check_data(parser, path)

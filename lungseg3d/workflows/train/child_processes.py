@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core.errors import one_line, without_paths
+from lungseg3d.core.errors import hide_paths, one_line
 from lungseg3d.io import open_to_append
 
 TRAINING_COMMAND = (sys.executable, "-m", "lungseg3d.workflows.train.process")
@@ -130,7 +130,7 @@ class sigterm_as_interrupt:
 
 def reason_of(exit_code: int, log: str) -> str:
     """Why a process failed, for people: its exit code, and the last error in its log, in one line and without paths."""
-    log = without_paths(log)  # for it goes to a page
+    log = hide_paths(log)  # for it goes to a page
     errors = [match.group(0) for match in _REASON.finditer(log)]
     last = errors[-1] if errors else next((line for line in reversed(log.splitlines()) if line.strip()), "no output")
     if exit_code < 0:

@@ -47,7 +47,7 @@ def training_task(checked: CheckedBundle, overrides: Mapping[str, str], fold: in
     return json.dumps(task).encode()
 
 
-def run_training(task: bytes) -> None:
+def train_from_task(task: bytes) -> None:
     """Train, as `python -m monai.bundle run` would.
 
     Raises:
@@ -88,7 +88,7 @@ class _Workflow(ConfigWorkflow):
 def main() -> int:
     """Train by the task on stdin; a refusal is three lines and no traceback."""
     try:
-        run_training(sys.stdin.buffer.read())
+        train_from_task(sys.stdin.buffer.read())
     except LungSegError as error:
         print(error, file=sys.stderr, flush=True)
         return _REFUSED_EXIT

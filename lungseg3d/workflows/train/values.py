@@ -97,7 +97,7 @@ def _has_expression(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(("$", "@", "%"))
 
 
-def check_machine(parser: ConfigParser) -> None:
+def check_device(parser: ConfigParser) -> None:
     """Refuse a device that is not there and a precision that it does not compute.
 
     Raises:
