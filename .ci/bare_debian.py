@@ -206,7 +206,7 @@ class Build:
             getattr(self, f"_{instruction.name.lower()}")(self.stage, instruction.text)
 
     def _begin(self, text: str) -> None:
-        name = text.split(" AS ")[-1].strip() if " AS " in text else f"stage-{len(self._stages)}"
+        name = text.rsplit(" AS ", maxsplit=1)[-1].strip() if " AS " in text else f"stage-{len(self._stages)}"
         machine = copy_of(self._base, self._work / name)
         (machine.root / "usr" / "local" / "bin" / "python").symlink_to("/usr/bin/python3")
         self.stage = self._stages[name] = Stage(machine)

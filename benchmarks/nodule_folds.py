@@ -1,4 +1,4 @@
-"""Five-fold cross-validation of the nodule bundle, through the product's own road.
+r"""Five-fold cross-validation of the nodule bundle, through the product's own road.
 
 Every cube of `nodules_luna` is segmented by `lungseg3d segment --roi full --at middle` with the weights of the fold
 that held it out, and its mask compared with what at least two readers outlined; further nodules in the cube are left
@@ -7,7 +7,7 @@ finding alone (no `--outlines`) nothing is named, and what the search finds in t
 Prints mean 3D Dice with its 95 % bootstrap interval over nodules, by size and texture. `results/nodule_folds.md` is
 older: it was measured on `nodules_lidc`, another set, and its scores do not compare with those of this one.
 
-    python -m benchmarks.nodule_folds --weights 'runs/fold-{fold}/model.pt' \\
+    python -m benchmarks.nodule_folds --weights 'runs/fold-{fold}/model.pt' \
         --outlines 'runs/outline-{fold}/model.pt' --data ../shared/data/nodules_luna
 """
 

@@ -54,12 +54,12 @@ def finite(value: Any) -> Any:
 
 
 def json_text(content: Any, indent: int = 1, *, escape: bool = False, allow_nan: bool = False) -> str:
-    """The text of a JSON file: indented, ended by a newline; the same content gives the same bytes.
+    r"""The text of a JSON file: indented, ended by a newline; the same content gives the same bytes.
 
     Args:
         content: what `to_json` returns, or JSON values.
         indent: spaces by level.
-        escape: letters beyond ASCII as `\\u` escapes: for paths that are no Unicode, and files that always had them so.
+        escape: letters beyond ASCII as `\u` escapes: for paths that are no Unicode, and files that always had them so.
         allow_nan: numbers that are not finite as `NaN` and `Infinity`, which are no JSON.
 
     Raises:

@@ -50,7 +50,7 @@ def offered_options() -> frozenset[str] | None:
 
 def keep_templates() -> None:
     """Leave templates as they are in this process, because another one writes the text (see `io.decoder_process`)."""
-    global _keeps_templates
+    global _keeps_templates  # noqa: PLW0603 - of the process, which only ever leaves them
     _keeps_templates = True
 
 

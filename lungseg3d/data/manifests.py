@@ -87,8 +87,9 @@ def _structures_in_words(content: Mapping[str, Any]) -> dict[str, str]:
 def load_datalist(
     manifest: Path | str, dataset_dir: Path | str, fold: int | None = None, held_out: bool = False
 ) -> list[dict[str, Any]]:
-    """The data list of a manifest: every path key of a case made absolute, `case_id`, `patient`, `fold` and
-    `facts` beside.
+    """The data list of a manifest: every path of a case made absolute.
+
+    Each entry also has `case_id`, `patient`, `fold` and `facts`.
 
     Args:
         manifest: file or shipped name.

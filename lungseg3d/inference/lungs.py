@@ -162,8 +162,9 @@ class LungsOnSourced(MapTransform):
 
 
 class SegmentLungsd(MapTransform):
-    """Stage 1 as a transform: the CT under `keys` -> "lungs" label map and "roi", above 0 where to
-    look, on the CT's own grid.
+    """Stage 1 as a transform: the CT under `keys` -> "lungs" label map and "roi", on the CT's own grid.
+
+    The region of interest is above 0 where to look.
 
     Args:
         keys: a CT (1, X, Y, Z) in HU, read by `ReadCTd`.

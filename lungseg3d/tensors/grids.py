@@ -93,7 +93,8 @@ def _averaged(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """
     slices = array.transpose(2, 1, 0)
     tensor = torch.empty(array.shape[2], shape[1], shape[0])
-    for part, target in zip(_few_at_once(slices), tensor.split(_SLICES), strict=True):
+    for few, target in zip(_few_at_once(slices), tensor.split(_SLICES), strict=True):
+        part = few
         if shape[:2] != array.shape[:2]:
             part = interpolate(part[:, None].float(), size=shape[1::-1], mode="bilinear", antialias=True)[:, 0]
         target.copy_(part)

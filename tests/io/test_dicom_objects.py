@@ -1,5 +1,7 @@
-"""SEG and SR of small chests: the same voxels and numbers come back, in the source's planes, from straight, tilted,
-multi-frame and gapped series; twice the same bytes; nothing invalid of the source's header goes on."""
+"""SEG and SR of small chests: the same voxels and numbers come back, in the source's planes, twice the same bytes.
+
+From straight, tilted, multi-frame and gapped series; nothing invalid of the source's header goes on.
+"""
 
 import shutil
 import subprocess

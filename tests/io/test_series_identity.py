@@ -1,5 +1,8 @@
-"""Whose and which a series is, as its headers say it: what is odd is named when the CT is read, with its consequence;
-the DICOM objects that are made all the same are valid, and bear nothing that was emptied or cut in silence."""
+"""Whose and which a series is, as its headers say it.
+
+What is odd is named when the CT is read, with its consequence; the DICOM objects that are made all the same are valid,
+and bear nothing that was emptied or cut in silence.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""`batch`: every good case done, every bad one explained, nothing lost, nothing doubled. A threshold stands in for the
-networks; reading, writing, processes and journal are the real ones."""
+"""`batch`: every good case done, every bad one explained, nothing lost, nothing doubled.
+
+A threshold stands in for the networks; reading, writing, processes and journal are the real ones.
+"""
 
 from __future__ import annotations
 

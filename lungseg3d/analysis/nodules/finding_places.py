@@ -223,8 +223,11 @@ def _surface(core: np.ndarray, dense: np.ndarray, box: Box, lungs: Volume) -> tu
 
 
 def _mediastinal_share(voxels: np.ndarray, lungs: Volume) -> float:
-    """Share of voxels (N, 3) between the two lungs: at least 10 mm of the right one to the right, of the left to the
-    left; and not on a diaphragm: 15 mm under a lung that does not go on below. Many voxels are sampled."""
+    """Share of voxels (N, 3) between the two lungs and not on a diaphragm; many voxels are sampled.
+
+    Between: at least 10 mm of the right lung to the right, of the left to the left. On a diaphragm: 15 mm under a lung
+    that does not go on below.
+    """
     if not len(voxels):
         return 0.0
     sampled = voxels[:: -(-len(voxels) // _MOST_PLACES)]

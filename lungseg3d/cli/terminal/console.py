@@ -51,7 +51,7 @@ def terminal_number(value: float | None, digits: int) -> str:
 
 
 def allow_any_text() -> None:
-    """Have stdout and stderr show what their encoding lacks as escapes, such as `\\u80ba`, instead of failing.
+    r"""Have stdout and stderr show what their encoding lacks as escapes, such as `\u80ba`, instead of failing.
 
     A terminal without UTF-8 (LC_ALL=C, PYTHONIOENCODING=ascii, a log of a cluster) meets names of cases in any script.
     """

@@ -18,8 +18,9 @@ _STYLES = {"done": "green", "refused": "yellow", "no_lungs": "yellow", "failed":
 
 
 def results_table(results: Sequence[CaseResult]) -> Table:
-    """One row a case: status, listed nodules, candidates, long axis of the largest listed one, lung volumes,
-    seconds; measures where there are any.
+    """One row a case: status, nodules, lung volumes, seconds; measures where there are any.
+
+    Of nodules: how many are listed, candidates, long axis of the largest listed one.
 
     Args:
         results: as `segment_cases` returns them.

@@ -16,8 +16,10 @@ _EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 @dataclass(frozen=True)
 class SliceBox:
-    """One box on one slice: first and last column and row, and the class: in Lung-PET-CT-Dx A adenocarcinoma, B small
-    cell, E large cell, G squamous cell carcinoma."""
+    """One box on one slice: first and last column and row, and the class.
+
+    In Lung-PET-CT-Dx A is adenocarcinoma, B small cell, E large cell, G squamous cell carcinoma.
+    """
 
     name: str
     low: tuple[float, float]

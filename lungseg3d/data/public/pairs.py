@@ -40,9 +40,9 @@ class Pair:
 
 
 def list_pairs(folder: Path) -> list[Pair]:
-    """The pairs of a dataset folder: a CSV with the columns image and label decides, else `images`/`labels`, else
-    nnU-Net's names.
+    """The pairs of a dataset folder.
 
+    A CSV with the columns image and label decides, else `images`/`labels`, else nnU-Net's names.
     An image belongs to the label of the same name, whatever the endings; one named `case_0000` that has none, to the
     label `case`: nnU-Net numbers channels so.
 

@@ -126,8 +126,10 @@ class RoiSampler:
             self.hard_negatives.load_state_dict(state["hard_negatives"])
 
     def batch(self) -> dict[str, Any]:
-        """One batch: "image" float32 in [0, 1] and "label" uint8, both (B, 1, P, P, P), and B of each of these:
-        "case_id", of what the patch was cropped from (a nodule inserted into it may be another's), "group", "place".
+        """One batch: "image" float32 in [0, 1] and "label" uint8, both (B, 1, P, P, P), and what they are.
+
+        There are B each of "case_id", of what the patch was cropped from (a nodule inserted into it may be another's),
+        "group" and "place".
         """
         total = self.batch_size * self.processes
         shares = np.array([group.share for group in self.groups], dtype=float)

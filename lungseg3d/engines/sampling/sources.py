@@ -129,7 +129,7 @@ class SourceGroup:
         return self._cache
 
     def contents(self, device: torch.device) -> list[str]:
-        """ "<case id> <checksum of its voxels and labels>" of each case, as they are sampled."""
+        """Of each case, as it is sampled: "<case id> <checksum of its voxels and labels>"."""
         if not self._contents:
             for name, case in zip(self.case_ids(), self.cached(device), strict=True):
                 digest = hashlib.sha256()

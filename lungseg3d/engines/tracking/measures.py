@@ -118,8 +118,8 @@ def peak_memory_gib() -> dict[str, float]:
 def scalars(metrics: dict[str, Any]) -> dict[str, float]:
     """Metrics that are numbers, or tensors of a few, in one group: `val_mean_dice` becomes `val/mean_dice`."""
     found = {}
-    for name, value in metrics.items():
-        name = "val/" + re.sub(r"[^\w\-./ ]", "_", str(name)).removeprefix("val_")
+    for key, value in metrics.items():
+        name = "val/" + re.sub(r"[^\w\-./ ]", "_", str(key)).removeprefix("val_")
         try:
             numbers = torch.as_tensor(value, dtype=torch.float64).flatten().tolist()
         except (TypeError, ValueError, RuntimeError):

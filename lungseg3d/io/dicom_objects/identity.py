@@ -129,8 +129,10 @@ def stamp(dataset: Dataset, moment: tuple[str, str]) -> None:
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Nothing of what pydicom and highdicom remark inside the block reaches the screen: they name paths and UIDs, and
-    what matters of it is an issue with a code."""
+    """Nothing of what pydicom and highdicom remark inside the block reaches the screen.
+
+    They name paths and UIDs, and what matters of it is an issue with a code.
+    """
     loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -63,7 +63,7 @@ def placing(path: Path | str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def writing(path: Path | str) -> Iterator[BinaryIO]:
-    """An open binary file that becomes `path` when the block ends well: `with writing(p) as file: file.write(...)`.
+    """An open binary file that becomes `path` when the block ends well.
 
     A failure of the disk is reported as that, whatever a library in between makes of it, and a file that is shorter
     than what was written to it is an error.

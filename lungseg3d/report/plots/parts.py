@@ -95,6 +95,7 @@ def positive_axis_around(values: Sequence[float], start: float, stop: float) -> 
 
 
 def grid_x(axis: Axis, top: float, bottom: float, label: str) -> str:
+    """The vertical grid lines, numbers and title of a horizontal axis, as SVG."""
     parts = []
     for tick in axis.ticks:
         parts.append(svg_line(axis.at(tick), top, axis.at(tick), bottom, 'class="grid"'))
@@ -104,6 +105,7 @@ def grid_x(axis: Axis, top: float, bottom: float, label: str) -> str:
 
 
 def grid_y(axis: Axis, left: float, right: float, label: str) -> str:
+    """The horizontal grid lines, numbers and title of a vertical axis, as SVG."""
     parts = []
     for tick in axis.ticks:
         parts.append(svg_line(left, axis.at(tick), right, axis.at(tick), 'class="grid"'))
@@ -151,18 +153,22 @@ def _tick_text(value: float) -> str:
 
 
 def described(mark: Mark) -> str:
+    """Name, mean and interval of a mark as text."""
     return f"{mark.name}: {mark.mean:.3f} ({mark.low:.3f} to {mark.high:.3f})".replace("-", "−")
 
 
 def stroke(mark: Mark, width: float) -> str:
+    """The SVG attributes of a line in a mark's colour, `width` in pixels."""
     return f'stroke="{mark.hex_colour}" stroke-width="{width}"'
 
 
 def svg_line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
+    """A line between two points in pixels, as SVG."""
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {style}/>'
 
 
 def svg_dot(x: float, y: float, radius: float, mark: Mark, said: str, extra: str = "") -> str:
+    """A filled or hollow dot of a mark, with `said` as its tooltip, as SVG."""
     title = f"<title>{escape(said)}</title>" if said else ""
     inside = "var(--paper)" if mark.is_hollow else mark.hex_colour
     ring = f' stroke="{mark.hex_colour}" stroke-width="{0.4 * radius:.1f}"' if mark.is_hollow else ""
@@ -171,10 +177,12 @@ def svg_dot(x: float, y: float, radius: float, mark: Mark, said: str, extra: str
 
 
 def svg_text(x: float, y: float, text: str, anchor: str, kind: str = "", extra: str = "") -> str:
+    """A text at a point in pixels, escaped, as SVG."""
     style = f' class="{kind}"' if kind else ""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{style}{extra}>{escape(text)}</text>'
 
 
 def svg_page(width: float, height: float, title: str, parts: Sequence[str]) -> str:
+    """A whole picture of these parts, sizes in pixels, as SVG."""
     view = f'viewBox="0 0 {width:.0f} {height:.0f}"'
     return f'<svg class="plot" {view} role="img" aria-label="{escape(title, quote=True)}">{"".join(parts)}</svg>'

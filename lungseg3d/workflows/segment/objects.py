@@ -54,8 +54,9 @@ class Objects:
 
 
 def formats_of(text: str, known: Collection[str] = FORMATS) -> tuple[str, ...]:
-    """The words of a list such as `nifti,seg,sr`, each once, in the order of `FORMATS`; `sr` brings `seg`, to which it
-    refers.
+    """The words of a list such as `nifti,seg,sr`, each once, in the order of `FORMATS`.
+
+    `sr` brings `seg`, to which it refers.
 
     Raises:
         UsageError: E_BAD_OPTION for a word that is not known, or none at all.

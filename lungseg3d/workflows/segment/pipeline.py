@@ -1,5 +1,4 @@
-"""Several cases one behind the other, at most three of them at work: one is read, one lies with the networks, one is
-measured and written.
+"""A pipeline over cases: one is read, one lies with the networks, one is measured and written at the same time.
 
 In: jobs, opened models. Out: `CaseResult`s in the jobs' order. The networks never wait for a disk or a report; what is
 written is the same as for each case alone. One bad case stops no other.

@@ -111,7 +111,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             child.wait()
 
 
-class sigterm_as_interrupt:
+class sigterm_as_interrupt:  # noqa: N801 - read as a function: `with sigterm_as_interrupt():`
     """While it lasts, SIGTERM is a KeyboardInterrupt: a comparison that is ended leaves no training behind."""
 
     def __enter__(self) -> None:
