@@ -206,7 +206,7 @@ def planted(
 def outcome(ct: Volume, mask: np.ndarray, models: Models) -> str:
     """What becomes of a planted nodule in the product: `listed`, the reason why it is a candidate, or `not found`."""
     listing = run_networks(ct, models, Stopwatch(), SegmentOptions()).listing
-    values = np.bincount(listing.merged().array[mask])
+    values = np.bincount(listing.finding_map().array[mask])
     if values[1:].sum() == 0:
         return "not found"
     return listing.reason_of.get(1 + int(values[1:].argmax()), "listed")

@@ -73,8 +73,8 @@ def demo(out: Path | str, seed: int = 1, on_progress: OnProgress | None = None) 
     folder = CaseFolder(out / "results" / result.case_id)
     listed = beside = _Found({}, 0)
     if result.status == "done":
-        listed = _found(phantom, folder.nodules, len(result.nodules))
-        beside = _found(phantom, folder.candidates, len(result.candidates))
+        listed = _compare_masks(phantom, folder.nodules, len(result.nodules))
+        beside = _compare_masks(phantom, folder.candidates, len(result.candidates))
         write_text(out / "planted.csv", _planted_csv(phantom, listed, beside))
     planted = [nodule.id for nodule in phantom.nodules if nodule.equivalent_diameter_mm >= LEAST_DIAMETER_MM]
     hits = [listed.shares.get(number, 0.0) > 0 for number in planted]
@@ -104,8 +104,8 @@ class _Found:
     unplanted: int
 
 
-def _found(phantom: Phantom, path: Path, count: int) -> _Found:
-    """The mask at `path`, of `count` findings; without findings there may be no file."""
+def _compare_masks(phantom: Phantom, path: Path, count: int) -> _Found:
+    """Hold the mask at `path`, of `count` findings, against what was planted; without findings there may be no file."""
     if not count:
         return _Found({}, 0)
     found = read_labels(path).as_ras().array

@@ -40,7 +40,7 @@ def test_each_kind_has_a_threshold_of_its_own_and_what_lies_below_keeps_its_mask
     assert listing.order == (2, 4, 3, 1)  # 2, 4 and the ground glass are listed, 1 is not
     assert listing.nodules.confidence == (0.9, 0.6, 0.4)
     assert listing.reason_of == {4: BELOW_POINT}
-    merged = listing.merged().array
+    merged = listing.finding_map().array
     assert np.array_equal(merged > 0, labels > 0)
     assert np.array_equal(listing.candidates.labels.array == 4, labels == 1)
     assert not (listing.nodules.labels.array[labels == 1]).any()

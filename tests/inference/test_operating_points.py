@@ -32,7 +32,7 @@ def test_the_shipped_points_hold_for_the_shipped_weights_and_configuration():
     points, issues = read_points(SHIPPED, weights, rule_sha256_of(SHIPPED))
     assert (issues, set(points.points)) == ([], {"default", "sensitive"})
     assert read_calibration(SHIPPED, weights, rule_sha256_of(SHIPPED))[0] is not None
-    default, sensitive = points.named("default"), points.named("sensitive")
+    default, sensitive = points.find("default"), points.find("sensitive")
     assert default.false_findings_a_scan["low"] < 1 < default.false_findings_a_scan["high"]
     assert sensitive.false_findings_a_scan["value"] <= 4
     assert default.sensitivity["value"] < sensitive.sensitivity["value"]
@@ -41,12 +41,12 @@ def test_the_shipped_points_hold_for_the_shipped_weights_and_configuration():
 
 def test_a_rate_names_the_point_that_was_picked_for_it(bundle):
     points, _ = read_points(bundle(), WEIGHTS, RULE)
-    assert points.named("fp=1").least_confidence == points.named("default").least_confidence
-    assert points.named("fp=1.1").least_confidence == points.named("default").least_confidence
-    assert points.named("fp=2").sensitivity["value"] > points.named("fp=1").sensitivity["value"]
-    assert points.named("fp=99").least_confidence == points.named("sensitive").least_confidence
+    assert points.find("fp=1").least_confidence == points.find("default").least_confidence
+    assert points.find("fp=1.1").least_confidence == points.find("default").least_confidence
+    assert points.find("fp=2").sensitivity["value"] > points.find("fp=1").sensitivity["value"]
+    assert points.find("fp=99").least_confidence == points.find("sensitive").least_confidence
     with pytest.raises(UsageError, match=r"E_BAD_OPTION: fp=0\.1: the curve .* begins at 0\.125"):
-        points.named("fp=0.1")
+        points.find("fp=0.1")
 
 
 @pytest.mark.parametrize("name", ["", "best", "fp", "fp=", "fp=-1", "fp=0", "fp=nan", "fp=1e3", "Default"])

@@ -55,7 +55,7 @@ def write_structures(tmp_path):
 
 
 def drawn(path, pattern=".*", grid=GRID):
-    return draw_structures(read_structures(path).named(pattern), grid, "case")
+    return draw_structures(read_structures(path).find(pattern), grid, "case")
 
 
 def test_a_square_lands_on_its_voxels(write_structures):
@@ -95,13 +95,13 @@ def test_undrawn_and_outer_slices_are_counted(write_structures):
 def test_points_and_open_lines_enclose_nothing(write_structures):
     path = write_structures({"a": [square(GRID, 3.5, 7.5, 1)]}, kind="OPEN_PLANAR")
     assert read_structures(path).skipped == 1
-    assert read_structures(path).named(".*") == ()
+    assert read_structures(path).find(".*") == ()
 
 
 def test_names_match_whole_and_in_either_case(write_structures):
     data = [square(GRID, 3.5, 7.5, 1)]
     structures = read_structures(write_structures({"LUNG-Left ": data, "Lung-Left-old": data}))
-    assert [s.name.strip() for s in structures.named("lung-left")] == ["LUNG-Left"]
+    assert [s.name.strip() for s in structures.find("lung-left")] == ["LUNG-Left"]
 
 
 @pytest.mark.parametrize(
@@ -176,5 +176,5 @@ def test_real_contours_refer_to_the_ct_beside_them_and_land_on_its_grid(real_dat
     check_reference(structures, header.SeriesInstanceUID, header.FrameOfReferenceUID, "4dlung-113")
     reference = read_labels(folder / "tumour.nii.gz")
     assert reading.volume.grid.matches(reference.grid, tolerance_mm=0.1)
-    drawn_here = draw_structures(structures.named("Tumor_c40"), reading.volume.grid, "4dlung-113")
+    drawn_here = draw_structures(structures.find("Tumor_c40"), reading.volume.grid, "4dlung-113")
     assert dice(drawn_here.mask, reference.array == 1) > 0.999

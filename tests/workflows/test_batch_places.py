@@ -150,7 +150,7 @@ def test_a_batch_works_without_locks_and_says_so(without_locks, finished, tmp_pa
 
 
 def test_a_comparison_without_locks_is_not_said_to_be_another(without_locks, tmp_path, caplog):
-    with caplog.at_level(logging.WARNING), compare_module._held(tmp_path) as descriptors:
+    with caplog.at_level(logging.WARNING), compare_module._hold(tmp_path) as descriptors:
         assert descriptors == ()
     assert "W_NO_LOCKS" in caplog.text
 

@@ -22,7 +22,7 @@ from lungseg3d.workflows.segment.options import SegmentOptions
 
 
 def plan_of(source: Path, known=None, **more):
-    return plan_batch(Selection(str(source), **more), leave_out=source / "none").named(known or {})
+    return plan_batch(Selection(str(source), **more), leave_out=source / "none").name_cases(known or {})
 
 
 def ids(plan) -> list[str]:

@@ -140,21 +140,21 @@ def test_both_bundles_name_what_they_segment():
 
 
 def test_two_comparisons_do_not_write_to_one_folder(crops, tmp_path):
-    with module._held(tmp_path), pytest.raises(LungSegError, match="E_IN_USE"):
+    with module._hold(tmp_path), pytest.raises(LungSegError, match="E_IN_USE"):
         compare(small_comparison(crops), tmp_path)
-    with module._held(tmp_path) as held:  # given back, and taken anew
+    with module._hold(tmp_path) as held:  # given back, and taken anew
         assert len(held) == 1
 
 
 def test_a_folder_without_locks_is_said_and_held_by_nobody(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(files, "fcntl", None)
-    with module._held(tmp_path) as first, module._held(tmp_path) as second:
+    with module._hold(tmp_path) as first, module._hold(tmp_path) as second:
         assert first == second == ()
     assert "W_NO_LOCKS" in caplog.text
 
 
 def test_a_folder_where_no_lock_can_be_made_is_said_as_such(tmp_path):
-    with pytest.raises(OutputError, match="E_WRITE"), module._held(tmp_path / "absent"):
+    with pytest.raises(OutputError, match="E_WRITE"), module._hold(tmp_path / "absent"):
         pass
 
 

@@ -59,7 +59,7 @@ def hall(monkeypatch) -> Hall:
     hall = Hall()
     monkeypatch.setattr(segment_case, "open_case", hall.read)
     monkeypatch.setattr(segment_case, "run_networks", hall.run)
-    monkeypatch.setattr(segment_case, "finished", hall.finish)
+    monkeypatch.setattr(segment_case, "write_results", hall.finish)
     return hall
 
 

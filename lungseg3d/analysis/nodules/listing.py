@@ -48,8 +48,8 @@ class Listing:
         """Of every finding, by value from 1 on."""
         return self.nodules.confidence + self.candidates.confidence
 
-    def merged(self) -> Volume:
-        """A new map of nodules and candidates: findings are measured beside each other, whichever are listed."""
+    def finding_map(self) -> Volume:
+        """One map of nodules and candidates: findings are measured beside each other, whichever are listed."""
         if not self.candidates.boxes:
             return self.nodules.labels
         labels = self.nodules.labels.array.copy(order="K")
@@ -91,7 +91,8 @@ def list_findings(
         doubt: an objection of `HILAR_VESSEL` counts where `sure` is below it: of findings as sure as this more were
             nodules than were none, whatever they touch.
     """
-    findings = sorted(_findings(ct, found, sure, least or {}, _counted(found, sure, objections, doubt)), key=_rank)
+    valid = _valid_objections(found, sure, objections, doubt)
+    findings = sorted(_findings(ct, found, sure, least or {}, valid), key=_rank)
     listed = [finding for finding in findings if not finding.reason]
     others = [finding for finding in findings if finding.reason]
     array = found.labels.array
@@ -117,7 +118,9 @@ def listing_kind(kind: str, volume_mm3: float) -> str:
     return LARGE_GLASS if kind == "ground-glass" and is_large else kind
 
 
-def _counted(found: NoduleMap, sure: Sequence[float] | None, objections: Sequence[str], doubt: float) -> list[str]:
+def _valid_objections(
+    found: NoduleMap, sure: Sequence[float] | None, objections: Sequence[str], doubt: float
+) -> list[str]:
     sure = found.confidence if sure is None else sure
     return ["" if o == HILAR_VESSEL and s >= doubt else o for o, s in zip(objections, sure, strict=False)]
 

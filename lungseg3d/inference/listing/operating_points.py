@@ -72,7 +72,7 @@ class OperatingPoints:
     thresholds: Mapping[str, Sequence[float]]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def named(self, name: str) -> ListingPoint:
+    def find(self, name: str) -> ListingPoint:
         """The point of a name; `fp=N` is the one that was picked for at most N false findings a scan.
 
         Raises:

@@ -83,7 +83,7 @@ class ListFindingsd(MapTransform):
         if points is None and operating_point != DEFAULT_POINT:
             text = f"{root.name}: no measured operating point {operating_point}."
             raise BundleError("E_NO_OPERATING_POINT", text, "Leave it out: then everything that was found is listed.")
-        self.least = points.named(operating_point).least_confidence if points and self.fitted else {}
+        self.least = points.find(operating_point).least_confidence if points and self.fitted else {}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

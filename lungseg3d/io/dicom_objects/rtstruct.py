@@ -65,7 +65,7 @@ class StructureSet:
     structures: tuple[Structure, ...]
     skipped: int
 
-    def named(self, pattern: str) -> tuple[Structure, ...]:
+    def find(self, pattern: str) -> tuple[Structure, ...]:
         """Structures with contours whose whole name matches a pattern, letters large or small."""
         return tuple(s for s in self.structures if s.contours and re.fullmatch(pattern, s.name.strip(), re.IGNORECASE))
 

@@ -24,7 +24,7 @@ def list_inputs(selection: Selection, out: Path) -> list[tuple[str, str]]:
         journal.close()
     root = Path(selection.source)
     rows = []
-    for case in plan_batch(selection, leave_out=out).named(known).cases:
+    for case in plan_batch(selection, leave_out=out).name_cases(known).cases:
         source = case.source
         path = source.path.relative_to(root) if source.path.is_relative_to(root) else source.path
         rows.append((case.case_id, " ".join(part for part in (str(path), source.study, source.series) if part)))

@@ -60,7 +60,7 @@ class BatchPlan:
     cases: tuple[PlannedCase, ...]
     ignored: int = 0
 
-    def named(self, known: Mapping[str, str]) -> BatchPlan:
+    def name_cases(self, known: Mapping[str, str]) -> BatchPlan:
         """The plan with a case id for every case: the one that its key had before, else a new one.
 
         Args:

@@ -100,7 +100,7 @@ def _run(
 ) -> BatchDone:
     recover(out / WORK, out)
     settle(journal, out)
-    plan = plan.named({record.key: case_id for case_id, record in journal.records().items()})
+    plan = plan.name_cases({record.key: case_id for case_id, record in journal.records().items()})
     to_do = cases_to_do(plan.cases, journal, identity, out, options.segment.overwrite)
     journal.add_identity(identity)
     skipped = len(plan.cases) - len(to_do)

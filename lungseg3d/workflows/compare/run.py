@@ -83,7 +83,7 @@ def compare(
     facts = _facts(plan)
     taken = measured_before(plan.members, facts, join)
     check_writable(plan.out)
-    with _held(plan.out) as lock:
+    with _hold(plan.out) as lock:
         open_parent(plan)
         environment = os.environ | {
             **CHILD_ENVIRONMENT,
@@ -136,7 +136,7 @@ def _facts(plan: ComparisonPlan) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _held(out: Path) -> Iterator[tuple[int, ...]]:
+def _hold(out: Path) -> Iterator[tuple[int, ...]]:
     """Hold `out` against another comparison; the processes started meanwhile hold it too, as long as they live."""
     try:
         lock = FolderLock(out / ".lock")

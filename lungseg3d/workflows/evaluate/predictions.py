@@ -46,7 +46,7 @@ class Predictions:
         self._image_names = Counter(case_id_of(image).casefold() for image in images)
         self._claims: dict[str, set[str]] = {}
         for name in self._image_names:
-            for claimed in self._numbered(name):
+            for claimed in self._numbered_names(name):
                 self._claims.setdefault(claimed, set()).add(name)
 
     def find(self, entry: Mapping[str, Any]) -> Path:
@@ -83,7 +83,7 @@ class Predictions:
         places = [self.folder / name / CaseFolder.LABELS, *(self.folder / f"{name}{ending}" for ending in ENDINGS)]
         return [place for place in places if place.is_file()]
 
-    def _numbered(self, image_name: str) -> list[str]:
+    def _numbered_names(self, image_name: str) -> list[str]:
         """What `segment` calls its results for the images of one name: `name`, `name-2`, ..."""
         several = range(2, self._image_names[image_name.casefold()] + 1)
         return [image_name, *(f"{image_name}-{number}" for number in several)]
@@ -95,7 +95,7 @@ class Predictions:
 
     def _results(self, case_id: str, image_name: str) -> list[Path]:
         """Folders that `segment` or `batch` may have written for a case."""
-        names = dict.fromkeys([case_id, *self._numbered(image_name)])
+        names = dict.fromkeys([case_id, *self._numbered_names(image_name)])
         return [place for name in names if (place := self.folder / name / CaseFolder.LABELS).is_file()]
 
     def _by_content(self, entry: Mapping[str, Any], found: list[Path], results: Sequence[Path]) -> Path:

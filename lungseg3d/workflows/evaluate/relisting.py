@@ -80,7 +80,7 @@ def listing_at(
     points, more = read_points(root, weights, rule)
     if fitted is None or points is None:
         raise UsageError("E_OPERATING_POINT", _without_points(root.name, [*issues, *more]), _OTHER_BUNDLE)
-    return PointListing(points.named(name), fitted)
+    return PointListing(points.find(name), fitted)
 
 
 def _why_not(found: Path | None, weights_sha256: str, bundle: str) -> str:

@@ -112,7 +112,7 @@ def evaluate(
     """
     content = read_manifest(manifest)
     structures = label_structures(content)
-    entries = _chosen(manifest, content, options)
+    entries = _choose_entries(manifest, content, options)
     data = options.data or Path(manifest).parent
     sides = () if options.fold is None else ("fold",)
     faults = manifest_faults(content, data, sides)
@@ -169,7 +169,7 @@ def evaluate(
     return Evaluated(summary, statuses, out / "evaluation.html", point, is_calibrated)
 
 
-def _chosen(manifest: Path | str, content: Mapping[str, Any], options: EvaluateOptions) -> list[dict[str, Any]]:
+def _choose_entries(manifest: Path | str, content: Mapping[str, Any], options: EvaluateOptions) -> list[dict[str, Any]]:
     data = options.data or Path(manifest).parent
     entries = load_datalist(manifest, data, options.fold, held_out=options.fold is not None)
     if options.split is not None:

@@ -98,7 +98,7 @@ def follow_up(
     with watch.step("register"):
         registration = register_lungs(before.chest, now.chest)
     with watch.step("compare"):
-        result = _compared(before, now, registration, options)
+        result = _compare(before, now, registration, options)
     with watch.step("report"):
         numbers = numbers_of(result)
         times = (
@@ -163,7 +163,7 @@ def _refusal_of(path: Path, result: CaseResult) -> IntakeError:
     return IntakeError(code, f"{name}: {issues[0].message}", issues[0].remedy)
 
 
-def _compared(
+def _compare(
     before: Examination, now: Examination, registration: LungRegistration, options: FollowUpOptions
 ) -> FollowUp:
     between, persons = time_between(before.header, now.header), compare_persons(before.header, now.header)

@@ -155,7 +155,7 @@ def _read_ct(
 
 
 def _drawn(structures: StructureSet, what: str, volume: Volume, case_id: str) -> StructureMask | None:
-    named = structures.named(PATTERNS[what])
+    named = structures.find(PATTERNS[what])
     return draw_structures(named, volume.grid, case_id) if named else None
 
 

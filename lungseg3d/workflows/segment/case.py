@@ -21,7 +21,7 @@ from lungseg3d.workflows.segment.models import Models
 from lungseg3d.workflows.segment.networks import Segmented, run_networks
 from lungseg3d.workflows.segment.objects import MASK_NAMES
 from lungseg3d.workflows.segment.options import SegmentOptions
-from lungseg3d.workflows.segment.results import finished
+from lungseg3d.workflows.segment.results import write_results
 from lungseg3d.workflows.segment.stopped import write_stopped
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class CaseRun:
         """Measured, checked, reported and written; the record of the case, however it ended."""
         with self._recording_errors():
             if self._opened is not None and self._found is not None and self._models is not None:
-                self._result = finished(self._opened, self._found, self._job, self._models, self._watch)
+                self._result = write_results(self._opened, self._found, self._job, self._models, self._watch)
         self._opened = self._found = None
         assert self._result is not None
         if self._on_progress:

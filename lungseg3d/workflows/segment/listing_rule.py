@@ -69,7 +69,7 @@ class ListingRule:
             unlike = {issue.code for issue in issues}
             issues += [issue for issue in why if issue.code not in unlike]
             return ListingRule(fitted, {}, 0.0, {"name": "none", "least_confidence": {}}, tuple(issues))
-        point = points.named(options.operating_point)
+        point = points.find(options.operating_point)
         return ListingRule(fitted, point.least_confidence, 0.0, point.to_json(), tuple(issues))
 
     def list_findings(self, ct: Volume, lungs: Volume | None, found: NoduleMap) -> Listing:

@@ -23,7 +23,7 @@ from lungseg3d.workflows.segment.objects import MASK_NAMES, NIFTI_NAMES, with_ob
 from lungseg3d.workflows.segment.options import SegmentOptions
 
 
-def finished(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models, watch: Stopwatch) -> CaseResult:
+def write_results(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models, watch: Stopwatch) -> CaseResult:
     """Measure, check, report and write one case.
 
     Returns:
@@ -33,7 +33,7 @@ def finished(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models,
         OutputError: where its files cannot be written.
     """
     options = job.options
-    result = _measured(opened, found, job, models, watch)
+    result = _measure(opened, found, job, models, watch)
     objects: Mapping[str, bytes] = {}
     nifti = _nifti_names(options)
     if opened.series is not None:
@@ -63,7 +63,7 @@ def finished(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models,
     return result
 
 
-def _measured(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models, watch: Stopwatch) -> CaseResult:
+def _measure(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models, watch: Stopwatch) -> CaseResult:
     """The record of a case that is done, with all that its masks say and what is odd about them."""
     reading, options = opened.reading, job.options
     ct, listing = reading.volume, found.listing
@@ -74,9 +74,9 @@ def _measured(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models
             thickness_mm = reading.source.get("slice_thickness_mm")
             confidence = None if found.places else listing.confidence
             measured = measure_nodules(
-                ct, listing.merged(), lungs=in_lungs, confidence=confidence, slice_thickness_mm=thickness_mm
+                ct, listing.finding_map(), lungs=in_lungs, confidence=confidence, slice_thickness_mm=thickness_mm
             )
-            nodules, candidates = _parted(found.extras.added_to(models.listing.added_to(measured)), listing)
+            nodules, candidates = _split_findings(found.extras.added_to(models.listing.added_to(measured)), listing)
             lungs = measure_lungs(found.labels) if in_lungs is not None else ()
         with watch.step("check"):
             ood_issues = range_issues(models, reading, in_lungs and found.labels)
@@ -113,8 +113,8 @@ def _measured(opened: OpenedCase, found: Segmented, job: CaseJob, models: Models
     )
 
 
-def _parted(measured: Sequence[Nodule], listing: Listing) -> tuple[tuple[Nodule, ...], tuple[Nodule, ...]]:
-    """Measured findings as the nodules of the list and the candidates, each in the order of their numbers."""
+def _split_findings(measured: Sequence[Nodule], listing: Listing) -> tuple[tuple[Nodule, ...], tuple[Nodule, ...]]:
+    """Split measured findings into the nodules of the list and the candidates, each in the order of their numbers."""
     reasons = listing.reason_of
     ordered = sorted(measured, key=lambda finding: finding.id)
     nodules = tuple(finding for finding in ordered if finding.id not in reasons)
