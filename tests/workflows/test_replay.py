@@ -15,6 +15,7 @@ import lungseg3d
 from lungseg3d.cli.program import app
 from lungseg3d.core import LungSegError
 from lungseg3d.tracking.journal import Journal
+from lungseg3d.tracking.store import Store
 from lungseg3d.workflows.replay import replay
 
 
@@ -71,6 +72,38 @@ print(result.stdout.strip(), sorted({{"torch", "monai", "ignite"}} & set(sys.mod
     environment = {**os.environ, "PYTHONPATH": str(Path(lungseg3d.__file__).parents[1])}
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     assert run.stdout.strip() == "Sent 3 operations of a-run. []"
+
+
+# Written by version 0.1 for a server that was away; the second process of the folder was killed within a line.
+EARLIER_JOURNAL = """\
+{"n":0,"run":"c6ff","op":"start","time_ms":1796101927462,"experiment":"spheres","name":"old-b65e662a",\
+"tags":{"seed":"3","mlflow.source.name":"spheres","mlflow.source.type":"JOB"},"parent":"a-parent",\
+"uri":"http://127.0.0.1:9/"}
+{"n":1,"run":"c6ff","op":"params","time_ms":1796101927462,"values":{"epochs":"2"}}
+{"n":2,"run":"c6ff","op":"metrics","time_ms":1796101927462,"step":1,"values":{"train/loss":0.5}}
+{"n":3,"run":"c6ff","op":"artifact","time_ms":1796101927481,"path":"tracking/old-b65e662a/split.json",\
+"sha256":"ca3d163bab055381827226140568f3bef7eaac187cebd76878e0b63e9e442356","under":""}
+{"n":4,"run":"c6ff","op":"end","time_ms":1796101927481,"status":"FINISHED","tags":{"k":"v"}}
+{"n":5,"ru"""
+
+
+def test_a_journal_of_an_earlier_version_arrives_whole(tmp_path):
+    (tmp_path / "tracking.jsonl").write_text(EARLIER_JOURNAL)
+    split = tmp_path / "tracking" / "old-b65e662a" / "split.json"
+    split.parent.mkdir(parents=True)
+    split.write_text("{}\n")
+    uri = f"sqlite:///{tmp_path}/store.db"
+    replay(tmp_path, uri)
+    client = Store(uri, tmp_path).client
+    experiment = client.get_experiment_by_name("spheres")
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    run, parent = runs.pop("old-b65e662a"), runs.pop("a-parent")
+    assert not runs
+    assert (run.info.start_time, run.info.end_time, run.info.status) == (1796101927462, 1796101927481, "FINISHED")
+    assert (run.data.params, run.data.metrics) == ({"epochs": "2"}, {"train/loss": 0.5})
+    assert (run.data.tags["seed"], run.data.tags["k"]) == ("3", "v")
+    assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["split.json"]
 
 
 def test_a_line_that_a_kill_cut_short_costs_that_line_alone(left_over):
