@@ -73,4 +73,8 @@ def test_settings_of_a_stage_are_expanded_in_order(bare_debian, tmp_path):
 def test_readme_and_dockerfile_in_a_bare_debian(bare_debian):
     if reason := bare_debian.missing_here():
         pytest.skip(reason)
-    subprocess.run([sys.executable, str(SCRIPT)], check=True)
+    done = subprocess.run([sys.executable, str(SCRIPT)], check=True, stdout=subprocess.PIPE, text=True)
+    assert done.stdout.endswith("\nPassed: bare Debian.\n")
+    steps = [line.partition(" min: ")[2] for line in done.stdout.splitlines() if line.startswith("--- ")]
+    for kind in ("README: ", "Dockerfile: RUN ", "docker run "):
+        assert any(step.startswith(kind) for step in steps), f"no step {kind.strip()!r} ended well"

@@ -149,10 +149,19 @@ def test_a_malicious_file_is_refused_before_torch_sees_it_and_does_nothing(what,
 
 def test_weights_of_every_usual_type_pass():
     types = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool)
-    check_tensors_only(saved({str(dtype): torch.ones(3, dtype=dtype) for dtype in types}), "w")
-    module = network()
-    check_tensors_only(saved({"p": torch.nn.Parameter(torch.ones(2)), **module.state_dict()}), "w")
-    check_tensors_only(saved(module.state_dict()), "w")
+    state = network().state_dict()
+    for weights in (
+        {str(dtype): torch.ones(3, dtype=dtype) for dtype in types},
+        {"p": torch.nn.Parameter(torch.ones(2)), **state},
+        state,
+    ):
+        data = saved(weights)
+        check_tensors_only(data, "w")
+        read = torch.load(io.BytesIO(data), weights_only=True)
+        assert list(read) == list(weights)
+        assert all(read[key].dtype == weights[key].dtype and torch.equal(read[key], weights[key]) for key in weights)
+        with pytest.raises(BundleError, match="E_UNSAFE_CHECKPOINT"):  # one value more that is no tensor
+            check_tensors_only(saved({**weights, "path": Path("x")}), "w")
 
 
 def test_weights_that_nobody_pinned_need_trust(bundle):

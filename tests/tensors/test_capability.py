@@ -91,8 +91,16 @@ def test_wrong_numbers_shapes_and_times_are_found():
         trial._check_time(24.0, 1.0)
 
 
-def test_fp32_passes_its_trial_here():
+def test_fp32_passes_its_trial_here_and_would_not_with_a_wrong_convolution(monkeypatch):
     trial.try_torch("fp32")
+    right = trial._convolved
+
+    def convolve_wrongly_in_fp32(weight, bias, image):
+        return right(weight, bias, image) * (1.1 if weight.dtype == torch.float32 else 1)
+
+    monkeypatch.setattr(trial, "_convolved", convolve_wrongly_in_fp32)
+    with pytest.raises(trial.TrialError, match=r"the result is wrong: 0\.1 of its norm off"):
+        trial.try_torch("fp32")
 
 
 @pytest.mark.skipif(sys.platform != "linux" or torch.backends.cpu.get_cpu_capability() == "NO AVX", reason="x86 only")

@@ -31,7 +31,14 @@ WRONG = [
     "optimizer::weight_decay=x",
     "train::sampler::batch_size=two",
 ]
-RIGHT = ["epochs=3", "learning_rate=0.001", "learning_rate=1e-3", "fold=None", "patch_size=[40,40,32]", "patience=5"]
+RIGHT = [
+    ("epochs=3", 3),
+    ("learning_rate=0.001", 0.001),
+    ("learning_rate=1e-3", 0.001),
+    ("fold=None", None),
+    ("patch_size=[40,40,32]", [40, 40, 32]),
+    ("patience=5", 5),
+]
 
 
 def configured(text: str):
@@ -47,14 +54,29 @@ def test_a_value_that_cannot_be_is_named_with_its_key(text):
     assert text in error.value.message
 
 
-@pytest.mark.parametrize("text", RIGHT)
-def test_a_value_that_can_be_passes(text):
-    configured(text)
+@pytest.mark.parametrize(("text", "value"), RIGHT)
+def test_a_value_that_can_be_is_what_the_configuration_holds(text, value):
+    found = configured(text)[text.partition("=")[0]]
+    assert (found, type(found)) == (value, type(value))
 
 
-def test_an_expression_and_what_has_no_rule_pass():
-    check_value("learning_rate", "$2*0.01", "$2*0.01", 0.1)
-    check_value("cache_dir", "/a", DefaultParseValue("/a"), "$x")
+@pytest.mark.parametrize(
+    ("key", "text", "before", "refused"),
+    [("learning_rate", "$2*0.01", 0.1, "2*0.01"), ("cache_dir", "/a", "$x", None)],
+)
+def test_an_expression_and_what_has_no_rule_pass(key, text, before, refused):
+    assert is_taken(key, text, before)
+    assert refused is None or not is_taken(key, refused, before)
+
+
+def is_taken(key: str, text: str, before: object) -> bool:
+    """Whether `check_value` lets a value of the command line stand in place of another."""
+    try:
+        check_value(key, text, DefaultParseValue(text), before)
+    except UsageError as error:
+        assert (error.code, key in error.message) == ("E_VALUE", True)  # noqa: PT017
+        return False
+    return True
 
 
 @pytest.mark.parametrize("device", ["cuda:7", "mps"])
