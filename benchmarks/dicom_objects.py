@@ -1,8 +1,8 @@
 """SEG and SR of every real CT at hand, with the shipped networks, from the command line to the readers of others.
 
 Each CT goes through `lungseg3d segment --format nifti,seg,sr`; then `lungseg3d export` makes both objects again from
-the NIfTI results. The objects are held against those results by pydicom alone (`tests/seg_reading.py`), validated by
-`dciodvfy`, and read by `dsrdump` (dcmtk), `segimage2itkimage` and `tid1500reader` (dcmqi) where they are on the path.
+the NIfTI results. The objects are held against those results by pydicom alone (`tests/support/seg_reading.py`),
+validated by `dciodvfy`, and read by `dsrdump` (dcmtk), `segimage2itkimage` and `tid1500reader` (dcmqi) where they are on the path.
 
     python benchmarks/dicom_objects.py --data ../shared/data --keep DIR
 
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from lungseg3d.io import read_labels
-from tests.seg_reading import read_masks, read_measurements
+from tests.support.seg_reading import read_masks, read_measurements
 
 RESULTS = Path(__file__).parent / "results"
 SEG, SR = "segmentation.dcm", "measurements.dcm"

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import lungseg3d
-from tests.writes import writes_in
+from tests.support.writes import writes_in
 
 ROOT = Path(lungseg3d.__file__).parent
 FLOORS = {

@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from tests.writes import writes_in
+from tests.support.writes import writes_in
 
 WRITES = [
     "open('a', 'w')",

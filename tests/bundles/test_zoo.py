@@ -17,7 +17,7 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export
 
-from tests.small_data import LUNGS, NAMES, NODULES, overrides_for, small_data
+from tests.support.small_data import LUNGS, NAMES, NODULES, overrides_for, small_data
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 

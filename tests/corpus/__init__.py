@@ -1,6 +1,6 @@
 """Every row of the catalogue of tricky inputs, as a builder and a verdict: `CASES`.
 
-In: nothing. Out: `CASES`, in the order of their ids. Used by tests/io/test_corpus.py and benchmarks/readers.py.
+In: nothing. Out: `CASES`, in the order of their ids. Used by tests/io/intake/test_corpus.py and benchmarks/readers.py.
 """
 
 from tests.corpus import (

@@ -16,7 +16,7 @@ import pytest
 
 from lungseg3d.core import Volume
 from lungseg3d.io import pin_weights
-from tests.small_data import BUNDLES, small_crops
+from tests.support.small_data import BUNDLES, small_crops
 
 SPACING_MM = (3.0, 3.0, 4.0)
 RIGHT_HU, LEFT_HU, TISSUE_HU = -900, -700, 40

@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 
 from lungseg3d.analysis import NoduleMap
 from lungseg3d.cli.program import app
-from lungseg3d.core import BundleError, LowConfidence, UsageError, Volume
+from lungseg3d.core import BundleError, UsageError, Volume
 from lungseg3d.inference.listing.calibration_file import CALIBRATION, calibration_text, read_calibration
 from lungseg3d.io import read_labels, sha256_of, write_volume
-from lungseg3d.metrics import ConfidenceMap, OperatingPoint, bootstrap_ratio
+from lungseg3d.metrics import ConfidenceMap
 from lungseg3d.workflows.calibrate import calibrate
-from lungseg3d.workflows.listing.settings import Settings, read_settings, settings_text
+from lungseg3d.workflows.listing.settings import Settings
 from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
 
 HALF = ConfidenceMap((0.0, 1.0), (0.0, 0.5))
@@ -99,64 +99,6 @@ def test_a_calibration_of_other_weights_is_not_used_and_said_so(bundle):
     (bundle / CALIBRATION).write_text('{"confidence": [1, 0], "probability": [0, 1], "weights_sha256": ""}')
     with pytest.raises(BundleError, match="E_CALIBRATION"):
         read_calibration(bundle, "")
-
-
-MADE_POINT = OperatingPoint(0.8123456789, 1.0, bootstrap_ratio([1, 0], [1, 1]), bootstrap_ratio([1, 1], [1, 2]), 2, 3)
-
-
-@pytest.mark.parametrize(("is_calibrated", "key"), [(True, "least_calibrated_confidence"), (False, "least_confidence")])
-def test_settings_come_back_as_they_were_written(tmp_path, is_calibrated, key):
-    path = tmp_path / "settings.json"
-    text = settings_text(MADE_POINT, "ab" * 32, {"manifest": "made"}, is_calibrated=is_calibrated)
-    path.write_text(text, encoding="utf-8")
-    settings = read_settings(path)
-    assert settings == replace(Settings(), weights_sha256="ab" * 32, **{key: 0.8123456789})
-    assert settings.issues("ab" * 32) == []
-    (issue,) = settings.issues("cd" * 32)
-    assert (issue.code, "calibrated confidence of 0.812" in issue.message) == (
-        "W_OTHER_OPERATING_POINT",
-        is_calibrated,
-    )
-    assert settings.facts == {key: 0.8123456789}
-    content = json.loads(path.read_text(encoding="utf-8"))
-    assert content["schema_version"] == 2
-    assert content["chosen"]["asked_false_positives_a_scan"] == 1
-    assert content["chosen"]["sensitivity"]["mean"] == pytest.approx(2 / 3, abs=1e-6)
-
-
-def test_settings_of_version_1_are_read_and_strange_ones_are_refused_with_the_reason(tmp_path):
-    path = tmp_path / "settings.json"
-    path.write_text('{"schema_version": 1, "least_confidence": 0.25, "weights_sha256": ""}', encoding="utf-8")
-    assert read_settings(path) == Settings(0.25)
-    for bad, said in (
-        ('{"least_confidence": 2}', "least_confidence is 2"),
-        ('{"least_calibrated_confidence": -0.1}', "least_calibrated_confidence is -0.1"),
-        ('{"least_calibrated_confidence": true}', "least_calibrated_confidence is True"),
-        ('{"least_confidence": 0.5, "least_calibrated_confidence": 0.5}', "both are given"),
-        ("[]", "expected keys and values, found list"),
-        ("{}", "neither is given"),
-        ('{"least_confidence": 0.5, "leest": 1}', "unknown: leest"),
-        ('{"least_confidence": 0.5, "schema_version": 3}', "schema_version 3, expected 2 or 1"),
-        ("no json", "Expecting value"),
-    ):
-        path.write_text(bad, encoding="utf-8")
-        with pytest.raises(UsageError, match="E_SETTINGS") as caught:
-            read_settings(path)
-        assert said in str(caught.value)
-
-
-def test_a_settings_file_may_say_below_what_a_nodule_is_marked(tmp_path):
-    path = tmp_path / "settings.json"
-    path.write_text(
-        '{"least_confidence": 0, "low_confidence": 0.9, "low_calibrated_confidence": 0.3}', encoding="utf-8"
-    )
-    settings = read_settings(path)
-    assert settings == Settings(low=LowConfidence(calibrated=0.3, uncalibrated=0.9))
-    assert settings.facts == {"low_confidence": 0.9, "low_calibrated_confidence": 0.3}
-    assert Settings().facts == {}
-    path.write_text('{"least_confidence": 0, "low_confidence": "often"}', encoding="utf-8")
-    with pytest.raises(UsageError, match="low_confidence is 'often', expected a number from 0 to 1"):
-        read_settings(path)
 
 
 def test_nodules_below_the_cut_go_and_the_others_are_counted_anew():

@@ -17,8 +17,8 @@ from lungseg3d.core import Box, CaseResult, IntakeError, UsageError, Volume
 from lungseg3d.io import read_labels, write_volume
 from lungseg3d.workflows.explain import ExplainOptions, _numbers_there, explain, network_layers
 from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
-from tests.follow_up_cases import nodule_at
-from tests.schema_cases import as_schema_2
+from tests.support.follow_up_cases import nodule_at
+from tests.support.schema_cases import as_schema_2
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from lungseg3d.workflows.segment import cases as segment
 from lungseg3d.workflows.segment import objects as dicom_objects
 from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
 from lungseg3d.workflows.segment.objects import formats_of
-from tests.seg_reading import read_masks, read_measurements
+from tests.support.seg_reading import read_masks, read_measurements
 
 SEG, SR = "segmentation.dcm", "measurements.dcm"
 

@@ -24,8 +24,8 @@ from lungseg3d.workflows.segment.models import open_models
 from lungseg3d.workflows.segment.options import SegmentOptions
 from lungseg3d.workflows.train.bundle import write_trained_bundle
 from lungseg3d.workflows.train.checks import training_configuration
-from tests.faults import ERRORS, KINDS, Fault, failing, tree
-from tests.small_data import BUNDLES, NODULES, crops_overrides, small_crops, write_manifest
+from tests.support.faults import ERRORS, KINDS, Fault, failing, tree
+from tests.support.small_data import BUNDLES, NODULES, crops_overrides, small_crops, write_manifest
 
 
 @dataclass(frozen=True)
