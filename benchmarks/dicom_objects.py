@@ -2,7 +2,8 @@
 
 Each CT goes through `lungseg3d segment --format nifti,seg,sr`; then `lungseg3d export` makes both objects again from
 the NIfTI results. The objects are held against those results by pydicom alone (`tests/support/seg_reading.py`),
-validated by `dciodvfy`, and read by `dsrdump` (dcmtk), `segimage2itkimage` and `tid1500reader` (dcmqi) where they are on the path.
+validated by `dciodvfy`, and read by `dsrdump` (dcmtk), `segimage2itkimage` and `tid1500reader` (dcmqi) where
+they are on the path.
 
     python benchmarks/dicom_objects.py --data ../shared/data --keep DIR
 

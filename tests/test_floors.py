@@ -198,3 +198,33 @@ def test_folders_form_no_circle():
 def test_no_module_is_a_drawer_for_odds_and_ends():
     drawers = {"utils", "util", "helpers", "helper", "common", "misc"}
     assert not [module for module in SOURCES if module.rpartition(".")[2] in drawers]
+
+
+MOST_ARGUMENTS = 7
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if _room(name) != "cli"])
+def test_no_function_asks_for_more_arguments_than_a_reader_can_keep_in_mind(module):
+    # Of the command line each option is an argument, so `cli` is left out.
+    long = []
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            names = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            given = [name.arg for name in names if name.arg not in ("self", "cls")]
+            if len(given) > MOST_ARGUMENTS:
+                long.append(f"{node.name} (line {node.lineno}) has {len(given)}: {', '.join(given)}")
+    hint = f"most is {MOST_ARGUMENTS}; group what belongs together in a frozen dataclass"
+    assert not long, f"{module}: {'; '.join(long)}; {hint}"
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_keyword_groups_name_what_the_keywords_are_the_fields_of(module):
+    # `--set` looks for the keys of a component there: a group that is not named cannot be set.
+    for node in ast.walk(TREES[module]):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        assigned = [one for one in node.body if isinstance(one, ast.Assign)]
+        if any("keyword_groups" in ast.unparse(one.targets[0]) for one in assigned):
+            starts = [one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]
+            assert starts, f"{module}.{node.name} has keyword_groups and no __init__"
+            assert starts[0].args.kwarg is not None, f"{module}.{node.name}: keyword_groups without **keywords"

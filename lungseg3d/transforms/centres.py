@@ -6,6 +6,7 @@ In: a CT, label maps, on one grid. Out: masks of places, for a sampler's groups.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,23 @@ class LabelCentresd(MapTransform):
         return d
 
 
+@dataclass(frozen=True)
+class DensePeaks:
+    """Which peaks of the HU could be taken for a nodule.
+
+    Attributes:
+        away_voxels: least distance from what is labelled.
+        edge_voxels: least distance from the faces of the image, so that a patch around the place shows something.
+        least_hu: peaks of the smoothed HU below it are none.
+        smoothed_voxels: SDs of the Gaussians; small and large things have their peaks at different ones.
+    """
+
+    away_voxels: float = 6.0
+    edge_voxels: int = 6
+    least_hu: float = -650.0
+    smoothed_voxels: Sequence[float] = (1.5, 3.0)
+
+
 class DenseCentresd(MapTransform):
     """Where something dense could be taken for a nodule: the peaks of the smoothed HU, away from what is labelled.
 
@@ -87,11 +105,10 @@ class DenseCentresd(MapTransform):
         label_key: what is labelled in it, such as nodules; None where nothing is.
         lungs_key: lung label map, and only the lungs and 3 voxels around are searched; None searches all.
         allowed_key: mask of the only places that count, 3 voxels around it too; None allows all.
-        away_voxels: least distance from what is labelled.
-        edge_voxels: least distance from the faces of the image, so that a patch around the place shows something.
-        least_hu: peaks of the smoothed HU below it are none.
-        smoothed_voxels: SDs of the Gaussians; small and large things have their peaks at different ones.
+        **peaks: fields of `DensePeaks`.
     """
+
+    keyword_groups = (DensePeaks,)
 
     def __init__(
         self,
@@ -100,33 +117,29 @@ class DenseCentresd(MapTransform):
         label_key: str | None = "label",
         lungs_key: str | None = None,
         allowed_key: str | None = None,
-        away_voxels: float = 6.0,
-        edge_voxels: int = 6,
-        least_hu: float = -650.0,
-        smoothed_voxels: Sequence[float] = (1.5, 3.0),
+        **peaks: Any,
     ) -> None:
         super().__init__(keys)
         self.output_key, self.label_key = output_key, label_key
         self.within = [key for key in (lungs_key, allowed_key) if key is not None]
-        self.away_voxels, self.edge_voxels = away_voxels, edge_voxels
-        self.least_hu, self.smoothed_voxels = least_hu, tuple(smoothed_voxels)
+        self.peaks = DensePeaks(**peaks)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             ct = to_volume(d[key])
             allowed = np.zeros(ct.shape, bool)
-            e = self.edge_voxels
+            e = self.peaks.edge_voxels
             allowed[e : ct.shape[0] - e, e : ct.shape[1] - e, e : ct.shape[2] - e] = True
             for within in self.within:
                 allowed &= ndimage.binary_dilation(to_volume(d[within]).array > 0, iterations=3)
             if self.label_key is not None and (labelled := to_volume(d[self.label_key]).array > 0).any():
-                allowed &= ndimage.distance_transform_edt(~labelled) >= self.away_voxels
+                allowed &= ndimage.distance_transform_edt(~labelled) >= self.peaks.away_voxels
             peaks = np.zeros(ct.shape, bool)
-            for sigma in self.smoothed_voxels:
+            for sigma in self.peaks.smoothed_voxels:
                 smooth = ndimage.gaussian_filter(np.clip(ct.array, -1000, 100).astype(np.float32), sigma)
                 highest = ndimage.maximum_filter(smooth, size=2 * round(sigma) + 1)
-                peaks |= (smooth == highest) & (smooth > self.least_hu)
+                peaks |= (smooth == highest) & (smooth > self.peaks.least_hu)
             d[self.output_key] = to_meta_tensor(ct.with_array((peaks & allowed).astype(np.uint8)))
         return d
 

@@ -42,6 +42,16 @@ class _Pool:
     outer: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Surroundings:
+    """The chest that nodules are placed in, and the field of the scanner; `scale` is mm per unit of the anatomy."""
+
+    anatomy: Anatomy
+    vessels: Sequence[Tube]
+    grid: Grid
+    scale: float
+
+
 def place_nodules(
     anatomy: Anatomy,
     vessels: Sequence[Tube],
@@ -66,7 +76,7 @@ def place_nodules(
         else:
             rng = np.random.default_rng((seed, 40, number, spec.seed))
             pool = pool or _pool(anatomy, grid, scale, np.random.default_rng((seed, 41)))
-            centre = _find(anatomy, vessels, spec, pool, placed, grid, scale, rng)
+            centre = _find(_Surroundings(anatomy, vessels, grid, scale), spec, pool, placed, rng)
             if centre is None:
                 continue
         side, depth = _side_and_depth(anatomy, centre / scale)
@@ -116,27 +126,24 @@ def _pool(anatomy: Anatomy, grid: Grid, scale: float, rng: np.random.Generator) 
 
 
 def _find(
-    anatomy: Anatomy,
-    vessels: Sequence[Tube],
+    around: _Surroundings,
     spec: NoduleSpec,
     pool: _Pool,
     placed: Sequence[PlacedNodule],
-    grid: Grid,
-    scale: float,
     rng: np.random.Generator,
 ) -> np.ndarray | None:
     """A centre in RAS mm that suits the attachment and keeps off the field's edge and the other nodules, or None."""
-    radius = spec.diameter_mm / 2
+    radius, scale, grid = spec.diameter_mm / 2, around.scale, around.grid
     if spec.attachment == "pleura":
         fits = (pool.depth > 0.35 * radius) & (pool.depth < max(0.85 * radius, 0.35 * radius + 1.2)) & pool.outer
         candidates = pool.points[fits]
     elif spec.attachment == "vessel":
-        candidates = _beside_vessels(anatomy, vessels, radius / scale, rng) * scale
+        candidates = _beside_vessels(around.anatomy, around.vessels, radius / scale, rng) * scale
     else:
         candidates = pool.points[pool.depth > 1.5 * radius + 2]
         if len(candidates) == 0:
             candidates = pool.points[pool.depth > radius]
-        candidates = _off_vessels(candidates, vessels, radius, scale)
+        candidates = _off_vessels(candidates, around.vessels, radius, scale)
     if len(candidates) == 0:
         return None
     candidates = rng.permutation(candidates)

@@ -7,6 +7,7 @@ Random numbers come from the caller. Knows no network and no file.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,21 @@ class NoduleInsertion:
         return pasted[0], inside[0]
 
 
+@dataclass(frozen=True)
+class SyntheticNodules:
+    """Which nodules are drawn.
+
+    Attributes:
+        texture_shares: relative frequency of "solid", "part-solid", "ground-glass"; real nodules are mostly solid.
+        median_diameter_mm: of the log-normal distribution of sizes.
+        voxel_mm: spacing of the patches' voxels.
+    """
+
+    texture_shares: Mapping[Texture, float] = field(default_factory=lambda: dict(MIXED_TEXTURES))
+    median_diameter_mm: float = 11.0
+    voxel_mm: float = 1.0
+
+
 class NoduleSynthesis:
     """Draw synthetic nodules into patches of lung that show none: solid, part-solid and ground-glass in chosen shares.
 
@@ -113,27 +129,25 @@ class NoduleSynthesis:
     Args:
         groups: names of the sampler's groups whose patches may receive one.
         probability: per patch of those groups.
-        texture_shares: relative frequency of "solid", "part-solid", "ground-glass"; real nodules are mostly solid.
-        median_diameter_mm: of the log-normal distribution of sizes.
-        voxel_mm: spacing of the patches' voxels.
         value: label value of a nodule.
         jitter, beneath: as of `NoduleInsertion`.
+        **nodules: fields of `SyntheticNodules`.
     """
+
+    keyword_groups = (SyntheticNodules,)
 
     def __init__(
         self,
         groups: Sequence[str],
         probability: float = 0.5,
-        texture_shares: Mapping[Texture, float] = MIXED_TEXTURES,
-        median_diameter_mm: float = 11.0,
-        voxel_mm: float = 1.0,
         value: int = 1,
         jitter: float = 0.3,
         beneath: Sequence[int] = (),
+        **nodules: Any,
     ) -> None:
         self.groups, self.probability = set(groups), probability
-        self.texture_shares, self.median_diameter_mm = dict(texture_shares), median_diameter_mm
-        self.voxel_mm, self.value, self.jitter, self.beneath = voxel_mm, value, jitter, tuple(beneath)
+        self.nodules = SyntheticNodules(**nodules)
+        self.value, self.jitter, self.beneath = value, jitter, tuple(beneath)
 
     @property
     def adds_labels(self) -> bool:
@@ -152,9 +166,9 @@ class NoduleSynthesis:
 
     def _drawn(self, host: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Host (1, P, P, P) in HU with one nodule near its middle, and where it is."""
-        (spec,) = make_nodule_specs(1, rng, self.median_diameter_mm, self.texture_shares)
+        (spec,) = make_nodule_specs(1, rng, self.nodules.median_diameter_mm, self.nodules.texture_shares)
         size = host.shape[-1]
-        grid = Grid((size, size, size), np.diag([self.voxel_mm] * 3 + [1.0]))
+        grid = Grid((size, size, size), np.diag([self.nodules.voxel_mm] * 3 + [1.0]))
         centre = grid.to_world((size / 2 + rng.uniform(-self.jitter, self.jitter, 3) * size)[None])[0]
         box = nodule_box(spec, grid, centre)
         if box is None:

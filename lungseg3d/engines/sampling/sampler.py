@@ -7,6 +7,7 @@ patch is from. One sampling does crop, rotation, scaling, flips and bending at o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,6 +34,27 @@ class BatchAugmentation(Protocol):
     ) -> tuple[torch.Tensor, torch.Tensor]: ...
 
 
+@dataclass(frozen=True)
+class PatchOptions:
+    """How a sampler makes patches of the places that it draws.
+
+    Attributes:
+        hu_range: HU that become 0 and 1.
+        seed: of everything random here.
+        device: where patches are made.
+        hard_negatives: memory of false alarms to return to, filled by a `RoiTrainer`. None returns to none.
+        process: this process's rank and the number of processes that train together. Each makes its own part of one
+            global batch of B x processes patches, the same that one process of that batch size would make (but for
+            hard negatives, which each process remembers of its own patches).
+    """
+
+    hu_range: tuple[float, float] = (-1000.0, 400.0)
+    seed: int = 0
+    device: torch.device | str = "cpu"
+    hard_negatives: HardNegatives | None = None
+    process: tuple[int, int] = (0, 1)
+
+
 class RoiSampler:
     """Endless batches of ROI sub-volumes, `batches_per_epoch` of them an epoch.
 
@@ -43,14 +65,10 @@ class RoiSampler:
         batches_per_epoch: length of the iterator.
         augmentation: called on HU before scaling, one after the other.
         geometry: how patches may lie.
-        hu_range: HU that become 0 and 1.
-        seed: of everything random here.
-        device: where patches are made.
-        hard_negatives: memory of false alarms to return to, filled by a `RoiTrainer`. None returns to none.
-        process: this process's rank and the number of processes that train together. Each makes its own part of one
-            global batch of B x processes patches, the same that one process of that batch size would make (but for
-            hard negatives, which each process remembers of its own patches).
+        **options: fields of `PatchOptions`.
     """
+
+    keyword_groups = (PatchOptions,)
 
     def __init__(
         self,
@@ -60,12 +78,9 @@ class RoiSampler:
         batches_per_epoch: int,
         augmentation: Sequence[BatchAugmentation] = (),
         geometry: PatchGeometry | None = None,
-        hu_range: tuple[float, float] = (-1000.0, 400.0),
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-        hard_negatives: HardNegatives | None = None,
-        process: tuple[int, int] = (0, 1),
+        **options: Any,
     ) -> None:
+        how = PatchOptions(**options)
         self.groups = [group for group in groups if len(group.cases) > 0]
         if not self.groups:
             raise BundleError(
@@ -76,10 +91,10 @@ class RoiSampler:
         self.patch_sizes = [patch_size] if isinstance(patch_size, int) else list(patch_size)
         self.batch_size, self.batches_per_epoch = batch_size, batches_per_epoch
         self.augmentation, self.geometry = list(augmentation), geometry or PatchGeometry()
-        self.hu_range, self.device = tuple(hu_range), torch.device(device)
-        self.hard_negatives = hard_negatives
-        self.rank, self.processes = process
-        self.rng = np.random.default_rng(seed)
+        self.hu_range, self.device = tuple(how.hu_range), torch.device(how.device)
+        self.hard_negatives = how.hard_negatives
+        self.rank, self.processes = how.process
+        self.rng = np.random.default_rng(how.seed)
         self.drawn = 0
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,31 @@ def _never_in_the_way(callback: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
+@dataclass(frozen=True)
+class TrackedContent:
+    """What of a training is tracked beside its measures.
+
+    Attributes:
+        manifests: name of each part of the data -> manifest, for checksums.
+        cases: name of each side of the split -> data sets, for case ids.
+        artifacts: folder in the run -> files that are sent at the end; those not written in this run are left out.
+        model_card: a text file, sent at the start.
+        pictures: how many validation cases are drawn; the same ones every time.
+        hu_range: HU that are 0 and 1 in the evaluator's images.
+        tags: shown beside the run; those that are None are left out.
+        parameters: more parameters, or all of them outside a bundle; a bundle's configuration is found by itself.
+    """
+
+    manifests: Mapping[str, Path | str] | None = None
+    cases: Mapping[str, Sequence[Any]] | None = None
+    artifacts: Mapping[str, Sequence[Path | str]] | None = None
+    model_card: Path | str | None = None
+    pictures: int = 4
+    hu_range: Sequence[float] = (-1000.0, 400.0)
+    tags: Mapping[str, Any] | None = None
+    parameters: Mapping[str, Any] | None = None
+
+
 class RunTracking:
     """Handler of a trainer: one MLflow run, from its start to FINISHED, FAILED or KILLED.
 
@@ -67,16 +93,11 @@ class RunTracking:
         run_name: see `unique_run_name`.
         tracking_uri: default store; MLFLOW_TRACKING_URI goes before it, `<output_dir>/mlruns.db` stands in for both.
         evaluator: its metrics are tracked at the trainer's epoch, and pictures of its first cases.
-        manifests: name of each part of the data -> manifest, for checksums.
-        cases: name of each side of the split -> data sets, for case ids.
-        artifacts: folder in the run -> files that are sent at the end; those not written in this run are left out.
-        model_card: a text file, sent at the start.
-        pictures: how many validation cases are drawn; the same ones every time.
-        hu_range: HU that are 0 and 1 in the evaluator's images.
-        tags: shown beside the run; those that are None are left out.
         parent: name of the run that holds this one, for folds and seeds of one comparison; made when it is missing.
-        parameters: more parameters, or all of them outside a bundle; a bundle's configuration is found by itself.
+        **content: fields of `TrackedContent`.
     """
+
+    keyword_groups = (TrackedContent,)
 
     def __init__(
         self,
@@ -85,26 +106,20 @@ class RunTracking:
         run_name: str,
         tracking_uri: str | None = None,
         evaluator: Engine | None = None,
-        manifests: Mapping[str, Path | str] | None = None,
-        cases: Mapping[str, Sequence[Any]] | None = None,
-        artifacts: Mapping[str, Sequence[Path | str]] | None = None,
-        model_card: Path | str | None = None,
-        pictures: int = 4,
-        hu_range: Sequence[float] = (-1000.0, 400.0),
-        tags: Mapping[str, Any] | None = None,
         parent: str | None = None,
-        parameters: Mapping[str, Any] | None = None,
+        **content: Any,
     ) -> None:
+        tracked = TrackedContent(**content)
         self.folder = Path(output_dir).absolute()
         self.experiment, self.run_name, self.parent = experiment, run_name, parent
         self.tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri or own_store(self.folder)
-        self.evaluator, self.artifacts = evaluator, dict(artifacts or {})
-        self.manifests, self.cases = dict(manifests or {}), dict(cases or {})
-        self.tags = {key: str(value) for key, value in (tags or {}).items() if value is not None}
-        self.config = without_paths(configuration_in_use() | dict(parameters or {}))
-        self.pictures = ValidationPictures(pictures, hu_range)
+        self.evaluator, self.artifacts = evaluator, dict(tracked.artifacts or {})
+        self.manifests, self.cases = dict(tracked.manifests or {}), dict(tracked.cases or {})
+        self.tags = {key: str(value) for key, value in (tracked.tags or {}).items() if value is not None}
+        self.config = without_paths(configuration_in_use() | dict(tracked.parameters or {}))
+        self.pictures = ValidationPictures(tracked.pictures, tracked.hu_range)
         self._has_warned = False
-        self.model_card = Path(model_card) if model_card else None
+        self.model_card = Path(tracked.model_card) if tracked.model_card else None
         self._run: TrackedRun | None = None
         self._before: dict[Path, tuple[int, int]] = {}
 

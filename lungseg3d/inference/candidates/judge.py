@@ -23,6 +23,7 @@ from monai.transforms import MapTransform
 from lungseg3d.analysis import Piece
 from lungseg3d.core import Box
 from lungseg3d.inference.candidates.search import CandidateSearch
+from lungseg3d.inference.candidates.shown import CandidateWindows
 from lungseg3d.inference.prediction.views import MirroredViews, window_around
 
 _REACH_VOXELS = 3
@@ -41,11 +42,11 @@ class JudgeCandidatesd(MapTransform):
         image_key: the network's input (1, X, Y, Z) in [0, 1].
         output_key: where the judgement goes: a map like the probabilities, each candidate's voxels holding how sure the
             network is of it, 0 to 1.
-        roi_size: side of the window in voxels.
-        least: candidates are dropped as soon as the mean of the views so far is below it.
-        doubt: means no farther from `least` are computed again in fp32.
-        batch_size: windows run at once.
+        least: candidates are dropped as soon as the mean of the views so far is below it; `doubt` is about it.
+        **windows: fields of `CandidateWindows`.
     """
+
+    keyword_groups = (CandidateWindows,)
 
     def __init__(
         self,
@@ -54,15 +55,14 @@ class JudgeCandidatesd(MapTransform):
         search: CandidateSearch | None = None,
         image_key: str = "image",
         output_key: str = "judgement",
-        roi_size: int = 48,
         least: float = 0.1,
-        doubt: float = 0.0,
-        batch_size: int = 8,
+        **windows: Any,
     ) -> None:
         super().__init__(keys)
+        shown = CandidateWindows(**windows)
         self.views, self.search = views, search or CandidateSearch()
-        self.image_key, self.output_key = image_key, output_key
-        self.roi_size, self.least, self.doubt, self.batch_size = roi_size, least, doubt, batch_size
+        self.image_key, self.output_key, self.least = image_key, output_key, least
+        self.roi_size, self.doubt, self.batch_size = shown.roi_size, shown.doubt, shown.batch_size
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

@@ -14,6 +14,7 @@ import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from scipy.sparse.csgraph import connected_components
 
 from lungseg3d.core import Box
 from lungseg3d.inference.candidates.search import CandidateSearch
+from lungseg3d.inference.candidates.shown import CandidateWindows
 from lungseg3d.inference.prediction.views import LookAgaind, MirroredViews
 
 _BORDER_VOXELS = 3  # how far the second look may move a candidate's border outwards
@@ -37,12 +39,13 @@ class SecondLookd(LookAgaind):
         views: of the network that looks again.
         search: what of the first look is a candidate.
         image_key: the network's input (1, X, Y, Z) in [0, 1].
-        roi_size: side of the window in voxels; larger for candidates that nearly fill it.
         wanted: candidates whose mean can no longer reach this in the views that are left are dropped. What the next
-            step keeps is the same, if it asks for this peak at least; 0 looks at all of them from all sides.
-        doubt: means whose peak lies no farther from `wanted` are computed again in fp32.
-        batch_size: windows run at once.
+            step keeps is the same, if it asks for this peak at least; 0 looks at all of them from all sides. `doubt`
+            is about it.
+        **windows: fields of `CandidateWindows`; a window is larger than `roi_size` for candidates that nearly fill it.
     """
+
+    keyword_groups = (CandidateWindows,)
 
     def __init__(
         self,
@@ -50,14 +53,13 @@ class SecondLookd(LookAgaind):
         views: MirroredViews,
         search: CandidateSearch | None = None,
         image_key: str = "image",
-        roi_size: int = 48,
         wanted: float = 0.0,
-        doubt: float = 0.0,
-        batch_size: int = 8,
+        **windows: Any,
     ) -> None:
         super().__init__(keys, image_key)
-        self.views, self.search = views, search or CandidateSearch()
-        self.roi_size, self.wanted, self.doubt, self.batch_size = roi_size, wanted, doubt, batch_size
+        shown = CandidateWindows(**windows)
+        self.views, self.search, self.wanted = views, search or CandidateSearch(), wanted
+        self.roi_size, self.doubt, self.batch_size = shown.roi_size, shown.doubt, shown.batch_size
 
     def looked(self, image: torch.Tensor, first: np.ndarray) -> np.ndarray:
         """(X, Y, Z) probabilities, 0 away from the candidates."""

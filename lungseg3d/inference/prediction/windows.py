@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -28,16 +29,13 @@ PLACEMENTS = ("grid", "tight", "seamless")
 _STEP = 16  # the deepest network here halves the grid four times
 
 
-class WindowInferer(Inferer):
-    """MONAI inferer: windows that hold lung, softmax on the way, foreground channels out.
+@dataclass(frozen=True)
+class WindowPlan:
+    """Where the windows lie that a network is shown.
 
-    Args:
+    Attributes:
         roi_size: window along X, Y, Z in voxels, multiples of 16; cut down where the image is smaller.
         overlap: part of a window that the next one covers again, 0 to below 1.
-        batch_size: windows of one size run at once.
-        flips: average over the image and its mirror images along each of `flips` axes (test-time flips).
-        precision: `auto`, `fp32`, `bf16` or `fp16`.
-        backend: what computes, see `lungseg3d.inference.prediction.predictors`.
         placement: `grid` places windows of one size where MONAI's sliding window does, and leaves out those without
             lung: the same result, for less. `tight` takes few windows, as large as `roi_size` allows and as tight as
             the mask (see `Tiling`): 25 instead of 60 volumes of a window on a CT of the chest. What a network says
@@ -49,30 +47,60 @@ class WindowInferer(Inferer):
             which would compute a large window at once and not in slabs: more memory than is planned for.
         margin: voxels around the mask that a tight window sees, as far as the image goes.
         largest: largest window of `seamless` along X, Y, Z, multiples of 16; it bounds the memory.
+
+    Raises:
+        ValueError: a side that is no multiple of 16, or a placement that there is not.
     """
+
+    roi_size: Sequence[int] = (96, 96, 96)
+    overlap: float = 0.25
+    placement: str = "grid"
+    margin: int = 8
+    largest: Sequence[int] = (320, 256, 224)
+
+    def __post_init__(self) -> None:
+        for name, sides in (("roi_size", self.roi_size), ("largest", self.largest)):
+            if any(side % _STEP for side in sides):
+                raise ValueError(f"{name} {tuple(sides)}: every side must be a multiple of {_STEP}")
+        if self.placement not in PLACEMENTS:
+            raise ValueError(f"placement is {self.placement!r}, expected one of {', '.join(PLACEMENTS)}")
+
+    @property
+    def tiling(self) -> Tiling:
+        """The windows of `grid` and `tight`."""
+        x, y, z = self.roi_size
+        shared = tuple(min(int(size * self.overlap), size - 1) for size in self.roi_size)
+        return Tiling((x, y, z), shared, self.margin, _STEP)  # type: ignore[arg-type]
+
+
+class WindowInferer(Inferer):
+    """MONAI inferer: windows that hold lung, softmax on the way, foreground channels out.
+
+    Args:
+        batch_size: windows of one size run at once.
+        flips: average over the image and its mirror images along each of `flips` axes (test-time flips).
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        backend: what computes, see `lungseg3d.inference.prediction.predictors`.
+        **plan: fields of `WindowPlan`.
+
+    Raises:
+        ValueError: as `WindowPlan`.
+    """
+
+    keyword_groups = (WindowPlan,)
 
     def __init__(
         self,
-        roi_size: Sequence[int] = (96, 96, 96),
-        overlap: float = 0.25,
         batch_size: int = 2,
         flips: Sequence[int] = (),
         precision: str = "auto",
         backend: str = "torch",
-        placement: str = "grid",
-        margin: int = 8,
-        largest: Sequence[int] = (320, 256, 224),
+        **plan: Any,
     ) -> None:
         super().__init__()
-        for name, sides in (("roi_size", roi_size), ("largest", largest)):
-            if any(side % _STEP for side in sides):
-                raise ValueError(f"{name} {tuple(sides)}: every side must be a multiple of {_STEP}")
-        if placement not in PLACEMENTS:
-            raise ValueError(f"placement is {placement!r}, expected one of {', '.join(PLACEMENTS)}")
-        x, y, z = roi_size
-        shared = tuple(min(int(size * overlap), size - 1) for size in roi_size)
-        self.tiling = Tiling((x, y, z), shared, margin, _STEP)  # type: ignore[arg-type]
-        self.overlap, self.placement, self.largest = overlap, placement, tuple(largest)
+        windows = WindowPlan(**plan)
+        self.tiling, self.overlap = windows.tiling, windows.overlap
+        self.placement, self.largest = windows.placement, tuple(windows.largest)
         self.batch_size, self.flips = batch_size, tuple(flips)
         self.precision, self.backend = precision, backend
 

@@ -9,6 +9,7 @@ import inspect
 import io
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -241,7 +242,9 @@ def _arguments(node: Mapping[str, Any]) -> set[str]:
         component = ConfigComponent(config=dict(node), locator=ComponentLocator())
         name = component.resolve_module_name()
         target = _imported(name) if isinstance(name, str) else name
-        return {"_disabled_", "_requires_", "_mode_", *inspect.signature(target).parameters}
+        groups = getattr(target, "keyword_groups", ())  # what its **keywords are the fields of
+        own = {*inspect.signature(target).parameters, *(field.name for group in groups for field in fields(group))}
+        return {"_disabled_", "_requires_", "_mode_", *own}
     except (ImportError, AttributeError, TypeError, ValueError):
         return set()
 

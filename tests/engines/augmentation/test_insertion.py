@@ -181,7 +181,7 @@ def test_a_nodule_lies_as_near_to_the_middle_as_asked_and_on_lungs_if_they_may_l
     label[:] = 2
     for insert in (
         insertion(jitter=0.02, beneath=[2], scale_range=(1.0, 1.0)),
-        NoduleSynthesis(["hosts"], 1.0, {"solid": 1.0}, jitter=0.02, beneath=[2]),
+        NoduleSynthesis(["hosts"], 1.0, texture_shares={"solid": 1.0}, jitter=0.02, beneath=[2]),
     ):
         _, marked = insert(hu, label, ["hosts"] * 6, generators(3, 6))
         assert set(marked.unique().tolist()) == {1, 2}

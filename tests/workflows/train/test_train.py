@@ -153,6 +153,15 @@ def test_a_key_may_be_an_argument_that_the_configuration_leaves_at_its_default()
     assert parser["train#sampler#groups#0#large_first"] is None
 
 
+def test_a_key_may_be_a_field_of_what_an_argument_list_was_grouped_into():
+    root = BUNDLES / NODULES
+    overrides = {"train::sampler::process": "[0, 1]", "train::handlers::3::pictures": "2"}
+    parser = training_configuration([root / "configs" / "train.json"], root, overrides)
+    assert parser["train#sampler#process"] == [0, 1]
+    with pytest.raises(UsageError, match="Did you mean train::sampler::geometry"):
+        training_configuration([root / "configs" / "train.json"], root, {"train::sampler::geometri": "None"})
+
+
 def test_an_overlay_that_is_no_json_is_named(tmp_path):
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(BundleError, match=r"E_CONFIGURATION: .*bad\.json"):
