@@ -19,7 +19,9 @@ OF_THE_WHOLE_TREE = {
     "test_bare_debian.py": "the program that tries the README on a bare system",
     "test_floors.py": "who imports whom, over all modules",
     "test_mirror.py": "this file",
+    "test_names.py": "public names, each of one meaning",
     "test_spellings.py": "ideas that have one spelling in all modules",
+    "test_strictness.py": "the type checker's settings",
     "test_writes.py": "the finder of writing calls that test_floors uses",
 }
 
