@@ -19,9 +19,9 @@ from lungseg3d.core import (
 )
 from lungseg3d.io import CaseFolder, ReadOptions, find_source_series, read_labels, write_text
 from lungseg3d.io.storage.folders import placing_together
-from lungseg3d.workflows.segment.objects import formats_of, make_objects, write_objects
+from lungseg3d.workflows.segment.formats import OUTPUT_FORMATS, formats_of, make_objects, write_objects
 
-OBJECTS = ("seg", "sr")
+OBJECTS = tuple(one.name for one in OUTPUT_FORMATS if one.needs_series)
 
 
 def export(

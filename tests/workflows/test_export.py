@@ -19,9 +19,9 @@ from lungseg3d.io import CaseFolder, read_labels, write_dicom_series, write_volu
 from lungseg3d.workflows.export import export
 from lungseg3d.workflows.segment import case as segment_case
 from lungseg3d.workflows.segment import cases as segment
-from lungseg3d.workflows.segment import objects as dicom_objects
+from lungseg3d.workflows.segment import formats as dicom_objects
 from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
-from lungseg3d.workflows.segment.objects import formats_of
+from lungseg3d.workflows.segment.formats import formats_of
 from tests.support.seg_reading import read_masks, read_measurements
 
 SEG, SR = "segmentation.dcm", "measurements.dcm"

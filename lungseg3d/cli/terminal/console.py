@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-from lungseg3d.core.progress import OnProgress
+
+    from lungseg3d.core.progress import OnProgress  # which would load numpy, for a line of text
 
 
 def say(text: str) -> None:

@@ -176,7 +176,7 @@ def with_segment_options(verb: Callable[..., Any]) -> Callable[..., Any]:
 def _made(given: Mapping[str, Any]) -> Any:
     from lungseg3d.io import ReadOptions
     from lungseg3d.workflows.listing.settings import Settings, read_settings
-    from lungseg3d.workflows.segment.objects import formats_of
+    from lungseg3d.workflows.segment.formats import formats_of
     from lungseg3d.workflows.segment.options import SegmentOptions
 
     plain = {name: value.value if isinstance(value, Enum) else value for name, value in given.items()}

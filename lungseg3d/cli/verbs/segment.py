@@ -47,8 +47,8 @@ def segment(
     and sr also segmentation.dcm and measurements.dcm, which bear the patient of the DICOM series.
     """
     from lungseg3d.io import APART, begin_decoding
+    from lungseg3d.workflows.segment.formats import cannot_be_made
     from lungseg3d.workflows.segment.memory_plan import reading_options
-    from lungseg3d.workflows.segment.objects import cannot_be_made
 
     is_refused = cannot_be_made(inputs, asked.formats)
     if asked.read.decode == APART and not is_refused:

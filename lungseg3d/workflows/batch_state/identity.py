@@ -16,7 +16,7 @@ from typing import Any
 from lungseg3d import __version__
 from lungseg3d.core import BundleError, to_json
 from lungseg3d.io import bundle_folder, sha256_of, shipped_bundle
-from lungseg3d.workflows.segment.objects import needs_dicom
+from lungseg3d.workflows.segment.formats import needs_dicom
 from lungseg3d.workflows.segment.options import SegmentOptions
 
 _BUNDLES = {"lung_bundle": "lung_ct_segmentation", "nodule_bundle": "lung_nodule_ct_segmentation"}

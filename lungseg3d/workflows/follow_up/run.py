@@ -37,7 +37,7 @@ from lungseg3d.io import (
 from lungseg3d.report import Time, changes_csv, follow_up_json, numbers_of, render_follow_up
 from lungseg3d.workflows.follow_up.inputs import Examination, examine
 from lungseg3d.workflows.follow_up.issues import issues_of, time_issues
-from lungseg3d.workflows.segment.objects import FORMATS, encode, write_objects
+from lungseg3d.workflows.segment.formats import FORMATS, encode, write_objects
 from lungseg3d.workflows.segment.options import DEFAULT_POINT, SegmentOptions
 
 FILES = ("follow_up.csv", "follow_up.html", "follow_up.json")

@@ -16,10 +16,10 @@ from lungseg3d.core.progress import OnProgress
 from lungseg3d.core.stopwatch import Stopwatch
 from lungseg3d.io import is_out_of_memory
 from lungseg3d.workflows.segment.extras import EXTRA_FILES
+from lungseg3d.workflows.segment.formats import MASK_NAMES
 from lungseg3d.workflows.segment.job import CaseJob, OpenedCase, open_case
 from lungseg3d.workflows.segment.models import Models
 from lungseg3d.workflows.segment.networks import Segmented, run_networks
-from lungseg3d.workflows.segment.objects import MASK_NAMES
 from lungseg3d.workflows.segment.options import SegmentOptions
 from lungseg3d.workflows.segment.results import write_results
 from lungseg3d.workflows.segment.stopped import write_stopped

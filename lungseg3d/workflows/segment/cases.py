@@ -13,9 +13,9 @@ from lungseg3d.core import CaseResult, LungSegError
 from lungseg3d.core.progress import OnProgress
 from lungseg3d.io import CaseFolder, as_paths, case_id_of, check_writable, find_twin, list_studies
 from lungseg3d.workflows.segment.case import refuse_case
+from lungseg3d.workflows.segment.formats import cannot_be_made
 from lungseg3d.workflows.segment.job import CaseJob
 from lungseg3d.workflows.segment.models import open_models
-from lungseg3d.workflows.segment.objects import cannot_be_made
 from lungseg3d.workflows.segment.options import SegmentOptions, check_places
 from lungseg3d.workflows.segment.pipeline import segment_line
 

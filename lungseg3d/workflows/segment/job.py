@@ -18,8 +18,8 @@ from lungseg3d.io import (
     open_ct,
     remove_unfinished,
 )
+from lungseg3d.workflows.segment.formats import needs_dicom
 from lungseg3d.workflows.segment.memory_plan import reading_options
-from lungseg3d.workflows.segment.objects import needs_dicom
 from lungseg3d.workflows.segment.options import SegmentOptions
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from lungseg3d.core import LungSegError
 from lungseg3d.io import MemoryBudget, ReadOptions
-from lungseg3d.workflows.segment.objects import needs_dicom
+from lungseg3d.workflows.segment.formats import rows_of
 from lungseg3d.workflows.segment.options import SegmentOptions
 
 _GIB, _MIB = 2**30, 2**20
@@ -24,7 +24,6 @@ BYTES_PER_VOXEL = 9.0
 BACKEND_BYTES = {"torch": 0, "compile": 300 * _MIB, "openvino": 300 * _MIB}
 """What a backend takes beyond PyTorch's: it knows no slabs, and has whole features of several layers at once. OpenVINO
 was measured (2.3 GB in fp32 where PyTorch takes 1.9 GB), the compiler is reckoned to take as much."""
-_OBJECTS_BYTES_PER_VOXEL = 2.0
 _MAP_BYTES_PER_VOXEL = 2.0
 
 
@@ -33,7 +32,7 @@ def reading_options(options: SegmentOptions) -> ReadOptions:
     if options.max_memory_gib is None:
         return options.read
     per_voxel = BYTES_PER_VOXEL + _MAP_BYTES_PER_VOXEL * (options.uncertainty + options.explain)
-    per_voxel += _OBJECTS_BYTES_PER_VOXEL * needs_dicom(options.formats)
+    per_voxel += max((one.bytes_per_voxel for one in rows_of(options.formats)), default=0.0)
     base = BASE_BYTES + BACKEND_BYTES[_backend_of(options)]
     budget = MemoryBudget(int(options.max_memory_gib * _GIB), base, per_voxel)
     return replace(options.read, memory=budget)

@@ -16,10 +16,10 @@ from lungseg3d.io import CaseFolder, placing_together, voxels_crc32, write_label
 from lungseg3d.report import NoduleMaps, nodules_csv, render_html, result_json
 from lungseg3d.workflows.segment.checks import check_segmented
 from lungseg3d.workflows.segment.extras import EXTRA_FILES, extra_files, write_extras
+from lungseg3d.workflows.segment.formats import MASK_NAMES, NIFTI_NAMES, made_formats, with_objects, write_objects
 from lungseg3d.workflows.segment.job import CaseJob, OpenedCase
 from lungseg3d.workflows.segment.models import Models, provenance_of, range_issues
 from lungseg3d.workflows.segment.networks import Segmented
-from lungseg3d.workflows.segment.objects import MASK_NAMES, NIFTI_NAMES, with_objects, write_objects
 from lungseg3d.workflows.segment.options import SegmentOptions
 
 
@@ -36,7 +36,7 @@ def write_results(opened: OpenedCase, found: Segmented, job: CaseJob, models: Mo
     result = _measure(opened, found, job, models, watch)
     objects: Mapping[str, bytes] = {}
     nifti = _nifti_names(options)
-    if opened.series is not None:
+    if made_formats(options.formats, opened.series):
         with watch.step("objects"):
             masks = found.labels, found.nodules
             result, objects = with_objects(result, *masks, opened.series, options.formats, options.dates)

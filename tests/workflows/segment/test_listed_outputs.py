@@ -16,7 +16,7 @@ from lungseg3d.io import CaseFolder, find_source_series, open_ct, read_labels, w
 from lungseg3d.report import nodules_csv, result_json
 from lungseg3d.workflows.listing.settings import Settings
 from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
-from lungseg3d.workflows.segment.objects import make_objects, write_objects
+from lungseg3d.workflows.segment.formats import make_objects, write_objects
 from tests.io.dicom_objects.test_dicom_objects import masks_of, straight
 from tests.support.seg_reading import read_masks, read_measurements
 

@@ -1,13 +1,16 @@
-"""A case's masks and measurements as DICOM objects: which are asked for, what they are called, and why one is missing.
+"""Output formats: one row of `OUTPUT_FORMATS` for each word of `--format`, and what makes its files.
 
-In: the words of `--format`; a record, its masks, its series. Out: encoded objects by file name. Writes nothing itself.
+In: the words of `--format`; a record, its masks, its series. Out: encoded files by name. Writes nothing itself.
+A further format is a function from `FinishedCase` to the bytes of its files, and a row here; `segment`, `batch`,
+`export`, the memory plan and the removal of outdated files take what they need from the row.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +33,75 @@ from lungseg3d.io import (
 
 logger = logging.getLogger(__name__)
 
-FORMATS = ("nifti", "seg", "sr")
+@dataclass(frozen=True, eq=False)
+class FinishedCase:
+    """What a format's files are made of.
+
+    Attributes:
+        result: the record of the case.
+        masks: its masks, with what made them.
+        series: the DICOM series that they are of; None for an image file.
+    """
+
+    result: CaseResult
+    masks: Masks
+    series: SourceSeries | None
+
+    @functools.cached_property
+    def segmentation(self) -> Any:
+        """The DICOM SEG, made once: objects that refer to it share it."""
+        return make_dicom_seg(self.masks, self.source)
+
+    @property
+    def source(self) -> SourceSeries:
+        """The series; for formats with `needs_series`, which are not made without one."""
+        assert self.series is not None
+        return self.series
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """One word of `--format`.
+
+    Attributes:
+        name: the word.
+        title: what `--help` says of it.
+        files: names of its files in the case's folder.
+        make: the bytes of each of its files; None for the label maps, which are written straight to the disk.
+        needs_series: whether it refers to a DICOM series, so that an image file is refused.
+        brings: formats that are written with it, as it refers to them.
+        bytes_per_voxel: memory that making it takes, for the memory plan.
+    """
+
+    name: str
+    title: str
+    files: tuple[str, ...]
+    make: Callable[[FinishedCase], Mapping[str, bytes]] | None = None
+    needs_series: bool = False
+    brings: tuple[str, ...] = ()
+    bytes_per_voxel: float = 0.0
+
+
+def _make_seg(case: FinishedCase) -> Mapping[str, bytes]:
+    return {CaseFolder.SEG: encode(case.segmentation)}
+
+
+def _make_sr(case: FinishedCase) -> Mapping[str, bytes]:
+    segments = list_segments(case.masks, case.source)
+    measured = Measured(case.result.lungs, case.result.nodules, segments, case.masks, case.segmentation)
+    return {CaseFolder.SR: encode(make_dicom_sr(measured, case.source))}
+
+
 NIFTI_NAMES = (*CaseFolder.MASKS, CaseFolder.CANDIDATES)
-MASK_NAMES = (*NIFTI_NAMES, CaseFolder.SEG, CaseFolder.SR)
+OUTPUT_FORMATS = (
+    OutputFormat("nifti", "nifti", NIFTI_NAMES),
+    OutputFormat("seg", "seg (DICOM SEG)", (CaseFolder.SEG,), _make_seg, needs_series=True, bytes_per_voxel=2.0),
+    OutputFormat(
+        "sr", "sr (DICOM SR, with seg)", (CaseFolder.SR,), _make_sr, True, brings=("seg",), bytes_per_voxel=2.0
+    ),
+)
+FORMATS = tuple(one.name for one in OUTPUT_FORMATS)
+MASK_NAMES = tuple(name for one in OUTPUT_FORMATS for name in one.files)
 
 
 def cannot_be_made(inputs: Sequence[Path | str], formats: Collection[str]) -> bool:
@@ -54,9 +123,7 @@ class Objects:
 
 
 def formats_of(text: str, known: Collection[str] = FORMATS) -> tuple[str, ...]:
-    """The words of a list such as `nifti,seg,sr`, each once, in the order of `FORMATS`.
-
-    `sr` brings `seg`, to which it refers.
+    """The words of a list such as `nifti,seg,sr`, each once, in the order of `FORMATS`, with those that they bring.
 
     Raises:
         UsageError: E_BAD_OPTION for a word that is not known, or none at all.
@@ -66,19 +133,31 @@ def formats_of(text: str, known: Collection[str] = FORMATS) -> tuple[str, ...]:
     if strange or not words:
         found = f"--format does not know {', '.join(strange)}." if strange else "--format is empty."
         raise UsageError("E_BAD_OPTION", found, f"Known, separated by commas: {', '.join(known)}")
-    return tuple(f for f in FORMATS if f in words or (f == "seg" and "sr" in words))
+    brought = {name for one in OUTPUT_FORMATS if one.name in words for name in one.brings}
+    return tuple(name for name in FORMATS if name in words or name in brought)
+
+
+def rows_of(formats: Collection[str]) -> tuple[OutputFormat, ...]:
+    """The rows of these words, in the order of the table."""
+    return tuple(one for one in OUTPUT_FORMATS if one.name in formats)
+
+
+def made_formats(formats: Collection[str], series: SourceSeries | None) -> tuple[OutputFormat, ...]:
+    """Those of these words whose files are made here: the label maps are not, nor what lacks the series it needs."""
+    found = (one for one in rows_of(formats) if one.make is not None)
+    return tuple(one for one in found if series is not None or not one.needs_series)
 
 
 def needs_dicom(formats: Collection[str]) -> bool:
     """Whether a format refers to the DICOM series."""
-    return bool({"seg", "sr"} & set(formats))
+    return any(one.needs_series for one in rows_of(formats))
 
 
 def make_objects(
     result: CaseResult,
     labels: Volume,
     nodules: Volume,
-    source: SourceSeries,
+    source: SourceSeries | None,
     formats: Collection[str],
     dates: str = "source",
 ) -> Objects:
@@ -90,7 +169,7 @@ def make_objects(
     Args:
         result: of the case, with its provenance.
         labels, nodules: masks of it.
-        source: the series that they are of.
+        source: the series that they are of; None for an image file, of which no format that needs one is made.
         formats: words of `FORMATS`.
         dates: `source` or `now`, see `io.dicom_identity.stamp_of`.
 
@@ -108,19 +187,16 @@ def make_objects(
         dates=dates,
     )
     files: dict[str, bytes] = {}
+    case, notes = FinishedCase(result, masks, source), source.issues if source is not None else ()
     try:
-        seg = make_dicom_seg(masks, source)
-        if "seg" in formats:
-            files[CaseFolder.SEG] = encode(seg)
-        if "sr" in formats:
-            measured = Measured(result.lungs, result.nodules, list_segments(masks, source), masks, seg)
-            files[CaseFolder.SR] = encode(make_dicom_sr(measured, source))
+        for one in made_formats(formats, source):
+            files |= one.make(case) if one.make is not None else {}
     except (OutputError, GeometryError):
         raise
     except Exception as error:
         logger.debug("no DICOM objects", exc_info=True)
-        return Objects(files, (*source.issues, missing_objects(f"{fault_of(error)}, which please report.", files)))
-    return Objects(files, source.issues)
+        return Objects(files, (*notes, missing_objects(f"{fault_of(error)}, which please report.", files)))
+    return Objects(files, notes)
 
 
 def encode(dataset: Any) -> bytes:
@@ -134,7 +210,7 @@ def with_objects(
     result: CaseResult,
     labels: Volume,
     nodules: Volume,
-    source: SourceSeries,
+    source: SourceSeries | None,
     formats: Collection[str],
     dates: str = "source",
 ) -> tuple[CaseResult, Mapping[str, bytes]]:
