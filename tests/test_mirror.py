@@ -17,6 +17,7 @@ BESIDE_THE_LIBRARY = {
 OF_THE_WHOLE_TREE = {
     "test_audit.py": "the versions that dependencies may have",
     "test_bare_debian.py": "the program that tries the README on a bare system",
+    "test_contributing.py": "the guide for contributors",
     "test_floors.py": "who imports whom, over all modules",
     "test_mirror.py": "this file",
     "test_names.py": "public names, each of one meaning",

@@ -19,11 +19,7 @@ BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 LUNGS, NODULES = "lung_ct_segmentation", "lung_nodule_ct_segmentation"
 CLASSES = {LUNGS: 3, NODULES: 2}
 OVERLAYS = sorted((path.parts[-4], path.stem) for path in BUNDLES.glob("*/configs/networks/*.json"))
-FIELD = {
-    "light_unet", "se_unet", "attention_unet", "dual_attention_unet", "fusion_unet", "unet_plus_plus", "vnet",
-    "segresnet", "dynunet", "mednext", "swin_unetr", "swin_hybrid", "s3tu",
-}  # fmt: skip
-# Keys of network_def that make a network narrow. VNet's width is fixed.
+# Keys of network_def that make a network narrow, so that its tests are quick; one that is not here is tested as it is.
 NARROW: dict[str, dict[str, Any]] = {
     "light_unet": {"channels": [8, 12, 16]},
     "se_unet": {"channels": [8, 12, 16]},
@@ -33,7 +29,6 @@ NARROW: dict[str, dict[str, Any]] = {
     "s3tu": {"channels": [8, 12, 16, 24], "heads": [2, 3]},
     "attention_unet": {"network#channels": [8, 12, 16, 24]},
     "unet_plus_plus": {"network#features": [4, 8, 8, 8, 8, 8]},
-    "vnet": {},
     "segresnet": {"network#init_filters": 8},
     "dynunet": {"network#filters": [8, 8, 16, 16, 16]},
     "mednext": {"network#init_filters": 4, "network#blocks_down": [1, 1, 1, 1], "network#blocks_up": [1, 1, 1, 1]},
@@ -74,7 +69,7 @@ def read(bundle: str, *overlays: str, narrow: bool = False) -> ConfigParser:
     parser = ConfigParser()
     parser.read_config([str(configs / f"{file}.json") for file in ("train", *overlays)])
     if narrow:
-        for key, value in NARROW[overlays[0].rpartition("/")[2]].items():
+        for key, value in NARROW.get(overlays[0].rpartition("/")[2], {}).items():
             assert f"network_def#{key}" in parser, f"{key} is no key of {overlays[0]}"
             parser[f"network_def#{key}"] = value
     return parser
@@ -106,8 +101,10 @@ def warmed(bundle: str, name: str) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("bundle", CLASSES)
-def test_both_bundles_have_every_network_of_the_field(bundle):
-    assert {name for owner, name in OVERLAYS if owner == bundle} == FIELD == set(NARROW)
+def test_both_bundles_have_every_network(bundle):
+    names = {name for _, name in OVERLAYS}
+    assert {name for owner, name in OVERLAYS if owner == bundle} == names
+    assert set(NARROW) <= names
 
 
 @every_overlay
