@@ -10,12 +10,12 @@ import sys
 
 import pytest
 
-from lungseg3d.tensors import keep_freed_memory
+from lungseg3d.tensors import allocation, keep_freed_memory
 
-_PROGRAM = """
-import resource
-from lungseg3d.tensors import keep_freed_memory
-print(keep_freed_memory())
+# The file alone, because the package loads torch: ten seconds of a test that needs none of it.
+_PROGRAM = f"""
+import resource, runpy
+print(runpy.run_path({allocation.__file__!r})["keep_freed_memory"]())
 block = bytearray(b"x") * (32 * 2**20)
 del block
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -175,7 +175,12 @@ def test_a_nodule_of_the_facts_is_judged_beside_a_label_of_lungs(phantom, tmp_pa
 
 @pytest.mark.real
 @pytest.mark.parametrize(
-    ("name", "folder", "cases"), [("nodules_luna", "nodules_luna", 930), ("lung_validation", ".", 1)]
+    ("name", "folder", "cases"),
+    [
+        # 930 cubes and their labels are read whole: 20 s for data that do not change.
+        pytest.param("nodules_luna", "nodules_luna", 930, marks=pytest.mark.slow),
+        ("lung_validation", ".", 1),
+    ],
 )
 def test_a_shipped_manifest_is_clean(real_data, name, folder, cases):
     for case in read_manifest(name)["cases"]:
