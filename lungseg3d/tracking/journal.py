@@ -131,7 +131,8 @@ class Journal:
         for key, operations in self.runs().items():
             if all(operation["op"] != "end" for operation in operations):
                 last = operations[-1]["time_ms"]
-                self.append(key, "end", status="KILLED", time_ms=last)
+                is_shared = operations[0].get("shared")  # several write to it: it has no end of its own
+                self.append(key, "end", status=None if is_shared else "KILLED", time_ms=last)
                 found.append(key)
         return found
 

@@ -16,7 +16,7 @@ from lungseg3d.io import make_folder, sha256_of, write_text
 from lungseg3d.tracking.facts import git_revision, without_paths
 from lungseg3d.tracking.journal import Journal
 from lungseg3d.tracking.sender import Sender
-from lungseg3d.tracking.store import own_store, without_password
+from lungseg3d.tracking.store import journal_uri
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class TrackedRun:
 
     def __init__(self, folder: Path, tracking_uri: str, name: str) -> None:
         self.folder, self.tracking_uri, self.name = folder, tracking_uri, name
-        self._uri = None if tracking_uri == own_store(folder) else without_password(tracking_uri)
+        self._uri = journal_uri(tracking_uri, folder)
         self._key = uuid.uuid4().hex
         self._journal = Journal.open_in(folder)
         self._journal.close_killed_runs()
@@ -64,6 +64,18 @@ class TrackedRun:
         said = {**tags, "mlflow.source.name": experiment, "mlflow.source.type": "JOB"}
         said |= {"mlflow.source.git.commit": revision} if revision else {}
         self.log("start", experiment=experiment, name=self.name, tags=without_paths(said), parent=parent, uri=self._uri)
+        self._sender.start()
+
+    def start_shared(self, experiment: str) -> None:
+        """Begin to send to the run of this name that several processes write to, one after another.
+
+        The store makes it, as FINISHED, if it lacks it; such a run holds the members of a comparison, or an evaluation.
+        End it with the status None.
+
+        Args:
+            experiment: its name.
+        """
+        self.log("start", experiment=experiment, name=self.name, tags={}, parent=None, shared=True, uri=self._uri)
         self._sender.start()
 
     def log(self, op: str, **fields: Any) -> None:
@@ -92,8 +104,8 @@ class TrackedRun:
         """For files that only this run has, so that what one could not send is not overwritten by the next."""
         return self.folder / "tracking" / self.name
 
-    def end(self, status: str, tags: Mapping[str, str] | None = None) -> None:
-        """Say how it ended: FINISHED, FAILED or KILLED."""
+    def end(self, status: str | None, tags: Mapping[str, str] | None = None) -> None:
+        """Say how it ended: FINISHED, FAILED or KILLED; None for a shared run, whose status stays."""
         self.log("end", status=status, tags=dict(tags or {}))
 
     def close(self, longest_s: float | None = None) -> None:
@@ -109,3 +121,51 @@ class TrackedRun:
         if code not in self._warned:
             logger.warning(f"{code}: {text}")
         self._warned.add(code)
+
+
+def add_metrics(
+    folder: Path, tracking_uri: str, prefix: str, values: Mapping[str, float], *, is_sent: bool = True
+) -> str | None:
+    """Log metrics once onto a run that has ended: the last one of `folder` whose name begins with `prefix`.
+
+    They go to the journal of that run, so that they never reach a store before the run does. Does nothing where there
+    is no such run, or where it has one of these metrics.
+
+    Args:
+        folder: of the journal; absolute.
+        tracking_uri: of the store; a run that was meant for another one is not sent there.
+        prefix: of the run's name.
+        values: name -> value, of step 0.
+        is_sent: False leaves them to `lungseg3d replay`.
+
+    Returns:
+        Why they have not arrived; None when nothing is left to send.
+
+    Raises:
+        OSError: the journal cannot be written, or another process holds it.
+    """
+    for path in reversed(Journal.files_in(folder)):
+        journal = Journal(path)
+        try:
+            named = [key for key in journal.runs() if journal.name(key).startswith(prefix)]
+            if named:
+                _append_once(journal, named[-1], values)
+                return _send_rest(journal, folder, tracking_uri, is_sent)
+        finally:
+            journal.close()
+    return None
+
+
+def _append_once(journal: Journal, run: str, values: Mapping[str, float]) -> None:
+    known = {key for one in journal.runs()[run] if one["op"] == "metrics" for key in one["values"]}
+    if values and known.isdisjoint(values):
+        journal.append(run, "metrics", step=0, values=dict(values))
+
+
+def _send_rest(journal: Journal, folder: Path, tracking_uri: str, is_sent: bool) -> str | None:
+    """Send, if asked, what the store lacks; why something is left."""
+    uri = journal_uri(tracking_uri, folder)
+    sender = Sender(journal, tracking_uri, folder, lambda key: journal.uri(key) == uri)
+    if is_sent:
+        sender.send_all()
+    return (sender.failure or sender.file_failure or "not sent yet") if sender.unsent() else None

@@ -96,6 +96,8 @@ class Store:
 
     def _start(self, operation: Mapping[str, Any]) -> str:
         experiment = self._experiment(operation["experiment"])
+        if operation.get("shared"):
+            return self._parent(experiment, operation["name"], operation["time_ms"])
         if known := self._run_with(experiment, RUN_KEY_TAG, operation["run"]):
             return known
         tags = dict(operation["tags"]) | {RUN_KEY_TAG: operation["run"]}
@@ -139,7 +141,8 @@ class Store:
     def _end(self, operation: Mapping[str, Any], run_id: str) -> None:
         for key, value in operation.get("tags", {}).items():
             self.client.set_tag(run_id, key, value)
-        self.client.set_terminated(run_id, operation["status"], operation["time_ms"])
+        if operation["status"]:  # a shared run has been closed since it was made
+            self.client.set_terminated(run_id, operation["status"], operation["time_ms"])
 
     def _unchanged(self, operation: Mapping[str, Any]) -> Path:
         path: Path = self.folder / operation["path"]
@@ -171,12 +174,12 @@ class Store:
         runs = self.client.search_runs([experiment], f"tags.`{tag}` = '{quoted}'", order_by=["attributes.start_time"])
         return runs[0].info.run_id if runs else None
 
-    def _parent(self, experiment: str, name: str) -> str:
+    def _parent(self, experiment: str, name: str, start_ms: int | None = None) -> str:
         """The run that holds all children of one comparison; made by the first of them, and closed at once."""
         name = name.replace("'", "")
         if known := self._run_with(experiment, PARENT_TAG, name):
             return known
-        run = self.client.create_run(experiment, tags={PARENT_TAG: name}, run_name=name)
+        run = self.client.create_run(experiment, start_ms, {PARENT_TAG: name}, name)
         self.client.set_terminated(run.info.run_id)
         # Two children may have made one each at the same time: the older one counts, and the other goes.
         oldest = self._run_with(experiment, PARENT_TAG, name) or run.info.run_id
@@ -228,6 +231,11 @@ def own_store(folder: Path) -> str:
 def tracking_uri_of(out: Path) -> str:
     """MLFLOW_TRACKING_URI, else one SQLite file for all members, in the comparison's folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or own_store(out)
+
+
+def journal_uri(tracking_uri: str, folder: Path) -> str | None:
+    """A URI as a journal in `folder` holds it: without a password, and None for the SQLite file beside the journal."""
+    return None if tracking_uri == own_store(folder) else without_password(tracking_uri)
 
 
 def without_password(tracking_uri: str) -> str:

@@ -49,7 +49,8 @@ def replay(folder: Path | str, tracking_uri: str | None = None) -> Replayed:
     paths = Journal.files_in(folder)
     if not paths:
         text = f"{folder} has no tracking.jsonl"
-        raise LungSegError("E_NO_JOURNAL", text, "Give the folder of a training or a batch.")
+        remedy = "Give the folder of a training, a batch, an evaluation or a comparison."
+        raise LungSegError("E_NO_JOURNAL", text, remedy)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_TIMEOUT_S))
     chosen = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     done = Replayed((), 0, 0)

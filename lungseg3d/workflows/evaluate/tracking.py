@@ -1,7 +1,8 @@
 """An evaluation in MLflow: one run with its means and its files.
 
 In: the content of `summary.json` and the written files. Out: a run in the store of `MLFLOW_TRACKING_URI`, else in
-`<out>/mlruns.db`. Whatever fails here is a warning.
+`<out>/mlruns.db`, by way of the journal `<out>/tracking.jsonl`, which `lungseg3d replay` sends when the store was away.
+A failure here is a warning.
 """
 
 from __future__ import annotations
@@ -11,26 +12,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.tracking.run import unique_run_name
-from lungseg3d.tracking.store import Store, tracking_uri_of, what_failed, without_password
+from lungseg3d.tracking.run import TrackedRun, unique_run_name
+from lungseg3d.tracking.store import tracking_uri_of
 
 logger = logging.getLogger(__name__)
+
+_PARAMETERS = ("manifest", "split", "predictions", "against", "least_iou")
 
 
 def track_evaluation(content: Mapping[str, Any], out: Path, files: Sequence[Path]) -> None:
     """Log the mean of every metric, the numbers of cases and the files, in an experiment of the manifest's name."""
-    uri = tracking_uri_of(out)
     try:
-        store = Store(uri, out)
-        run = store.parent_run(f"evaluate-{content['manifest']}", unique_run_name(content["predictions"]))
-        for key, value in means_of(content).items():
-            store.client.log_metric(run, key, value)
-        for key in ("manifest", "split", "predictions", "against", "least_iou"):
-            store.client.log_param(run, key, content[key])
+        run = TrackedRun(out.absolute(), tracking_uri_of(out), unique_run_name(content["predictions"]))
+        run.start_shared(f"evaluate-{content['manifest']}")
+        run.log("metrics", step=0, values=means_of(content))
+        run.log("params", values={key: str(content[key]) for key in _PARAMETERS})
         for path in files:
-            store.client.log_artifact(run, str(path))
+            run.log_file("artifact", path, under="")
+        run.end(None)
+        run.close()
     except Exception as error:
-        logger.warning(f"W_TRACKING_OFFLINE: {without_password(uri)}: {what_failed(error)}")
+        logger.warning(f"W_TRACKING_FAULT: {type(error).__name__}: {error}")
 
 
 def means_of(content: Mapping[str, Any]) -> dict[str, float]:

@@ -14,10 +14,13 @@ from lungseg3d.cli.program import app
 from lungseg3d.core import LungSegError, UsageError, Volume
 from lungseg3d.inference import shipped_bundle
 from lungseg3d.io import read_labels, sha256_of, write_labels, write_volume
+from lungseg3d.tracking.store import Store
 from lungseg3d.workflows.evaluate import run as evaluate_module
 from lungseg3d.workflows.evaluate.cases import measure_mask, score_case
 from lungseg3d.workflows.evaluate.run import EvaluateOptions, evaluate
+from lungseg3d.workflows.evaluate.tracking import means_of
 from lungseg3d.workflows.listing.settings import read_settings
+from lungseg3d.workflows.replay import replay
 from lungseg3d.workflows.train.record import write_training_record
 
 AFFINE = np.diag([2.0, 1.0, 1.0, 1.0])
@@ -124,6 +127,15 @@ def test_twice_is_byte_for_byte_the_same(data):
     assert written[0] == written[1]
 
 
+TRACKED_PARAMETERS = {
+    "manifest": "boxes",
+    "split": "",
+    "predictions": "results",
+    "against": "None",
+    "least_iou": "0.1",
+}
+
+
 def test_means_and_files_go_to_mlflow_where_asked(data, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     run(data, track=True)
@@ -133,19 +145,33 @@ def test_means_and_files_go_to_mlflow_where_asked(data, monkeypatch):
     experiment = client.get_experiment_by_name("evaluate-boxes")
     (tracked,) = client.search_runs([experiment.experiment_id])
     assert tracked.info.status == "FINISHED"
-    assert tracked.info.run_name.startswith("results-")
+    name = tracked.info.run_name
+    assert name.startswith("results-")
+    assert tracked.data.tags == {"lungseg3d.parent": name, "mlflow.runName": name}
+    assert tracked.data.params == TRACKED_PARAMETERS
     assert tracked.data.metrics["nodules/detection"] == pytest.approx(2 / 3, abs=1e-6)
     assert tracked.data.metrics["dice/nodule"] == pytest.approx(4 / 9, abs=1e-6)
     files = {item.path for item in client.list_artifacts(tracked.info.run_id)}
     assert files == {"cases.csv", "nodules.csv", "summary.json", "evaluation.html"}
 
 
-def test_a_tracking_server_that_is_down_is_a_warning(data, monkeypatch, caplog):
+def test_what_a_tracking_server_that_is_down_missed_is_replayed(data, monkeypatch, caplog):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
-    run(data, track=True)
+    content = run(data, track=True)
     assert "W_TRACKING_OFFLINE" in caplog.text
-    assert "secret" not in caplog.text
+    assert f"lungseg3d replay {data / 'out'}" in caplog.text
+    assert "secret" not in caplog.text + (data / "out" / "tracking.jsonl").read_text()
     assert (data / "out" / "summary.json").is_file()
+    later = f"sqlite:///{data / 'later.db'}"
+    replay(data / "out", later)
+    client = Store(later, data / "out").client
+    experiment = client.get_experiment_by_name("evaluate-boxes")
+    (tracked,) = client.search_runs([experiment.experiment_id])
+    assert tracked.info.status == "FINISHED"
+    assert tracked.data.params == TRACKED_PARAMETERS
+    assert tracked.data.metrics == pytest.approx(means_of(content))
+    files = {item.path for item in client.list_artifacts(tracked.info.run_id)}
+    assert files == {"cases.csv", "nodules.csv", "summary.json", "evaluation.html"}
 
 
 def test_cases_that_the_weights_were_trained_on_are_named(data):
