@@ -19,7 +19,7 @@ from lungseg3d.io.storage import files
 from lungseg3d.workflows.compare import run as module
 from lungseg3d.workflows.compare.plan import plan_comparison, structures_of
 from lungseg3d.workflows.compare.run import compare
-from tests import small_data
+from tests.support import small_data
 from tests.support.small_data import BUNDLES, crops_overrides, small_comparison
 
 NODULES, LUNGS = BUNDLES / small_data.NODULES, BUNDLES / small_data.LUNGS
