@@ -26,6 +26,7 @@ from scipy.stats import binomtest
 
 from lungseg3d.analysis import Chest, TimePoint, compare_nodules, measure_nodules, register_lungs
 from lungseg3d.core import Grid, Nodule, NoduleChange, Volume
+from lungseg3d.core.nodule import nodule_of, nodule_record
 from lungseg3d.data import NoduleSpec, PhantomSpec, make_nodule_specs, nodule_box, nodule_hu
 from lungseg3d.data.phantom.breathing import Motion
 from lungseg3d.data.phantom.pairs import (
@@ -121,7 +122,8 @@ def outlined(
         measured = measure_nodules(ct, ct.with_array(mask.astype(np.uint8)))
         if measured:
             side = "right" if nodule.centres_ras_mm[0][0] > 0 else "left"
-            found[name] = replace(measured[0], id=spec.seed, side=side, centroid_voxel=(50.0, 50.0, 50.0))
+            known = {"id": spec.seed, "side": side, "centroid_voxel": (50.0, 50.0, 50.0)}
+            found[name] = nodule_of({**nodule_record(measured[0]), **known})
     return found
 
 

@@ -64,15 +64,15 @@ class Outcome:
 
     @property
     def counted_error(self) -> float:
-        return (self.nodule.voxel_sum_mm3 or 0.0) / self.true_mm3 - 1
+        return (self.nodule.volume.voxel_sum_mm3 or 0.0) / self.true_mm3 - 1
 
     @property
     def is_covered(self) -> bool:
-        return (self.nodule.volume_low_mm3 or 0.0) <= self.true_mm3 <= (self.nodule.volume_high_mm3 or 0.0)
+        return (self.nodule.volume.low_mm3 or 0.0) <= self.true_mm3 <= (self.nodule.volume.high_mm3 or 0.0)
 
     @property
     def diameter_error_mm(self) -> float:
-        return (self.nodule.mean_diameter_mm or 0.0) - self.axial_mm
+        return (self.nodule.diameters.mean_mm or 0.0) - self.axial_mm
 
 
 def measured(kind: Kind, rng: np.random.Generator) -> Outcome | None:
@@ -144,8 +144,8 @@ def row_of(kind: Kind, found: list[Outcome]) -> str:
     """One row."""
     errors, counted = (np.array([getattr(o, name) for o in found]) for name in ("error", "counted_error"))
     diameters = np.array([o.diameter_error_mm for o in found])
-    by_hu = np.mean([o.nodule.volume_method != "voxels" for o in found])
-    width = np.median([(o.nodule.volume_high_mm3 or 0.0) / o.nodule.volume_mm3 for o in found])
+    by_hu = np.mean([o.nodule.volume.method != "voxels" for o in found])
+    width = np.median([(o.nodule.volume.high_mm3 or 0.0) / o.nodule.volume_mm3 for o in found])
     cells = [
         f"{kind.slice_mm:g} mm",
         f"{kind.diameter_mm:g} mm",

@@ -14,16 +14,16 @@ from lungseg3d.core.follow_up import Change, Estimate, FollowUp, NoduleChange
 from lungseg3d.core.islands import boxes_by_value, islands
 from lungseg3d.core.json_form import finite, json_text, to_json
 from lungseg3d.core.local_map import LocalMap, joined_maps
-from lungseg3d.core.low_confidence import LowConfidence
 from lungseg3d.core.named_places import MIDDLE, Place, named_voxel, place_in
+from lungseg3d.core.nodule import Nodule
 from lungseg3d.core.records import (
     CANDIDATE_REASONS,
     NO_LUNGS,
     SERIOUS_CODES,
     Case,
     CaseResult,
+    LowConfidence,
     Lung,
-    Nodule,
     QualityIssue,
     Severity,
     case_result_of,

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from lungseg3d.core.records import CaseResult, Nodule, QualityIssue
+from lungseg3d.core.nodule import Nodule
+from lungseg3d.core.records import CaseResult, QualityIssue
 
 Point = tuple[float, float, float]
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lungseg3d.core.nodule import Nodule, nodule_record
 from lungseg3d.core.records import QualityIssue
 
 
@@ -22,8 +23,10 @@ def to_json(value: Any) -> Any:
     """A record, or anything made of records and numbers, as what `json.dumps` takes.
 
     NumPy scalars and arrays become numbers and lists, paths their POSIX form, enums their value;
-    issues gain `severity`.
+    issues gain `severity`, nodules are flat.
     """
+    if isinstance(value, Nodule):
+        return {key: to_json(item) for key, item in nodule_record(value).items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         plain = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
         if isinstance(value, QualityIssue):

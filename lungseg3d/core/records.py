@@ -14,6 +14,7 @@ from typing import Any
 
 from lungseg3d.core.errors import LungSegError, unexpected
 from lungseg3d.core.named_places import Place
+from lungseg3d.core.nodule import Nodule, nodule_of
 from lungseg3d.core.remedies import remedy_text
 
 
@@ -81,81 +82,29 @@ class QualityIssue:
 
 
 @dataclass(frozen=True)
-class Nodule:
-    """One measured nodule.
+class LowConfidence:
+    """Below what a nodule is marked as of low confidence.
 
     Attributes:
-        id: value in `nodules.nii.gz`, or of a candidate in `candidates.nii.gz`; 1 is the surest, and among equally sure
-            ones the largest. Candidates count on behind the nodules, so that a number means one finding of a case.
-        volume_mm3: voxels times voxel volume; of a small solid nodule by its HU, too (`volume_method`).
-        equivalent_diameter_mm: diameter of the sphere of that volume.
-        long_axis_mm: longest diameter in any one axial plane (RECIST 1.1; Eisenhauer et al. 2009).
-        perpendicular_mm: longest diameter at right angles to it in the same plane.
-        mean_hu, sd_hu: of the CT inside the mask.
-        solid_fraction: share of the mask above -300 HU, 0 to 1.
-        kind: `solid`, `part-solid` or `ground-glass`, by `solid_fraction`.
-        centroid_ras_mm, centroid_lps_mm: centre of mass in the world.
-        centroid_voxel: the same as voxel index of the CT's own grid.
-        side: `right`, `left` or `unknown` (no lung mask).
-        pleura_distance_mm: shortest distance from the nodule's surface to the border of its lung; None when unknown.
-        confidence: how sure the networks are that it is a nodule, 0 to 1, for ranking; None for a reference mask.
-        volume_low_mm3, volume_high_mm3: 95 % interval of the volume of this outline, from partial volume and slice
-            thickness (module `analysis.volume_interval`); what another reader or network would outline is not in it.
-        volume_method: `voxels`, or `partial-volume` where few voxels would err and the HU of the nodule and its rim
-            were weighed in (module `analysis.partial_volume`).
-        voxel_sum_mm3: voxels times voxel volume, whatever the method.
-        mean_diameter_mm: mean of long axis and perpendicular, as Fleischner 2017 and Lung-RADS 2022 take it.
-        solid_long_axis_mm, solid_perpendicular_mm: of the largest solid part of a part-solid nodule, in the slice where
-            it is longest; None for the other kinds.
-        solid_volume_mm3: of everything solid in a part-solid nodule; None for the other kinds.
-        third: `upper`, `middle` or `lower` third of its lung's height; `unknown` without a lung mask. Lobes are not
-            told: that takes the fissures.
-        vessel_distance_mm: shortest way to dense tissue inside the lung that is no nodule, most often a vessel; None
-            where none lies within 15 mm, or without a lung mask.
-        lung_rads_by_diameter, lung_rads_by_volume: Lung-RADS 2022 category of the size and kind alone, as at a first
-            screening (in a follow-up, of a new nodule where it is one); not a diagnosis. Empty where not told.
-        fleischner_by_diameter, fleischner_by_volume: size class of the Fleischner 2017 guideline, such as
-            `solid, 6-8 mm`; not a diagnosis. Empty where the record does not say.
-        calibrated_confidence: share of findings of this confidence that were nodules on held-out cases, 0 to 1; None
-            where the bundle has no calibration.
-        uncertainty: mean entropy of the probability in and around the mask, 0 (sure) to 1 bit; None when not asked for.
-        view_agreement: mean Dice of the outline in each mirrored view with that of all of them, 0 to 1; None too.
-        reason: why it is a candidate and not in the list, a key of `CANDIDATE_REASONS`; empty for a listed nodule.
+        calibrated: limit of the calibrated confidence; at 0.5 more of its like were none than were.
+        uncalibrated: limit of `Certainty.confidence` where nothing is calibrated: the networks waver over much of it.
     """
 
-    id: int
-    volume_mm3: float
-    equivalent_diameter_mm: float
-    long_axis_mm: float
-    perpendicular_mm: float
-    mean_hu: float
-    sd_hu: float
-    solid_fraction: float
-    kind: str
-    centroid_ras_mm: tuple[float, float, float]
-    centroid_lps_mm: tuple[float, float, float]
-    centroid_voxel: tuple[float, float, float]
-    side: str
-    pleura_distance_mm: float | None
-    confidence: float | None
-    volume_low_mm3: float | None = None
-    volume_high_mm3: float | None = None
-    mean_diameter_mm: float | None = None
-    solid_long_axis_mm: float | None = None
-    solid_perpendicular_mm: float | None = None
-    solid_volume_mm3: float | None = None
-    third: str = "unknown"
-    vessel_distance_mm: float | None = None
-    lung_rads_by_diameter: str = ""
-    lung_rads_by_volume: str = ""
-    fleischner_by_diameter: str = ""
-    fleischner_by_volume: str = ""
-    calibrated_confidence: float | None = None
-    uncertainty: float | None = None
-    view_agreement: float | None = None
-    volume_method: str = "voxels"
-    voxel_sum_mm3: float | None = None
-    reason: str = ""
+    calibrated: float = 0.5
+    uncalibrated: float = 0.8
+
+    @staticmethod
+    def of_options(options: Mapping[str, Any]) -> LowConfidence:
+        """The limits that the options of a record name, else the defaults."""
+        asked = {"calibrated": "low_calibrated_confidence", "uncalibrated": "low_confidence"}
+        return LowConfidence(**{field: float(options[key]) for field, key in asked.items() if key in options})
+
+    def reason(self, nodule: Nodule) -> str:
+        """The field of a nodule that is too low: `calibrated_confidence` or `confidence`; empty where none is."""
+        raw, calibrated = nodule.certainty.confidence, nodule.certainty.calibrated_confidence
+        if calibrated is not None:
+            return "calibrated_confidence" if calibrated < self.calibrated else ""
+        return "confidence" if raw is not None and raw < self.uncalibrated else ""
 
 
 @dataclass(frozen=True)
@@ -246,7 +195,7 @@ def case_result_of(record: Mapping[str, Any]) -> CaseResult:
     """
     known = _known(CaseResult, record)
     for key in ("nodules", "candidates"):
-        known[key] = tuple(Nodule(**_known(Nodule, _with_tuples(row))) for row in record.get(key, ()))
+        known[key] = tuple(nodule_of(_with_tuples(row)) for row in record.get(key, ()))
     known["places"] = tuple(Place(**_known(Place, _with_tuples(row))) for row in record.get("places", ()))
     known["lungs"] = tuple(Lung(**_known(Lung, row)) for row in record.get("lungs", ()))
     known["issues"] = tuple(QualityIssue(**_known(QualityIssue, row)) for row in record.get("issues", ()))

@@ -198,7 +198,7 @@ def _check_ct(source: CaseFolder, result: CaseResult, ct: Volume, nodules: Volum
     if not ct.grid.matches(nodules.grid):
         text = f"{source.name}: the CT has {ct.grid}, the results {nodules.grid}."
         raise IntakeError("E_OTHER_CT", text, "Give the CT that was segmented.")
-    known = next((finding.mean_hu for finding in result.findings if finding.id == number), None)
+    known = next((finding.density.mean_hu for finding in result.findings if finding.id == number), None)
     mask = nodules.array == number
     if known is None or not mask.any():
         return

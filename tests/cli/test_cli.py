@@ -22,11 +22,11 @@ from lungseg3d.cli.terminal.console import progress
 from lungseg3d.cli.terminal.outcome import with_debug_first
 from lungseg3d.cli.terminal.quiet import quieten
 from lungseg3d.cli.verbs.prepare import app as prepare_app
-from lungseg3d.core import CaseResult, IntakeError, Lung, Nodule, QualityIssue, Volume
+from lungseg3d.core import CaseResult, IntakeError, Lung, QualityIssue, Volume
 from lungseg3d.io import Inspection, SeriesInfo, read_volume, write_volume
+from tests.support.nodule_records import measured_nodule
 
-CENTROIDS = ((1.0, 2.0, 3.0), (-1.0, -2.0, 3.0), (4.0, 5.0, 6.0))
-NODULE = Nodule(1, 523.6, 10.0, 11.4, 9.0, 20.0, 5.0, 1.0, "solid", *CENTROIDS, "right", 3.0, 0.9)
+NODULE = measured_nodule(1)
 DONE = CaseResult("case-1", "done", lungs=(Lung("right_lung", 2500.4), Lung("left_lung", 2100.0)), nodules=(NODULE,))
 REFUSED = CaseResult("case-2", "refused", issues=(QualityIssue("E_NOT_CT", "the series is MR.", "Choose a CT."),))
 FAILED = CaseResult("case-3", "failed")

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lungseg3d.core import CaseResult, Lung, Nodule, Volume
+from lungseg3d.core import CaseResult, Lung, Volume
+from tests.support.nodule_records import flat_nodule
 
 
 def make_chest(cubes=((14, 20, 10, 6),), spacing_mm=(1.5, 1.5, 3.0)) -> tuple[Volume, Volume, Volume]:
@@ -36,7 +37,7 @@ def make_result(ct: Volume, nodule_map: Volume, **changes) -> CaseResult:
         volume_mm3 = len(voxels) * ct.voxel_volume_mm3
         x, y, z = ct.grid.to_world(voxels.mean(axis=0))
         nodules.append(
-            Nodule(
+            flat_nodule(
                 id=number,
                 volume_mm3=volume_mm3,
                 equivalent_diameter_mm=(6 * volume_mm3 / np.pi) ** (1 / 3),

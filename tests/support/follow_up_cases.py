@@ -5,7 +5,6 @@ In: balls. Out: volumes, records, folders of results. Reads no real data and run
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import SimpleITK as sitk
 
 from lungseg3d.analysis import LungRegistration, RegistrationFit, measure_lungs, measure_nodules
 from lungseg3d.core import CaseResult, Nodule, Volume
+from lungseg3d.core.nodule import nodule_of
 from lungseg3d.io import write_labels, write_text, write_volume
 from lungseg3d.report import result_json
 
@@ -87,7 +87,7 @@ def nodule_at(number: int, place_mm: tuple[float, float, float], volume_mm3: flo
     """A nodule with a volume known to 10 %, at a place of the right lung."""
     diameter_mm = float(np.cbrt(6 * volume_mm3 / np.pi))
     x, y, z = place_mm
-    nodule = Nodule(
+    facts = dict(
         id=number,
         volume_mm3=volume_mm3,
         equivalent_diameter_mm=diameter_mm,
@@ -106,4 +106,4 @@ def nodule_at(number: int, place_mm: tuple[float, float, float], volume_mm3: flo
         volume_low_mm3=volume_mm3 / 1.1,
         volume_high_mm3=volume_mm3 * 1.1,
     )
-    return replace(nodule, **changes)
+    return nodule_of({**facts, **changes})

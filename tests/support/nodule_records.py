@@ -1,9 +1,10 @@
 """A measured nodule for tests that need its record alone.
 
-In: an id and what matters. Out: a `Nodule`.
+In: an id, or a nodule, and what matters, by its key in `result.json`. Out: a `Nodule`.
 """
 
 from lungseg3d.core import Nodule
+from lungseg3d.core.nodule import nodule_of, nodule_record
 
 
 def measured_nodule(number: int, **changes) -> Nodule:
@@ -25,4 +26,14 @@ def measured_nodule(number: int, **changes) -> Nodule:
         "pleura_distance_mm": 3.0,
         "confidence": 0.9,
     }
-    return Nodule(**{**facts, **changes})
+    return nodule_of({**facts, **changes})
+
+
+def flat_nodule(**values) -> Nodule:
+    """A nodule from its values by their keys in `result.json`."""
+    return nodule_of(values)
+
+
+def changed(nodule: Nodule, **changes) -> Nodule:
+    """The nodule with other values."""
+    return nodule_of({**nodule_record(nodule), **changes})

@@ -121,9 +121,9 @@ def test_segment_cuts_calibrates_maps_doubt_and_explains(chest, options, bundle,
     asked = replace(options, nodule_bundle=bundle, uncertainty=True, explain=True, settings=Settings(0.5, "ab" * 32))
     (result,) = segment_cases([tmp_path / "chest.nii.gz"], tmp_path / "out", asked)
     (nodule,) = result.nodules
-    assert nodule.calibrated_confidence == pytest.approx(nodule.confidence / 2)
-    assert 0 <= nodule.uncertainty < 0.6
-    assert nodule.view_agreement > 0.95
+    assert nodule.certainty.calibrated_confidence == pytest.approx(nodule.certainty.confidence / 2)
+    assert 0 <= nodule.certainty.uncertainty < 0.6
+    assert nodule.certainty.view_agreement > 0.95
     assert [issue.code for issue in result.issues] == ["W_OTHER_OPERATING_POINT"]
     assert result.provenance["options"]["least_confidence"] == 0.5
     folder = tmp_path / "out" / result.case_id

@@ -60,7 +60,7 @@ class TimePoint:
 
     def cuts(self, nodule: Nodule) -> bool:
         """Whether a nodule reaches the first or last slice, or the edge of the field of view."""
-        return self.depth_mm(nodule.centroid_ras_mm) < _radius_mm(nodule)
+        return self.depth_mm(nodule.centroid.ras_mm) < _radius_mm(nodule)
 
 
 def compare_nodules(
@@ -101,7 +101,7 @@ def _only_in_one(
 ) -> NoduleChange:
     """Judge a nodule without a partner: `change` (new or gone), or why neither can be said."""
     to_other = registration.to_prior if change is Change.NEW else registration.to_current
-    place = to_other([nodule.centroid_ras_mm])[0]
+    place = to_other([nodule.centroid.ras_mm])[0]
     word, reason = _alone(change, place, nodule, own, other, rim_mm_of(registration.driven_by))
     if word is change and not other.was_searched:
         when = "prior" if change is Change.NEW else "current"
@@ -111,9 +111,9 @@ def _only_in_one(
         when = "prior" if change is Change.NEW else "current"
         word, reason = Change.NOT_DETERMINED, f"the {when} CT is as dense there, though no nodule was found in it"
     if change is Change.GONE:
-        return NoduleChange(0, word, reason, nodule, None, nodule.centroid_ras_mm, _triple(place))
+        return NoduleChange(0, word, reason, nodule, None, nodule.centroid.ras_mm, _triple(place))
     found = classed(nodule, is_new=True) if word is Change.NEW else nodule
-    return NoduleChange(0, word, reason, None, found, _triple(place), nodule.centroid_ras_mm)
+    return NoduleChange(0, word, reason, None, found, _triple(place), nodule.centroid.ras_mm)
 
 
 def _numbered(changes: Sequence[NoduleChange]) -> tuple[NoduleChange, ...]:
@@ -126,7 +126,7 @@ def _undetermined(nodules: Sequence[Nodule], is_prior: bool) -> list[NoduleChang
     changes = []
     for nodule in nodules:
         both = (nodule, None) if is_prior else (None, nodule)
-        places = (nodule.centroid_ras_mm, None) if is_prior else (None, nodule.centroid_ras_mm)
+        places = (nodule.centroid.ras_mm, None) if is_prior else (None, nodule.centroid.ras_mm)
         changes.append(NoduleChange(0, Change.NOT_DETERMINED, _NOT_PAIRED, *both, *places))
     return changes
 
@@ -147,8 +147,8 @@ def _matched(match: Match, prior: TimePoint, current: TimePoint, days: float | N
         reason="; ".join([*said, *([reason] if reason else [])]),
         prior=match.prior,
         current=match.current,
-        place_prior_ras_mm=match.prior.centroid_ras_mm,
-        place_current_ras_mm=match.current.centroid_ras_mm,
+        place_prior_ras_mm=match.prior.centroid.ras_mm,
+        place_current_ras_mm=match.current.centroid.ras_mm,
         distance_mm=match.distance_mm,
         volume_change=estimate,
         doubling_time_days=doubling_time_days(estimate, days),
@@ -168,24 +168,25 @@ def _alone(
     if own.cuts(nodule):
         return Change.NOT_COVERED, f"cut off by the field of view of the {names[0]} CT, which shows a part of it"
     for there in other.nodules:
-        if np.linalg.norm(place - there.centroid_ras_mm) < (there.long_axis_mm + nodule.long_axis_mm) / 2:
+        if np.linalg.norm(place - there.centroid.ras_mm) < (there.long_axis_mm + nodule.long_axis_mm) / 2:
             return Change.NOT_MEASURABLE, f"where nodule {there.id} of the {names[1]} CT lies: merged or parted?"
     for there in other.candidates:
-        if np.linalg.norm(place - there.centroid_ras_mm) < there.equivalent_diameter_mm / 2:
+        if np.linalg.norm(place - there.centroid.ras_mm) < there.diameters.equivalent_mm / 2:
             return Change.NOT_MEASURABLE, f"where candidate {there.id} of the {names[1]} CT lies: a part of it?"
     return change, ""
 
 
 def _candidate_text(name: str, candidate: Nodule) -> str:
     """That a partner is a candidate, and how sure the networks were of it."""
-    sure = candidate.confidence if candidate.calibrated_confidence is None else candidate.calibrated_confidence
+    raw, calibrated = candidate.certainty.confidence, candidate.certainty.calibrated_confidence
+    sure = raw if calibrated is None else calibrated
     known = "" if sure is None else f" of confidence {sure:.2f}"
     why = CANDIDATE_REASONS.get(candidate.reason, candidate.reason)
     return f"candidate {candidate.id} of the {name} CT{known}, not listed there: {why}"
 
 
 def _radius_mm(nodule: Nodule) -> float:
-    return max(nodule.long_axis_mm, nodule.equivalent_diameter_mm) / 2
+    return max(nodule.long_axis_mm, nodule.diameters.equivalent_mm) / 2
 
 
 def _largest_mm3(change: NoduleChange) -> float:

@@ -51,7 +51,7 @@ def gate_mm(prior: Nodule, current: Nodule, driven_by: str = "CT") -> float:
     Error of the registration (6 mm with CTs, 12 mm by masks alone), and half the larger equivalent diameter, because
     the middle of a nodule moves when it grows to one side.
     """
-    return _GATE_MM[driven_by] + max(prior.equivalent_diameter_mm, current.equivalent_diameter_mm) / 2
+    return _GATE_MM[driven_by] + max(prior.diameters.equivalent_mm, current.diameters.equivalent_mm) / 2
 
 
 def rim_mm_of(driven_by: str) -> float:
@@ -65,7 +65,7 @@ def candidate_gate_mm(nodule: Nodule, driven_by: str = "CT") -> float:
     Less than between two listed nodules, and by the nodule's own size alone: a candidate is most often no nodule, and
     a large one, such as a vessel of the hilum, must not hide that a nodule beside it is new.
     """
-    return _CANDIDATE_GATE_MM[driven_by] + nodule.equivalent_diameter_mm / 2
+    return _CANDIDATE_GATE_MM[driven_by] + nodule.diameters.equivalent_mm / 2
 
 
 def match_over_time(
@@ -106,11 +106,11 @@ def _paired(
 ) -> list[Match]:
     """The best pairs of two lists, by the number in the first one."""
     cost = np.full((len(prior), len(current)), _IMPOSSIBLE)
-    expected = registration.to_current([nodule.centroid_ras_mm for nodule in prior]) if prior else np.empty((0, 3))
+    expected = registration.to_current([nodule.centroid.ras_mm for nodule in prior]) if prior else np.empty((0, 3))
     apart_mm = np.zeros(cost.shape)
     for i, old in enumerate(prior):
         for j, new in enumerate(current):
-            apart_mm[i, j] = np.linalg.norm(expected[i] - new.centroid_ras_mm)
+            apart_mm[i, j] = np.linalg.norm(expected[i] - new.centroid.ras_mm)
             share = apart_mm[i, j] / gate(old, new)
             if share <= 1 and {old.side, new.side} != {"left", "right"}:
                 cost[i, j] = share + _SIZE_WEIGHT * abs(np.log(new.volume_mm3 / old.volume_mm3))

@@ -35,9 +35,9 @@ def volume_change(prior: Nodule, current: Nodule) -> Estimate:
 
 def _log_sd(nodule: Nodule) -> float:
     """Standard error of the logarithm of the volume, from its interval."""
-    if nodule.volume_low_mm3 is None or nodule.volume_high_mm3 is None:
+    if nodule.volume.low_mm3 is None or nodule.volume.high_mm3 is None:
         raise ValueError(f"nodule {nodule.id} has no interval of its volume")
-    return float(np.log(nodule.volume_high_mm3 / nodule.volume_low_mm3)) / (2 * _Z95)
+    return float(np.log(nodule.volume.high_mm3 / nodule.volume.low_mm3)) / (2 * _Z95)
 
 
 def doubling_time_days(change: Estimate, days: float | None) -> Estimate:

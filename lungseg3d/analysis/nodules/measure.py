@@ -21,6 +21,16 @@ from lungseg3d.analysis.nodules.surroundings import lung_heights_mm, third_of, v
 from lungseg3d.analysis.nodules.volume_interval import sampling_sd, volume_interval_mm3
 from lungseg3d.core import Box, GeometryError, Lung, Nodule, Volume, boxes_by_value, islands
 from lungseg3d.core.labels import LEFT_LUNG, LUNGS, NODULE, RIGHT_LUNG
+from lungseg3d.core.nodule import (
+    Centroid,
+    Certainty,
+    Density,
+    Diameters,
+    SizeClasses,
+    SolidPart,
+    Surroundings,
+    VolumeEstimate,
+)
 
 SOLID_HU = -300.0
 COUNTED_WITHIN = 0.02
@@ -87,44 +97,54 @@ def _scene(ct: Volume, nodules: Volume, lungs: Volume | None, slice_thickness_mm
 
 
 def _measured(number: int, box: Box, scene: _Scene, confidence: float | None) -> Nodule:
-    ct, lungs = scene.ct, scene.lungs
+    ct = scene.ct
     mask = scene.nodules.array[box.slices] == number
     hu = ct.array[box.slices][mask].astype(np.float64)
-    volume_mm3 = voxel_sum_mm3 = float(mask.sum()) * ct.voxel_volume_mm3
-    low_mm3, high_mm3 = volume_interval_mm3(mask, ct.spacing_mm, ct.voxel_volume_mm3, scene.blur_mm)
-    small = _small_volume(number, box, mask, scene)
-    if small is not None:
-        volume_mm3, low_mm3, high_mm3 = small.mm3, small.low_mm3, small.high_mm3
+    volume = _volume(number, box, mask, scene)
     long_axis_mm, perpendicular_mm = axial_diameters_mm(mask, ct.grid.cropped(box))
     centroid_voxel = np.argwhere(mask).mean(axis=0) + np.array(box.start)
     ras_mm = ct.grid.to_world(centroid_voxel)
     solid_fraction = float((hu > SOLID_HU).mean())
-    side = 0 if lungs is None else _side(mask, box, lungs)
+    kind = kind_of(solid_fraction)
     nodule = Nodule(
         id=number,
-        volume_mm3=volume_mm3,
-        equivalent_diameter_mm=float(np.cbrt(6 * volume_mm3 / np.pi)),
-        long_axis_mm=long_axis_mm,
-        perpendicular_mm=perpendicular_mm,
-        mean_hu=float(hu.mean()),
-        sd_hu=float(hu.std()),
-        solid_fraction=solid_fraction,
-        kind=kind_of(solid_fraction),
-        centroid_ras_mm=_triple(ras_mm),
-        centroid_lps_mm=_triple(ras_mm * (-1, -1, 1)),
-        centroid_voxel=_triple(centroid_voxel),
-        side=_SIDE_NAMES.get(side, "unknown"),
-        pleura_distance_mm=_pleura_distance_mm(mask, box, lungs, side) if lungs is not None and side else None,
-        confidence=confidence,
-        volume_low_mm3=low_mm3,
-        volume_high_mm3=high_mm3,
-        volume_method="voxels" if small is None else "partial-volume",
-        voxel_sum_mm3=voxel_sum_mm3,
-        mean_diameter_mm=(long_axis_mm + perpendicular_mm) / 2,
-        third=third_of(float(ras_mm[2]), scene.heights_mm[side]) if side in scene.heights_mm else "unknown",
-        vessel_distance_mm=vessel_distance_mm(mask, box, ct, lungs) if lungs is not None and side else None,
+        volume=volume,
+        diameters=Diameters(
+            equivalent_mm=float(np.cbrt(6 * volume.mm3 / np.pi)),
+            long_axis_mm=long_axis_mm,
+            perpendicular_mm=perpendicular_mm,
+            mean_mm=(long_axis_mm + perpendicular_mm) / 2,
+        ),
+        density=Density(float(hu.mean()), float(hu.std()), solid_fraction, kind),
+        centroid=Centroid(_triple(ras_mm), _triple(ras_mm * (-1, -1, 1)), _triple(centroid_voxel)),
+        surroundings=_surroundings(mask, box, scene, float(ras_mm[2])),
+        certainty=Certainty(confidence),
+        solid_part=_solid_part(mask, box, ct) if kind == "part-solid" else SolidPart(),
     )
-    return classed(_with_solid_part(nodule, mask, box, ct))
+    return classed(nodule)
+
+
+def _volume(number: int, box: Box, mask: np.ndarray, scene: _Scene) -> VolumeEstimate:
+    ct = scene.ct
+    voxel_sum_mm3 = float(mask.sum()) * ct.voxel_volume_mm3
+    small = _small_volume(number, box, mask, scene)
+    if small is not None:
+        return VolumeEstimate(small.mm3, small.low_mm3, small.high_mm3, "partial-volume", voxel_sum_mm3)
+    low_mm3, high_mm3 = volume_interval_mm3(mask, ct.spacing_mm, ct.voxel_volume_mm3, scene.blur_mm)
+    return VolumeEstimate(voxel_sum_mm3, low_mm3, high_mm3, "voxels", voxel_sum_mm3)
+
+
+def _surroundings(mask: np.ndarray, box: Box, scene: _Scene, height_mm: float) -> Surroundings:
+    lungs = scene.lungs
+    side = 0 if lungs is None else _side(mask, box, lungs)
+    if lungs is None or not side:
+        return Surroundings("unknown", None)
+    return Surroundings(
+        side=_SIDE_NAMES.get(side, "unknown"),
+        pleura_distance_mm=_pleura_distance_mm(mask, box, lungs, side),
+        third=third_of(height_mm, scene.heights_mm[side]) if side in scene.heights_mm else "unknown",
+        vessel_distance_mm=vessel_distance_mm(mask, box, scene.ct, lungs),
+    )
 
 
 def _small_volume(number: int, box: Box, mask: np.ndarray, scene: _Scene) -> SmallVolume | None:
@@ -136,20 +156,12 @@ def _small_volume(number: int, box: Box, mask: np.ndarray, scene: _Scene) -> Sma
     return small_volume(look_around(box, number, (scene.ct, scene.nodules, scene.lungs), slice_mm), count_sd)
 
 
-def _with_solid_part(nodule: Nodule, mask: np.ndarray, box: Box, ct: Volume) -> Nodule:
-    """The nodule with the size of its solid part, if it is part-solid."""
-    if nodule.kind != "part-solid":
-        return nodule
+def _solid_part(mask: np.ndarray, box: Box, ct: Volume) -> SolidPart:
     solid = mask & (ct.array[box.slices] > SOLID_HU)
     parts, _ = ndimage.label(solid, structure=ANY_NEIGHBOUR)
     largest = parts == int(np.bincount(parts[solid]).argmax())
     long_axis_mm, perpendicular_mm = axial_diameters_mm(largest, ct.grid.cropped(box))
-    return replace(
-        nodule,
-        solid_long_axis_mm=long_axis_mm,
-        solid_perpendicular_mm=perpendicular_mm,
-        solid_volume_mm3=float(solid.sum()) * ct.voxel_volume_mm3,
-    )
+    return SolidPart(long_axis_mm, perpendicular_mm, float(solid.sum()) * ct.voxel_volume_mm3)
 
 
 def classed(nodule: Nodule, *, is_new: bool = False) -> Nodule:
@@ -158,17 +170,11 @@ def classed(nodule: Nodule, *, is_new: bool = False) -> Nodule:
     Args:
         is_new: not there in an earlier CT.
     """
-    solid_mm = ((nodule.solid_long_axis_mm or 0.0) + (nodule.solid_perpendicular_mm or 0.0)) / 2
-    mean_mm = (nodule.long_axis_mm + nodule.perpendicular_mm) / 2
-    size = NoduleSize(nodule.kind, mean_mm, nodule.volume_mm3, solid_mm, nodule.solid_volume_mm3 or 0.0, is_new)
-    (rads_mm, rads_mm3), (fleischner_mm, fleischner_mm3) = lung_rads(size), fleischner(size)
-    return replace(
-        nodule,
-        lung_rads_by_diameter=rads_mm,
-        lung_rads_by_volume=rads_mm3,
-        fleischner_by_diameter=fleischner_mm,
-        fleischner_by_volume=fleischner_mm3,
-    )
+    solid = nodule.solid_part
+    solid_mm = ((solid.long_axis_mm or 0.0) + (solid.perpendicular_mm or 0.0)) / 2
+    mean_mm = (nodule.diameters.long_axis_mm + nodule.diameters.perpendicular_mm) / 2
+    size = NoduleSize(nodule.kind, mean_mm, nodule.volume_mm3, solid_mm, solid.volume_mm3 or 0.0, is_new)
+    return replace(nodule, size_classes=SizeClasses(*lung_rads(size), *fleischner(size)))
 
 
 def kind_of(solid_fraction: float) -> str:

@@ -65,8 +65,10 @@ def calibrated(nodules: Sequence[Nodule], fitted: ConfidenceMap | None) -> list[
     """The nodules with their calibrated confidence, where there is a map and a confidence."""
     if fitted is None:
         return list(nodules)
-    known = [(nodule, nodule.confidence) for nodule in nodules]
+    known = [(nodule, nodule.certainty.confidence) for nodule in nodules]
     return [
-        nodule if sure is None else replace(nodule, calibrated_confidence=float(fitted([sure])[0]))
+        nodule
+        if sure is None
+        else replace(nodule, certainty=replace(nodule.certainty, calibrated_confidence=float(fitted([sure])[0])))
         for nodule, sure in known
     ]

@@ -1,4 +1,4 @@
-"""What is said of a nodule in a DICOM SR: each field of a `Nodule`, its code and unit, and the items made of them.
+"""What is said of a nodule in a DICOM SR: each value of a `Nodule`, its code and unit, and the items made of them.
 
 In: a `Nodule`. Out: highdicom's measurements and evaluations. Terms without a code of SNOMED CT or DICOM have one of
 ours, under the scheme 99LUNGSEG3D, which the object explains.
@@ -25,10 +25,10 @@ _PARTIAL_VOLUME = CodedTerm(SCHEME, "partial-volume", "Sum of voxels, each by it
 
 @dataclass(frozen=True)
 class Measure:
-    """How one field of a `Nodule` is written.
+    """How one value of a `Nodule` is written.
 
     Attributes:
-        field: its name.
+        field: its key in `core.nodule.RECORD_KEYS`.
         name, unit: codes.
         derivation: such as the mean; None for a plain value.
         digits: decimals.
@@ -64,7 +64,7 @@ NODULE_MEASURES: tuple[Measure, ...] = (
     Measure("view_agreement", CodedTerm(SCHEME, "view-agreement", "Mean Dice of mirrored views"), _ONE, None, 3),
 )
 
-# Field of a Nodule -> what is judged.
+# Key of a value -> what is judged.
 _EVALUATIONS: tuple[tuple[str, CodedTerm], ...] = (
     ("kind", CodedTerm(SCHEME, "kind", "Attenuation type by HU")),
     ("third", CodedTerm(SCHEME, "third", "Cranio-caudal third of the lung")),
@@ -85,8 +85,8 @@ def nodule_content(nodule: Nodule) -> tuple[list[Any], list[Any]]:
     """What is measured and what is judged of a nodule, as items of its group."""
     import highdicom
 
-    measurements = [_measurement(nodule, row) for row in NODULE_MEASURES if getattr(nodule, row.field) is not None]
-    words = [(name, str(getattr(nodule, field))) for field, name in _EVALUATIONS]
+    measurements = [_measurement(nodule, row) for row in NODULE_MEASURES if nodule.value(row.field) is not None]
+    words = [(name, str(nodule.value(field))) for field, name in _EVALUATIONS]
     evaluations = [
         highdicom.sr.QualitativeEvaluation(coded(name), coded(value_code(name, word)))
         for name, word in words
@@ -107,8 +107,8 @@ def lung_volume(lung: Lung) -> Any:
 def _measurement(nodule: Nodule, row: Measure) -> Any:
     import highdicom
 
-    value = getattr(nodule, row.field)
-    low, high = nodule.volume_low_mm3, nodule.volume_high_mm3
+    value = nodule.value(row.field)
+    low, high = nodule.volume.low_mm3, nodule.volume.high_mm3
     interval = None
     if row.field == "volume_mm3" and low is not None and high is not None:
         interval = highdicom.sr.MeasurementProperties(
@@ -126,7 +126,7 @@ def _measurement(nodule: Nodule, row: Measure) -> Any:
 
 
 def _method_of(nodule: Nodule) -> CodedTerm:
-    return _VOXEL_SUM if nodule.volume_method == "voxels" else _PARTIAL_VOLUME
+    return _VOXEL_SUM if nodule.volume.method == "voxels" else _PARTIAL_VOLUME
 
 
 def value_code(name: CodedTerm, word: str) -> CodedTerm:

@@ -49,12 +49,12 @@ def candidate_rows(result: CaseResult, ct: Volume, scene: Scene | None, quality:
 
 
 def _row(nodule: Nodule, ct: Volume, scene: Scene | None) -> dict[str, Any]:
-    calibrated = nodule.calibrated_confidence
-    axes = " × ".join(number_text(length, 1) for length in (nodule.long_axis_mm, nodule.perpendicular_mm))
+    calibrated = nodule.certainty.calibrated_confidence
+    axes = " × ".join(number_text(length, 1) for length in (nodule.long_axis_mm, nodule.diameters.perpendicular_mm))
     return {
         "id": nodule.id,
         "reason": CANDIDATE_REASONS.get(nodule.reason, nodule.reason),
-        "confidence": number_text(nodule.confidence if calibrated is None else calibrated, 2),
+        "confidence": number_text(nodule.certainty.confidence if calibrated is None else calibrated, 2),
         "place": place_text(nodule),
         "kind": nodule.kind,
         "axes": axes,

@@ -101,7 +101,7 @@ def render_html(
                 least_confidence=least_confidence_text(result.operating_point),
                 reasons=reasons_text(result.candidates),
                 most_pictures=MOST_PICTURES,
-                is_calibrated=any(nodule.calibrated_confidence is not None for nodule in result.findings),
+                is_calibrated=any(nodule.certainty.calibrated_confidence is not None for nodule in result.findings),
                 overlays=[{"name": name, "key": name[0], "css": _OVERLAYS[name].css} for name in shown],
                 low=low,
                 max_panels=MAX_PANELS,

@@ -33,4 +33,4 @@ def slice_of(nodule: Nodule, scene: Scene | None, ct: Volume) -> int:
     """Number of the axial slice in which the nodule is largest; without voxels, that of its centroid."""
     if scene is not None and nodule.id in scene.boxes:
         return slice_number(ct, scene.largest_section(nodule.id, axis=2))
-    return round(nodule.centroid_voxel[ct.grid.ras_axes[0][2]]) + 1
+    return round(nodule.centroid.voxel[ct.grid.ras_axes[0][2]]) + 1

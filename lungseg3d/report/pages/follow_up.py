@@ -68,7 +68,7 @@ def _facts(follow_up: FollowUp) -> dict[str, Any]:
         "lungs": _lungs(follow_up),
         "is_partial": any(issue.code == "W_PARTIAL_COVERAGE" for issue in follow_up.issues),
         "is_calibrated": any(
-            found is not None and found.calibrated_confidence is not None
+            found is not None and found.certainty.calibrated_confidence is not None
             for change in follow_up.changes
             for found in (change.prior, change.current)
         ),

@@ -80,23 +80,23 @@ class Headline:
             candidates=candidates,
             candidates_why=why,
             operating_point=operating_point_text(result.operating_point),
-            names_thirds=any(nodule.third != "unknown" for nodule in result.findings),
+            names_thirds=any(nodule.surroundings.third != "unknown" for nodule in result.findings),
         )
 
 
 def most_important(nodules: Sequence[Nodule]) -> Nodule | None:
     """The nodule of the highest Lung-RADS category by size, of several the longest; None without nodules."""
-    return max(nodules, key=lambda nodule: (nodule.lung_rads_by_diameter, nodule.long_axis_mm), default=None)
+    return max(nodules, key=lambda one: (one.size_classes.lung_rads_by_diameter, one.long_axis_mm), default=None)
 
 
 def nodule_text(nodule: Nodule) -> str:
     """Place, kind, size, size category and confidence of a nodule in words; what is unknown is left out."""
-    axes = " × ".join(number_text(length, 1) for length in (nodule.long_axis_mm, nodule.perpendicular_mm))
+    axes = " × ".join(number_text(length, 1) for length in (nodule.long_axis_mm, nodule.diameters.perpendicular_mm))
     volume = number_text(nodule.volume_mm3, 0 if nodule.volume_mm3 >= 100 else 1)
     name, confidence = confidence_text(nodule)
     parts = [
         f"{nodule.side} lung" if nodule.side != "unknown" else "",
-        f"{nodule.third} third" if nodule.third != "unknown" else "",
+        f"{nodule.surroundings.third} third" if nodule.surroundings.third != "unknown" else "",
         nodule.kind,
         f"{axes}\u00a0mm",
         f"{volume}\u00a0mm³",
@@ -176,7 +176,7 @@ def _place_of_reason(reason: str) -> tuple[int, str]:
 
 
 def _lung_rads(nodule: Nodule) -> str:
-    by_diameter, by_volume = nodule.lung_rads_by_diameter, nodule.lung_rads_by_volume
+    by_diameter, by_volume = nodule.size_classes.lung_rads_by_diameter, nodule.size_classes.lung_rads_by_volume
     if not by_diameter or by_volume in ("", by_diameter):
         return f"Lung-RADS {by_diameter} by size" if by_diameter else ""
     return f"Lung-RADS {by_diameter} by diameter and {by_volume} by volume"

@@ -34,7 +34,7 @@ _Cell = Callable[[Nodule], str]
 
 
 def _optional(name: str, digits: int) -> _Cell:
-    return lambda nodule: number_text(getattr(nodule, name, None), digits)
+    return lambda nodule: number_text(nodule.value(name), digits)
 
 
 # Column, text of its cell. A column that says nothing about any nodule is left out.
@@ -44,7 +44,7 @@ _COLUMNS: tuple[tuple[Column, _Cell], ...] = (
     (Column("volume", "Volume mm³"), lambda nodule: number_text(nodule.volume_mm3, _volume_digits(nodule))),
     (
         Column("axes", "Long × perp. axis mm"),
-        lambda nodule: f"{number_text(nodule.long_axis_mm, 1)} × {number_text(nodule.perpendicular_mm, 1)}",
+        lambda nodule: f"{number_text(nodule.long_axis_mm, 1)} × {number_text(nodule.diameters.perpendicular_mm, 1)}",
     ),
     (Column("diameter", "Equiv. diameter mm", is_minor=True), _optional("equivalent_diameter_mm", 1)),
     (Column("mean_hu", "Mean HU", is_minor=True), _optional("mean_hu", 0)),
@@ -81,7 +81,7 @@ _MEASURES: tuple[tuple[str, str, str], ...] = (
 def nodule_columns(nodules: Sequence[Nodule]) -> list[Column]:
     """The columns in which some nodule has something; one confidence, the calibrated one where there is any."""
     known = [column for column, cell in _COLUMNS if any(cell(nodule) != "–" for nodule in nodules)]
-    if any(nodule.calibrated_confidence is not None for nodule in nodules):
+    if any(nodule.certainty.calibrated_confidence is not None for nodule in nodules):
         known = [column for column in known if column.key != "confidence"]
     return [*known, *_LAST]
 
@@ -92,9 +92,9 @@ def nodule_row(nodule: Nodule, slice_number: int, low: LowConfidence) -> dict[st
     `id` besides, and `unsure`: the key of the confidence that is too low; empty where none is.
     """
     row: dict[str, Any] = {column.key: cell(nodule) for column, cell in _COLUMNS}
-    if nodule.calibrated_confidence is not None:
+    if nodule.certainty.calibrated_confidence is not None:
         row["confidence"] = "–"  # one confidence is shown; the raw one stays in result.json and nodules.csv
-    position = ", ".join(number_text(value, 1) for value in nodule.centroid_lps_mm)
+    position = ", ".join(number_text(value, 1) for value in nodule.centroid.lps_mm)
     return {"id": nodule.id, "unsure": low.reason(nodule), **row, "slice": slice_number, "position": position}
 
 
@@ -105,9 +105,10 @@ def nodule_measures(row: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def confidence_text(nodule: Nodule) -> tuple[str, str]:
     """(name, value) of the one confidence that is shown: calibrated where it is known; both empty where none is."""
-    if nodule.calibrated_confidence is not None:
-        return "confidence", number_text(nodule.calibrated_confidence, 2)
-    return ("", "") if nodule.confidence is None else ("uncalibrated confidence", number_text(nodule.confidence, 2))
+    raw, calibrated = nodule.certainty.confidence, nodule.certainty.calibrated_confidence
+    if calibrated is not None:
+        return "confidence", number_text(calibrated, 2)
+    return ("", "") if raw is None else ("uncalibrated confidence", number_text(raw, 2))
 
 
 def _volume_digits(nodule: Nodule) -> int:

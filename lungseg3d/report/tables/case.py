@@ -87,10 +87,10 @@ def result_json(result: CaseResult) -> str:
 
 
 def _row(nodule: Nodule) -> list[str]:
-    cells = [cell(getattr(nodule, name), digits) for name, digits in _COLUMNS]
-    points = (getattr(nodule, f"{point}_mm" if unit else point) for point, unit in _POINTS)
+    cells = [cell(nodule.value(name), digits) for name, digits in _COLUMNS]
+    points = (nodule.value(f"{point}_mm" if unit else point) for point, unit in _POINTS)
     places = [cell(value, ".2f") for point in points for value in point]
-    return cells + places + [cell(getattr(nodule, name), digits) for name, digits in _LATER]
+    return cells + places + [cell(nodule.value(name), digits) for name, digits in _LATER]
 
 
 def cell(value: Any, digits: str) -> str:

@@ -43,12 +43,12 @@ def _row(follow_up: FollowUp, change: NoduleChange | None) -> dict[str, Any]:
     row["change"] = cell(change and change.change.value, "s")
     row["reason"] = cell(change and change.reason, "s")
     nodule = change and (change.current or change.prior)
-    row["side"] = cell(getattr(nodule, "side", None), "s")
+    row["side"] = cell(nodule and nodule.side, "s")
     for when in ("prior", "current"):
         there = getattr(change, when, None)
         row[f"{when}_id"] = cell(getattr(there, "id", None), "d")
         for name, digits in _MEASURES:
-            row[f"{when}_{name}"] = cell(getattr(there, name, None), digits)
+            row[f"{when}_{name}"] = cell(there and there.value(name), digits)
     for name, key, factor, digits in (
         ("volume_change_percent", "volume_change", 100, ".1f"),
         ("doubling_time_days", "doubling_time_days", 1, ".0f"),
@@ -63,9 +63,9 @@ def _row(follow_up: FollowUp, change: NoduleChange | None) -> dict[str, Any]:
         place = getattr(change, f"place_{when}_ras_mm", None) or (None, None, None)
         row |= {f"place_{when}_{axis}_mm": cell(x, ".2f") for axis, x in zip("xyz", place, strict=True)}
     for name in ("lung_rads_by_diameter", "lung_rads_by_volume"):
-        row[f"current_{name}"] = cell(getattr(getattr(change, "current", None), name, None), "s")
+        row[f"current_{name}"] = cell(change and change.current and change.current.value(name), "s")
     for when in ("prior", "current"):
         there = getattr(change, when, None)
-        row[f"{when}_calibrated_confidence"] = cell(getattr(there, "calibrated_confidence", None), ".3f")
+        row[f"{when}_calibrated_confidence"] = cell(there and there.certainty.calibrated_confidence, ".3f")
         row[f"{when}_candidate_reason"] = cell(getattr(there, "reason", None), "s")
     return row

@@ -97,7 +97,7 @@ def _record(folder: CaseFolder) -> CaseResult:
 
 def _with_interval(nodule: Nodule, findings: Volume) -> Nodule:
     """The finding with the interval of its volume, which records of earlier versions lack."""
-    if nodule.volume_low_mm3 is not None and nodule.volume_high_mm3 is not None:
+    if nodule.volume.low_mm3 is not None and nodule.volume.high_mm3 is not None:
         return nodule
     mask = findings.array == nodule.id
     if not mask.any():
@@ -106,4 +106,4 @@ def _with_interval(nodule: Nodule, findings: Volume) -> Nodule:
         raise IntakeError("E_NOT_A_RESULT", text, "Segment the CT again.")
     (place,) = ndimage.find_objects(mask.astype("u1"))
     low, high = volume_interval_mm3(mask[place], findings.spacing_mm, findings.voxel_volume_mm3)
-    return replace(nodule, volume_low_mm3=low, volume_high_mm3=high)
+    return replace(nodule, volume=replace(nodule.volume, low_mm3=low, high_mm3=high))

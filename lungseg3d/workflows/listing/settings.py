@@ -30,11 +30,11 @@ class Settings:
     """From which confidence findings are listed, and what a report marks.
 
     Attributes:
-        least_confidence: findings of less raw confidence (`Nodule.confidence`) are not listed; 0: no such cut.
+        least_confidence: findings of less raw confidence (`Certainty.confidence`) are not listed; 0: no such cut.
         weights_sha256: of the networks behind the confidences, `Bundle.confidence_sha256`; empty when not known.
         low: which nodules a report marks as of low confidence.
-        least_calibrated_confidence: findings of less `Nodule.calibrated_confidence` are not listed; None: no such cut.
-            A file has one of the two cuts.
+        least_calibrated_confidence: findings of less `Certainty.calibrated_confidence` are not listed; None: no such
+            cut. A file has one of the two cuts.
     """
 
     least_confidence: float = 0.0

@@ -51,7 +51,12 @@ class Extras:
         """The nodules with what is known of their doubt."""
         known = [(nodule, self.doubts.get(nodule.id)) for nodule in nodules]
         return [
-            replace(nodule, uncertainty=doubt.uncertainty, view_agreement=doubt.view_agreement) if doubt else nodule
+            replace(
+                nodule,
+                certainty=replace(nodule.certainty, uncertainty=doubt.uncertainty, view_agreement=doubt.view_agreement),
+            )
+            if doubt
+            else nodule
             for nodule, doubt in known
         ]
 

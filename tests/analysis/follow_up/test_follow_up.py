@@ -28,6 +28,7 @@ from lungseg3d.analysis import (
 from lungseg3d.core import Box, Change, Estimate, GeometryError, Grid, Volume
 from lungseg3d.data.phantom.breathing import Motion
 from tests.support.follow_up_cases import chest_with, nodule_at, record_of, shifted_by
+from tests.support.nodule_records import changed
 
 MOTION = Motion.of(seed=7, diaphragm_mm=-12.0)
 WIDE = Grid((101, 101, 101), np.diag([3.0, 3.0, 3.0, 1.0]))
@@ -162,7 +163,6 @@ def test_a_ct_must_lie_on_the_grid_of_its_labels(two_breaths):
     hu, labels, _ = two_breaths[0]
     with pytest.raises(GeometryError, match="E_GRID_MISMATCH"):
         Chest(labels, Volume(hu.array[:-1], hu.affine))
-
 
 
 def test_nodules_are_paired_by_where_registration_puts_them_not_by_where_they_lie():
@@ -346,11 +346,14 @@ def test_a_misfit_is_said_in_words(fit, words):
 
 
 def test_a_new_nodule_of_5_mm_is_category_3_where_a_first_screening_says_2():
-    small = replace(nodule_at(1, (150, 150, 150), 65.0, centroid_voxel=(50.0, 50.0, 50.0)), long_axis_mm=5.0)
-    small = classed(replace(small, perpendicular_mm=5.0, kind="solid"))
-    assert (small.lung_rads_by_diameter, small.lung_rads_by_volume) == ("2", "2")
+    small = changed(nodule_at(1, (150, 150, 150), 65.0, centroid_voxel=(50.0, 50.0, 50.0)), long_axis_mm=5.0)
+    small = classed(changed(small, perpendicular_mm=5.0, kind="solid"))
+    assert (small.size_classes.lung_rads_by_diameter, small.size_classes.lung_rads_by_volume) == ("2", "2")
     (change,) = compare_nodules(TimePoint((), WIDE), TimePoint((small,), WIDE), shifted_by(0, 0, 0), None)
-    assert (change.current.lung_rads_by_diameter, change.current.lung_rads_by_volume) == ("3", "3")
+    assert (change.current.size_classes.lung_rads_by_diameter, change.current.size_classes.lung_rads_by_volume) == (
+        "3",
+        "3",
+    )
 
 
 def test_a_nodule_of_which_the_border_leaves_a_part_far_from_its_middle_is_no_pair_and_neither_new_nor_gone():

@@ -49,9 +49,9 @@ def test_spheres_and_ellipsoids_measure_what_they_are(diameter_mm, shape, step_m
     diameters_mm = diameter_mm * np.array(shape)
     true_mm3 = np.pi / 6 * diameters_mm.prod()
     found = [measure_nodules(*make_ellipsoid(diameters_mm, step_mm, rng))[0] for _ in range(12)]
-    covered = [n.volume_low_mm3 <= true_mm3 <= n.volume_high_mm3 for n in found]
+    covered = [n.volume.low_mm3 <= true_mm3 <= n.volume.high_mm3 for n in found]
     assert np.mean(covered) == 1.0
-    errors = np.array([(n.volume_mm3 / true_mm3 - 1, n.mean_diameter_mm - diameters_mm[:2].mean()) for n in found])
+    errors = np.array([(n.volume_mm3 / true_mm3 - 1, n.diameters.mean_mm - diameters_mm[:2].mean()) for n in found])
     # In fewer than four slices, none through the middle, a single mask tells less: up to half a slice is not seen.
     few_slices = diameter_mm * shape[2] < 4 * step_mm
     assert np.abs(errors[:, 0]).mean() < 0.1
@@ -74,7 +74,7 @@ def test_the_interval_narrows_with_size_and_widens_with_slices():
 def test_two_measurements_of_a_solid_8_mm_nodule_on_1_mm_slices_differ_by_25_percent_at_most():
     ct, mask = make_ellipsoid([8] * 3, 1.0, np.random.default_rng(1))
     (nodule,) = measure_nodules(ct, mask)
-    one = np.log(nodule.volume_high_mm3 / nodule.volume_mm3)
+    one = np.log(nodule.volume.high_mm3 / nodule.volume_mm3)
     assert 100 * np.sqrt(2) * one == pytest.approx(25, abs=3)
 
 
@@ -84,10 +84,10 @@ def test_a_part_solid_nodule_tells_the_size_of_its_solid_part():
     hu = np.select([away <= 3.5, away <= 8], [30, -550], -850).astype(np.int16)
     (nodule,) = measure_nodules(ct.with_array(hu), ct.with_array((away <= 8).astype(np.uint8)))
     assert nodule.kind == "part-solid"
-    assert nodule.solid_long_axis_mm == pytest.approx(7, abs=0.7)
-    assert nodule.solid_perpendicular_mm == pytest.approx(7, abs=0.7)
-    assert nodule.solid_volume_mm3 == pytest.approx(np.pi / 6 * 343, rel=0.05)
-    assert (nodule.lung_rads_by_diameter, nodule.fleischner_by_diameter) == (
+    assert nodule.solid_part.long_axis_mm == pytest.approx(7, abs=0.7)
+    assert nodule.solid_part.perpendicular_mm == pytest.approx(7, abs=0.7)
+    assert nodule.solid_part.volume_mm3 == pytest.approx(np.pi / 6 * 343, rel=0.05)
+    assert (nodule.size_classes.lung_rads_by_diameter, nodule.size_classes.fleischner_by_diameter) == (
         "4A",
         "part-solid, >=6 mm, solid part >=6 mm",
     )
@@ -95,8 +95,8 @@ def test_a_part_solid_nodule_tells_the_size_of_its_solid_part():
 
 def test_a_solid_nodule_has_no_solid_part_of_its_own():
     (nodule,) = measure_nodules(*make_ellipsoid([10] * 3, 1.0, np.random.default_rng(1)))
-    assert (nodule.solid_long_axis_mm, nodule.solid_volume_mm3) == (None, None)
-    assert (nodule.third, nodule.vessel_distance_mm) == ("unknown", None)
+    assert (nodule.solid_part.long_axis_mm, nodule.solid_part.volume_mm3) == (None, None)
+    assert (nodule.surroundings.third, nodule.surroundings.vessel_distance_mm) == ("unknown", None)
 
 
 @pytest.mark.parametrize(("z_mm", "third"), [(8, "lower"), (30, "middle"), (52, "upper")])
@@ -108,7 +108,7 @@ def test_the_third_of_the_lung_counts_from_its_base(z_mm, third):
         (nodule,) = measure_nodules(
             turned, turned.with_array(mask[flip].astype(np.uint8)), lungs=turned.with_array(lungs.array[flip])
         )
-        assert (nodule.side, nodule.third) == ("right", third)
+        assert (nodule.side, nodule.surroundings.third) == ("right", third)
 
 
 FLIP_Z = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, 59], [0, 0, 0, 1]]
@@ -122,10 +122,10 @@ def test_the_way_to_a_vessel_is_measured_from_surface_to_surface():
     hu[ball | tube] = 40
     lungs.array[:3] = 0  # a chest wall, far from both
     (nodule,) = measure_nodules(ct.with_array(hu), ct.with_array(ball.astype(np.uint8)), lungs=lungs)
-    assert nodule.vessel_distance_mm == pytest.approx(12 - 4 - 2, abs=0.8)
+    assert nodule.surroundings.vessel_distance_mm == pytest.approx(12 - 4 - 2, abs=0.8)
     hu[tube] = -850
     (alone,) = measure_nodules(ct.with_array(hu), ct.with_array(ball.astype(np.uint8)), lungs=lungs)
-    assert alone.vessel_distance_mm is None
+    assert alone.surroundings.vessel_distance_mm is None
 
 
 def test_the_blurred_rim_of_a_nodule_is_no_vessel():
@@ -133,15 +133,15 @@ def test_the_blurred_rim_of_a_nodule_is_no_vessel():
     away = np.linalg.norm(away_mm(ct, (24, 24, 20)), axis=-1)
     hu = np.select([away <= 5, away <= 6.5], [40, -300], -850).astype(np.int16)
     (nodule,) = measure_nodules(ct.with_array(hu), ct.with_array((away <= 5).astype(np.uint8)), lungs=lungs)
-    assert nodule.vessel_distance_mm is None
+    assert nodule.surroundings.vessel_distance_mm is None
 
 
 def test_hu_tell_the_volume_of_a_small_nodule_whose_voxels_do_not():
     cases = [make_ellipsoid([5, 5, 5], 2.5, np.random.default_rng(seed)) for seed in range(6)]
     nodules = [measure_nodules(ct, mask)[0] for ct, mask in cases]
     true_mm3 = np.pi / 6 * 125
-    assert {n.volume_method for n in nodules} == {"partial-volume"}
-    assert max(abs(n.voxel_sum_mm3 / true_mm3 - 1) for n in nodules) > 0.12
+    assert {n.volume.method for n in nodules} == {"partial-volume"}
+    assert max(abs(n.volume.voxel_sum_mm3 / true_mm3 - 1) for n in nodules) > 0.12
     assert max(abs(n.volume_mm3 / true_mm3 - 1) for n in nodules) < 0.1
 
 
@@ -152,7 +152,7 @@ def test_voxels_are_counted_where_hu_tell_another_story():
     beside[np.flatnonzero(mask.array.any((1, 2)))[-1] + 1 :] = 30
     for other in (ground_glass, ct.with_array(beside)):
         (nodule,) = measure_nodules(other, mask)
-        assert (nodule.volume_method, nodule.volume_mm3) == ("voxels", nodule.voxel_sum_mm3)
+        assert (nodule.volume.method, nodule.volume_mm3) == ("voxels", nodule.volume.voxel_sum_mm3)
 
 
 def test_a_neighbour_a_little_away_is_left_out():
@@ -161,5 +161,5 @@ def test_a_neighbour_a_little_away_is_left_out():
     hu = ct.array.copy()
     hu[np.flatnonzero(mask.array.any((1, 2)))[-1] + 4, :, :] = 30
     (nodule,) = measure_nodules(ct.with_array(hu), mask)
-    assert nodule.volume_method == "partial-volume"
+    assert nodule.volume.method == "partial-volume"
     assert nodule.volume_mm3 == pytest.approx(alone.volume_mm3, rel=0.05)

@@ -46,11 +46,11 @@ def test_a_10_mm_sphere_measures_10_mm_on_an_anisotropic_grid(offset_mm):
     centre_mm = THIN.to_world((np.array(THIN.shape) - 1) / 2) + offset_mm
     mask = make_ellipsoid(THIN, (5, 5, 5), centre_mm)
     (nodule,) = measure_nodules(make_ct(THIN, mask), on(THIN, mask))
-    assert nodule.equivalent_diameter_mm == pytest.approx(10, abs=0.1)
+    assert nodule.diameters.equivalent_mm == pytest.approx(10, abs=0.1)
     assert nodule.volume_mm3 == pytest.approx(np.pi / 6 * 1000, rel=0.03)
     assert nodule.long_axis_mm == pytest.approx(10, abs=0.7)  # one pixel; the mean error follows
-    assert nodule.perpendicular_mm == pytest.approx(10, abs=0.7)
-    assert np.allclose(nodule.centroid_ras_mm, centre_mm, atol=0.1)
+    assert nodule.diameters.perpendicular_mm == pytest.approx(10, abs=0.7)
+    assert np.allclose(nodule.centroid.ras_mm, centre_mm, atol=0.1)
 
 
 def test_the_mean_error_of_the_long_axis_of_a_10_mm_sphere_is_below_0_2_mm():
@@ -112,8 +112,8 @@ def test_a_turned_scan_gives_the_same_measures(order, signs):
     )
     (nodule,) = measure_nodules(ct, ids, lungs=sides)
     for name in ("volume_mm3", "long_axis_mm", "perpendicular_mm", "centroid_ras_mm", "pleura_distance_mm", "mean_hu"):
-        assert getattr(nodule, name) == pytest.approx(getattr(straight, name), abs=1e-6), name
-    assert np.allclose(grid.to_world(np.array(nodule.centroid_voxel)), straight.centroid_ras_mm)
+        assert nodule.value(name) == pytest.approx(straight.value(name), abs=1e-6), name
+    assert np.allclose(grid.to_world(np.array(nodule.centroid.voxel)), straight.centroid.ras_mm)
 
 
 @pytest.mark.parametrize("kind", ["oblique", "sheared"])
@@ -128,16 +128,16 @@ def test_a_sphere_keeps_its_measures_on_a_tilted_grid(kind):
     (nodule,) = measure_nodules(make_ct(grid, mask), on(grid, mask))
     assert nodule.volume_mm3 == pytest.approx(np.pi / 6 * 1728, rel=0.03)
     assert nodule.long_axis_mm == pytest.approx(12, abs=0.4)
-    assert nodule.perpendicular_mm == pytest.approx(12, abs=0.4)
+    assert nodule.diameters.perpendicular_mm == pytest.approx(12, abs=0.4)
 
 
 def test_world_centres_are_named_rightly_and_lps_turns_x_and_y():
     mask = np.zeros(THIN.shape, bool)
     mask[10:13, 20:23, 5] = True
     (nodule,) = measure_nodules(make_ct(THIN, mask), on(THIN, mask))
-    assert nodule.centroid_voxel == pytest.approx((11, 21, 5))
-    assert nodule.centroid_ras_mm == pytest.approx((27.7, -25.3, 106.25))
-    assert nodule.centroid_lps_mm == pytest.approx((-27.7, 25.3, 106.25))
+    assert nodule.centroid.voxel == pytest.approx((11, 21, 5))
+    assert nodule.centroid.ras_mm == pytest.approx((27.7, -25.3, 106.25))
+    assert nodule.centroid.lps_mm == pytest.approx((-27.7, 25.3, 106.25))
 
 
 def test_hu_are_those_inside_the_mask_and_the_solid_part_lies_above_minus_300():
@@ -146,9 +146,9 @@ def test_hu_are_those_inside_the_mask_and_the_solid_part_lies_above_minus_300():
     ct = make_ct(THIN, mask)
     ct.array[10:14, 10, 10] = (-600, -300, 0, 100)
     (nodule,) = measure_nodules(ct, on(THIN, mask))
-    assert nodule.mean_hu == pytest.approx(-200)
-    assert nodule.sd_hu == pytest.approx(np.std([-600, -300, 0, 100]))
-    assert nodule.solid_fraction == 0.5
+    assert nodule.density.mean_hu == pytest.approx(-200)
+    assert nodule.density.sd_hu == pytest.approx(np.std([-600, -300, 0, 100]))
+    assert nodule.density.solid_fraction == 0.5
     assert nodule.kind == "solid"
 
 
@@ -162,7 +162,7 @@ def test_nodules_come_largest_first_with_their_own_ids_and_confidences():
     ids[2:4, 2:4, 2:4] = 1
     ids[10:20, 10:20, 10:14] = 3  # no nodule 2
     nodules = measure_nodules(make_ct(THIN, ids > 0), Volume(ids, THIN.affine), confidence=(0.9, 0.1, 0.7))
-    assert [(n.id, n.confidence) for n in nodules] == [(3, 0.7), (1, 0.9)]
+    assert [(n.id, n.certainty.confidence) for n in nodules] == [(3, 0.7), (1, 0.9)]
     assert measure_nodules(make_ct(THIN, ids > 9), Volume(ids * 0, THIN.affine)) == []
     with pytest.raises(ValueError, match="nodule 3 has no confidence"):
         measure_nodules(make_ct(THIN, ids > 0), Volume(ids, THIN.affine), confidence=(0.9,))
@@ -196,8 +196,8 @@ def test_side_and_distance_to_the_pleura_are_known_whether_or_not_the_lung_map_h
     found = measure_nodules(make_ct(MM, ids > 0), Volume(ids, MM.affine), lungs=Volume(lungs, MM.affine))
     right, left = sorted(found, key=lambda nodule: nodule.id)
     assert (right.side, left.side) == ("right", "left")
-    assert right.pleura_distance_mm == pytest.approx(7)
-    assert left.pleura_distance_mm == pytest.approx(4)
+    assert right.surroundings.pleura_distance_mm == pytest.approx(7)
+    assert left.surroundings.pleura_distance_mm == pytest.approx(4)
 
 
 def test_a_nodule_that_touches_or_crosses_the_pleura_has_distance_0():
@@ -206,7 +206,7 @@ def test_a_nodule_that_touches_or_crosses_the_pleura_has_distance_0():
     ids[2:6, 10:14, 10:14] = 1
     ids[54:60, 10:14, 10:14] = 2
     found = measure_nodules(make_ct(MM, ids > 0), Volume(ids, MM.affine), lungs=Volume(lungs, MM.affine))
-    places = {nodule.id: (nodule.side, nodule.pleura_distance_mm) for nodule in found}
+    places = {nodule.id: (nodule.side, nodule.surroundings.pleura_distance_mm) for nodule in found}
     assert places == {1: ("left", 0.0), 2: ("right", 0.0)}
 
 
@@ -217,7 +217,7 @@ def test_side_is_that_of_the_nearest_lung_and_unknown_without_lungs():
     assert measure_nodules(ct, nodules, lungs=Volume(make_lung_block(), MM.affine))[0].side == "right"
     for lungs in (None, Volume(np.zeros(MM.shape, np.uint8), MM.affine)):
         (nodule,) = measure_nodules(ct, nodules, lungs=lungs)
-        assert (nodule.side, nodule.pleura_distance_mm) == ("unknown", None)
+        assert (nodule.side, nodule.surroundings.pleura_distance_mm) == ("unknown", None)
 
 
 def test_lung_volumes_count_a_nodule_to_the_lung_around_it():

@@ -29,6 +29,7 @@ from lungseg3d.io import (
 )
 from tests.corpus.dicom_enhanced import multi_frame
 from tests.corpus.phantom import Series, chest
+from tests.support.nodule_records import changed
 from tests.support.seg_reading import read_frames, read_masks, read_measurements
 
 NETWORK = Algorithm("a network", "1.2", {"weights_sha256": "ab" * 32})
@@ -156,12 +157,12 @@ def test_the_report_tells_the_numbers_of_the_segments(written):
         group = by_name[f"Nodule {nodule.id}"]
         assert group["118565006", ""] == (pytest.approx(nodule.volume_mm3, abs=0.01), "UCUM:mm3")
         assert group["103339001", ""] == (pytest.approx(nodule.long_axis_mm, abs=0.01), "UCUM:mm")
-        assert group["103340004", ""] == (pytest.approx(nodule.perpendicular_mm, abs=0.01), "UCUM:mm")
-        assert group["112031", "373098007"] == (pytest.approx(nodule.mean_hu, abs=0.1), "UCUM:[hnsf'U]")
+        assert group["103340004", ""] == (pytest.approx(nodule.diameters.perpendicular_mm, abs=0.01), "UCUM:mm")
+        assert group["112031", "373098007"] == (pytest.approx(nodule.density.mean_hu, abs=0.1), "UCUM:[hnsf'U]")
         assert (group["finding"], group["site"]) == ("27925004", "39607008")
         assert group["side"] == {"right": RIGHT, "left": LEFT}[nodule.side]
-        assert group["words"]["third"] == nodule.third
-        assert group["words"]["fleischner-mm"] == nodule.fleischner_by_diameter
+        assert group["words"]["third"] == nodule.surroundings.third
+        assert group["words"]["fleischner-mm"] == nodule.size_classes.fleischner_by_diameter
     for lung in lungs:
         group = by_name[lung.name.replace("_", " ").capitalize()]
         assert group["118565006", ""] == (pytest.approx(lung.volume_ml, abs=0.01), "UCUM:mL")
@@ -171,7 +172,7 @@ def test_the_interval_of_the_volume_stands_beside_it(written):
     nodule, groups = written[4][0], read_measurements(written[7])
     (group,) = (g for g in groups.values() if g["id"] == f"Nodule {nodule.id}")
     half_widths = sorted(v for k, v in group.items() if k[0] == "118565006" and isinstance(v, float))
-    expected = (nodule.volume_mm3 - nodule.volume_low_mm3, nodule.volume_high_mm3 - nodule.volume_mm3)
+    expected = (nodule.volume_mm3 - nodule.volume.low_mm3, nodule.volume.high_mm3 - nodule.volume_mm3)
     assert half_widths == pytest.approx(sorted(expected), abs=0.01)
 
 
@@ -182,7 +183,7 @@ def test_the_method_of_the_volume_and_what_is_known_of_its_doubt_are_told(tmp_pa
     nodules = measure_nodules(ct, masks.nodules)
     known = {"calibrated_confidence": 0.31, "uncertainty": 0.22, "view_agreement": 0.87}
     weighed = {"volume_method": "partial-volume", "volume_mm3": nodules[0].volume_mm3 * 1.1}
-    nodules[0] = replace(nodules[0], **weighed, **known)
+    nodules[0] = changed(nodules[0], **weighed, **known)
     seg = make_dicom_seg(masks, series)
     make_dicom_sr(Measured((), nodules, list_segments(masks, series), masks, seg), series).save_as(tmp_path / "sr.dcm")
     groups = {group["id"]: group for group in read_measurements(tmp_path / "sr.dcm").values()}

@@ -14,6 +14,7 @@ import pytest
 from lungseg3d.core import Change, Estimate, FollowUp, NoduleChange, QualityIssue
 from lungseg3d.report import Time, changes_csv, follow_up_json, numbers_of, render_follow_up
 from tests.support.follow_up_cases import chest_with, nodule_at, record_of
+from tests.support.nodule_records import changed
 
 BALLS = ((60, 0, 20), 20.0), ((-60, 0, 0), 16.0)
 
@@ -28,9 +29,9 @@ def compared(volumes):
     prior, current = record_of("before", *volumes), record_of("now", *volumes)
     first, second = current.nodules
     changes = (
-        NoduleChange(1, Change.GROWN, "", prior.nodules[0], first, first.centroid_ras_mm, first.centroid_ras_mm, 0.4,
+        NoduleChange(1, Change.GROWN, "", prior.nodules[0], first, first.centroid.ras_mm, first.centroid.ras_mm, 0.4,
                      Estimate(0.5, 0.2, 0.9), Estimate(205.0, 130.0, 456.0)),
-        NoduleChange(2, Change.NEW, "", None, second, second.centroid_ras_mm, second.centroid_ras_mm),
+        NoduleChange(2, Change.NEW, "", None, second, second.centroid.ras_mm, second.centroid.ras_mm),
     )  # fmt: skip
     issue = QualityIssue("W_OTHER_KERNEL", "kernel <B30f> before, B60f now.", "Look twice.")
     return FollowUp(prior, current, changes, 120, "DICOM", {"lung_dice": 0.97}, (issue,))
@@ -65,7 +66,7 @@ def test_a_reason_that_all_share_is_said_once_and_a_ct_that_is_not_compared_take
 ):
     why = "the lungs of the two CTs do not fit together"
     apart = tuple(
-        NoduleChange(number, Change.NOT_DETERMINED, why, None, nodule, None, nodule.centroid_ras_mm)
+        NoduleChange(number, Change.NOT_DETERMINED, why, None, nodule, None, nodule.centroid.ras_mm)
         for number, nodule in enumerate(compared.current.nodules, start=1)
     )
     follow_up = replace(compared, changes=apart)
@@ -86,7 +87,7 @@ def test_issues_are_escaped_and_nothing_is_fetched_from_outside(page):
 
 
 def test_low_confidence_is_marked_by_the_limits_of_each_cts_own_report(volumes, compared):
-    low = replace(compared.changes[0].current, confidence=0.92, calibrated_confidence=0.2)
+    low = changed(compared.changes[0].current, confidence=0.92, calibrated_confidence=0.2)
     changes = (replace(compared.changes[0], current=low),)
     asked = replace(compared.current, provenance={"options": {"low_calibrated_confidence": 0.1}})
     times = tuple(Time.of(title, *volumes, {1: 1}) for title in ("Prior", "Current"))

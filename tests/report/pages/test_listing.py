@@ -15,6 +15,7 @@ from lungseg3d.report.pages.case import MAX_BYTES
 from lungseg3d.report.pages.headline import Headline, operating_point_text
 from tests.report.pages.test_page import Page, plain_text
 from tests.report.pictures.test_figures import find_colour, read_pixels
+from tests.support.nodule_records import changed
 
 POINT = {
     "name": "default",
@@ -29,7 +30,7 @@ FIVE = ((12, 14, 8, 6), (40, 20, 14, 5), (20, 30, 20, 4), (46, 12, 6, 4), (12, 3
 def listed_of(result, listed, reasons=(), **changes):
     """The first `listed` findings as nodules, the others as candidates; 0.9, 0.8, ... sure."""
     found = [
-        replace(nodule, calibrated_confidence=0.9 - 0.1 * place, third="upper", lung_rads_by_diameter="3")
+        changed(nodule, calibrated_confidence=0.9 - 0.1 * place, third="upper", lung_rads_by_diameter="3")
         for place, nodule in enumerate(result.nodules)
     ]
     reasons = [*reasons, *["below-point"] * len(found)]
@@ -127,9 +128,9 @@ def test_the_leading_nodule_is_the_most_important_of_those_that_are_sure(chest, 
     ct, _, found = chest(FIVE)
     nodules = listed_of(record(ct, found), 5).nodules
     marked = [
-        replace(nodules[0], long_axis_mm=6.0),
-        replace(nodules[1], lung_rads_by_diameter="4A"),
-        replace(nodules[2], lung_rads_by_diameter="4B", calibrated_confidence=0.3),
+        changed(nodules[0], long_axis_mm=6.0),
+        changed(nodules[1], lung_rads_by_diameter="4A"),
+        changed(nodules[2], lung_rads_by_diameter="4B", calibrated_confidence=0.3),
     ]
     result = listed_of(record(ct, found), 5)
     head = Headline.of(replace(result, nodules=tuple(marked)), LowConfidence())
@@ -141,10 +142,10 @@ def test_the_leading_nodule_is_the_most_important_of_those_that_are_sure(chest, 
 def test_both_sides_are_counted(chest, record):
     ct, _, found = chest(FIVE)
     result = listed_of(record(ct, found), 5)
-    nodules = tuple(replace(n, side="right" if n.id < 3 else "left") for n in result.nodules)
+    nodules = tuple(changed(n, side="right" if n.id < 3 else "left") for n in result.nodules)
     head = Headline.of(replace(result, nodules=nodules), LowConfidence())
     assert head.count == "5 nodules listed: 2 in the right lung, 3 in the left."
-    unknown = tuple(replace(n, side="unknown") for n in nodules)
+    unknown = tuple(changed(n, side="unknown") for n in nodules)
     assert Headline.of(replace(result, nodules=unknown), LowConfidence()).count == "5 nodules listed."
 
 

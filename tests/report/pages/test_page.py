@@ -13,6 +13,7 @@ import pytest
 from lungseg3d.core import Box, LocalMap, LowConfidence, QualityIssue, Volume
 from lungseg3d.report import NoduleMaps, render_html, render_refusal
 from lungseg3d.report.pages.case import MAX_BYTES, MAX_PANELS
+from tests.support.nodule_records import changed
 
 MANY = [(x, y, z, 2) for x in (10, 20, 40) for y in (12, 22, 32) for z in (5, 11, 17)]
 VOID = {"meta", "img", "br", "link", "input"}
@@ -93,7 +94,7 @@ def test_overlays_are_chosen_by_controls_with_names_and_only_where_there_are_any
 
 def test_sizes_have_their_table_and_their_place_in_the_panel_where_they_are_known(volumes, record):
     result = record(volumes[0], volumes[2])
-    known = replace(result.nodules[0], mean_diameter_mm=10.87, volume_low_mm3=1300.0, volume_high_mm3=1600.0)
+    known = changed(result.nodules[0], mean_diameter_mm=10.87, volume_low_mm3=1300.0, volume_high_mm3=1600.0)
     without, with_sizes = (
         plain_text(render_html(replace(result, nodules=(nodule,)), *volumes)) for nodule in (result.nodules[0], known)
     )
@@ -107,7 +108,7 @@ def test_a_nodule_of_low_confidence_is_marked_in_words(volumes, record):
     result = record(volumes[0], volumes[2])
     (nodule,) = result.nodules
     sure, raw, low = (
-        plain_text(render_html(replace(result, nodules=(replace(nodule, **changes),)), *volumes))
+        plain_text(render_html(replace(result, nodules=(changed(nodule, **changes),)), *volumes))
         for changes in ({}, {"confidence": 0.7}, {"calibrated_confidence": 0.3})
     )
     assert "low" not in sure.lower().replace("below", "").replace("allow", "")
@@ -126,7 +127,7 @@ def test_a_nodule_of_low_confidence_is_marked_in_words(volumes, record):
 def test_the_limits_of_low_confidence_are_those_that_were_asked_for(volumes, record):
     result = record(volumes[0], volumes[2])
     (nodule,) = result.nodules
-    unsure = replace(result, nodules=(replace(nodule, calibrated_confidence=0.3),))
+    unsure = replace(result, nodules=(changed(nodule, calibrated_confidence=0.3),))
     assert "▲ low" not in plain_text(render_html(unsure, *volumes, low=LowConfidence(calibrated=0.25)))
     text = plain_text(render_html(result, *volumes, low=LowConfidence(uncalibrated=0.95)))
     assert "marks low confidence: below 0.95." in text
@@ -233,7 +234,7 @@ def test_a_measured_nodule_without_voxels_is_listed_and_said_to_be_without_pictu
 
 def test_what_is_unknown_is_a_dash_and_never_nan(volumes, record):
     result = record(volumes[0], volumes[2])
-    odd = replace(result.nodules[0], mean_hu=math.nan, confidence=None)
+    odd = changed(result.nodules[0], mean_hu=math.nan, confidence=None)
     html = render_html(replace(result, nodules=(odd,), timings_s={"read": math.nan}), *volumes)
     assert "– s" in html
     assert not re.search(r"\bnan\b|\bNone\b", plain_text(html))

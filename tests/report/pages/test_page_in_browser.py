@@ -11,6 +11,7 @@ import pytest
 
 from lungseg3d.core import Box, LocalMap, QualityIssue
 from lungseg3d.report import NoduleMaps, render_html
+from tests.support.nodule_records import changed
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
@@ -99,7 +100,7 @@ def test_no_table_is_cut_off_on_a_screen_of_1280_pixels(chest, record, tmp_path)
     known |= {"mean_diameter_mm": 10.7, "volume_low_mm3": 10085.0, "volume_high_mm3": 13026.0, "third": "middle"}
     known |= {"solid_long_axis_mm": 7.3, "solid_perpendicular_mm": 5.7}
     known |= {"centroid_lps_mm": (-107.6, -265.5, -444.8), "volume_mm3": 11461.0}
-    full = replace(plain, nodules=tuple(replace(nodule, **known) for nodule in plain.nodules))
+    full = replace(plain, nodules=tuple(changed(nodule, **known) for nodule in plain.nodules))
     html = render_html(full, ct, labels, nodules)
     wide = 'const told = [...document.querySelectorAll(".scroll")].map((box) => box.scrollWidth - box.clientWidth);'
     assert run_in_browser(html, wide, tmp_path, 1280) == [0, 0]

@@ -4,14 +4,14 @@ import csv
 import io
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 
-from lungseg3d.core import CaseResult, Lung, Nodule, QualityIssue
+from lungseg3d.core import CaseResult, Lung, QualityIssue
 from lungseg3d.report import nodules_csv, result_json
+from tests.support.nodule_records import changed, flat_nodule
 
-NODULE = Nodule(
+NODULE = flat_nodule(
     id=1,
     volume_mm3=523.5987,
     equivalent_diameter_mm=10.0,
@@ -40,7 +40,7 @@ NODULE = Nodule(
 
 
 def test_a_nodule_is_one_csv_row_with_fixed_digits():
-    text = nodules_csv(CaseResult("a", "done", nodules=(replace(NODULE, calibrated_confidence=0.45),)))
+    text = nodules_csv(CaseResult("a", "done", nodules=(changed(NODULE, calibrated_confidence=0.45),)))
     header, row = list(csv.DictReader(io.StringIO(text))), text.splitlines()[1]
     assert row == (
         "1,523.60,10.00,10.25,9.80,-12.3,20.0,0.988,solid,left,,0.910,"
@@ -60,7 +60,7 @@ def test_no_nodules_leave_the_csv_header_alone():
 
 
 def test_csv_writes_no_nan_and_no_negative_zero():
-    odd = replace(NODULE, mean_hu=math.nan, centroid_ras_mm=(-0.001, 0.0, 0.0), confidence=np.float32(math.nan))
+    odd = changed(NODULE, mean_hu=math.nan, centroid_ras_mm=(-0.001, 0.0, 0.0), confidence=np.float32(math.nan))
     cells = nodules_csv(CaseResult("a", "done", nodules=(odd,))).splitlines()[1].split(",")
     assert cells[5] == ""
     assert cells[11] == ""
@@ -72,7 +72,7 @@ def test_json_tells_its_schema_first_and_writes_null_for_what_is_not_finite():
         "a",
         "done",
         grid={"spacing_mm": np.array([1.0, math.nan, 2.5])},
-        nodules=(replace(NODULE, sd_hu=math.inf),),
+        nodules=(changed(NODULE, sd_hu=math.inf),),
         issues=(QualityIssue("W_THICK", "slices of 5 mm"),),
         timings_s={"read": 1.5, "lungs": math.nan},
     )

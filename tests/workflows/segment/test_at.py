@@ -57,7 +57,7 @@ def crop(tmp_path_factory) -> Path:
 def test_the_whole_crop_is_searched_and_its_middle_is_not_outlined(crop, options, tmp_path):
     (result,) = segment_cases(crop, tmp_path, options)
     assert result.places == ()
-    centroids = [nodule.centroid_voxel for nodule in result.findings]
+    centroids = [nodule.centroid.voxel for nodule in result.findings]
     assert any(np.abs(np.array(at) - 6).max() < 1 for at in centroids)
     assert not any(np.abs(np.array(at) - (14.5, 11.5, 11.5)).max() < 4 for at in centroids)
 
@@ -77,7 +77,10 @@ def test_a_named_voxel_is_outlined_and_listed_and_the_record_names_it(crop, opti
     expected[4:9, 4:9, 4:9] = True
     assert 2 * ((labels == 1) & expected).sum() / ((labels == 1).sum() + expected.sum()) > 0.9
     assert labels[25, 19, 19] == 2  # two voxels, which a search drops as a piece of vessel or as too small
-    assert [(n.id, n.confidence, n.calibrated_confidence) for n in result.nodules] == [(1, None, None), (2, None, None)]
+    assert [(n.id, n.certainty.confidence, n.certainty.calibrated_confidence) for n in result.nodules] == [
+        (1, None, None),
+        (2, None, None),
+    ]
     assert result.candidates == ()
     with (tmp_path / "crop" / "nodules.csv").open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 2
@@ -130,7 +133,7 @@ def test_a_place_outside_of_the_image_refuses_that_ct(crop, options, tmp_path):
 
 def test_doubt_is_about_the_named_nodules(crop, options, tmp_path):
     (result,) = segment_cases(crop, tmp_path, replace(options, at=("6,6,6",), uncertainty=True))
-    assert result.nodules[0].view_agreement == pytest.approx(1, abs=0.05)
+    assert result.nodules[0].certainty.view_agreement == pytest.approx(1, abs=0.05)
     assert (tmp_path / "crop" / "uncertainty.nii.gz").exists()
 
 

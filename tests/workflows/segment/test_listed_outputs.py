@@ -18,14 +18,15 @@ from lungseg3d.workflows.listing.settings import Settings
 from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
 from lungseg3d.workflows.segment.formats import make_objects, write_objects
 from tests.io.dicom_objects.test_dicom_objects import masks_of, straight
+from tests.support.nodule_records import changed
 from tests.support.seg_reading import read_masks, read_measurements
 
 
 def listed_case(ct, masks) -> CaseResult:
     """Nodule 1 is the surer and smaller one; a third finding, marked in no mask here, is a candidate."""
     measured = sorted(measure_nodules(ct, masks.nodules, lungs=masks.labels), key=lambda nodule: nodule.id)
-    nodules = [replace(n, calibrated_confidence=0.9 - 0.2 * n.id) for n in measured]
-    hilum = replace(measured[0], id=3, volume_mm3=9000.0, calibrated_confidence=0.1, reason="hilar-vessel")
+    nodules = [changed(n, calibrated_confidence=0.9 - 0.2 * n.id) for n in measured]
+    hilum = changed(measured[0], id=3, volume_mm3=9000.0, calibrated_confidence=0.1, reason="hilar-vessel")
     point = {"name": "default", "least_confidence": {"solid": 0.3}}
     found = {"nodules": tuple(nodules), "candidates": (hilum,), "operating_point": point}
     return CaseResult("a", "done", lungs=tuple(measure_lungs(masks.labels)), **found)
@@ -46,7 +47,7 @@ def test_seg_and_sr_hold_the_listed_nodules_in_the_order_of_the_list_and_no_cand
     by_name = {group["id"]: group for group in groups.values()}
     assert list(by_name) == names
     for nodule in result.nodules:
-        assert by_name[f"Nodule {nodule.id}"]["calibrated", ""] == (nodule.calibrated_confidence, "UCUM:1")
+        assert by_name[f"Nodule {nodule.id}"]["calibrated", ""] == (nodule.certainty.calibrated_confidence, "UCUM:1")
     found = read_masks(tmp_path / CaseFolder.SEG, ct.affine, ct.shape)
     assert sum(mask.sum() for mask in found.values()) == np.count_nonzero(masks.labels.array)
 

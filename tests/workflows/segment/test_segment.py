@@ -99,12 +99,12 @@ def test_lungs_and_nodule_are_measured(result, chest):
     assert {lung.name: lung.volume_ml for lung in result.lungs} == pytest.approx(known_ml, rel=0.06)
     (nodule,) = result.nodules
     assert nodule.volume_mm3 == pytest.approx((array == 3).sum() * chest.ct.voxel_volume_mm3, rel=0.15)
-    assert nodule.centroid_ras_mm == pytest.approx((50, 10, -6), abs=1.0)
-    assert nodule.centroid_lps_mm == pytest.approx((-50, -10, -6), abs=1.0)
+    assert nodule.centroid.ras_mm == pytest.approx((50, 10, -6), abs=1.0)
+    assert nodule.centroid.lps_mm == pytest.approx((-50, -10, -6), abs=1.0)
     assert (nodule.id, nodule.side, nodule.kind) == (1, "right", "solid")
-    assert nodule.mean_hu > -300
-    assert 0.8 < nodule.confidence <= 1
-    assert nodule.pleura_distance_mm == pytest.approx(15, abs=5)
+    assert nodule.density.mean_hu > -300
+    assert 0.8 < nodule.certainty.confidence <= 1
+    assert nodule.surroundings.pleura_distance_mm == pytest.approx(15, abs=5)
 
 
 def test_the_record_says_how_it_came_about(record, bundles):
@@ -192,7 +192,7 @@ def test_an_oblique_copy_keeps_lungs_and_nodule_in_the_world(chest, options, tmp
     for value, least in ((1, 0.97), (2, 0.97), (3, 0.9)):
         assert dice(labels.array == value, chest.labels.array == value) > least
     expected = turn[:3, :3] @ (50, 10, -6) + turn[:3, 3]
-    assert result.nodules[0].centroid_ras_mm == pytest.approx(expected, abs=1.0)
+    assert result.nodules[0].centroid.ras_mm == pytest.approx(expected, abs=1.0)
 
 
 def test_the_full_roi_finds_no_lungs_and_says_so(chest, options, tmp_path):
@@ -207,7 +207,7 @@ def test_the_full_roi_finds_no_lungs_and_says_so(chest, options, tmp_path):
     assert result.provenance["options"]["roi"] == "full"
     assert set(result.provenance["bundles"]) == {"nodules"}
     (nodule,) = result.nodules
-    assert (nodule.side, nodule.pleura_distance_mm) == ("unknown", None)
+    assert (nodule.side, nodule.surroundings.pleura_distance_mm) == ("unknown", None)
     known = chest.labels.array[inside] == 3
     found = read_labels(tmp_path / "out" / "crop" / "labels.nii.gz").array
     assert set(np.unique(found)) == {0, 3}
