@@ -106,6 +106,7 @@ Formats = Annotated[
     str,
     typer.Option("--format", metavar="LIST", help="nifti, seg (DICOM SEG), sr (DICOM SR, with seg); several: seg,sr."),
 ]
+ExportFormats = Annotated[str, typer.Option("--format", metavar="LIST", help="seg, sr or both; sr brings seg.")]
 
 
 class Dates(str, Enum):

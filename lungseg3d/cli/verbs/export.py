@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lungseg3d.cli.terminal.console import complain, say
-from lungseg3d.cli.terminal.options import Dates, ObjectDates, Overwrite, with_reading_options_of
+from lungseg3d.cli.terminal.options import Dates, ExportFormats, ObjectDates, Overwrite, with_reading_options_of
 from lungseg3d.cli.terminal.outcome import ExitStatus, reporting_errors
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def export(
             help="The DICOM series that was segmented, or that the NIfTI file was made of.",
         ),
     ] = None,
-    format: Annotated[str, typer.Option("--format", metavar="LIST", help="seg, sr or both; sr brings seg.")] = "seg,sr",
+    format: ExportFormats = "seg,sr",
     dates: ObjectDates = Dates.source,
     overwrite: Overwrite = False,
     *,

@@ -36,8 +36,8 @@ def test_words_come_in_the_order_of_the_table_with_what_they_refer_to(text, want
 
 
 def test_a_word_that_is_no_format_is_refused_with_the_known_ones():
-    with pytest.raises(UsageError, match="does not know stl") as caught:
-        formats_of("nifti,stl")
+    with pytest.raises(UsageError, match="does not know no-format") as caught:
+        formats_of("nifti,no-format")
     assert "nifti, seg, sr" in str(caught.value)
 
 
