@@ -97,7 +97,7 @@ class Centroid:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class LungPosition:
     """Where in the lungs a nodule lies (`analysis.nodules.surroundings`).
 
     Attributes:
@@ -161,7 +161,7 @@ class Nodule:
         diameters: in the axial plane, and of the sphere of its volume.
         density: HU inside its mask, and the attenuation type.
         centroid: centre of mass, in the world and as a voxel.
-        surroundings: its lung, and the distances in it.
+        position: its lung, and the distances in it.
         certainty: how sure the networks are of it.
         solid_part: size of the solid part of a part-solid nodule.
         size_classes: what guidelines say of its size and kind.
@@ -173,7 +173,7 @@ class Nodule:
     diameters: Diameters
     density: Density
     centroid: Centroid
-    surroundings: Surroundings
+    position: LungPosition
     certainty: Certainty
     solid_part: SolidPart = SolidPart()
     size_classes: SizeClasses = SizeClasses()
@@ -197,7 +197,7 @@ class Nodule:
     @property
     def side(self) -> str:
         """Its lung: `right`, `left` or `unknown`."""
-        return self.surroundings.side
+        return self.position.side
 
     def value(self, key: str) -> Any:
         """What `result.json` has under a key, one of `RECORD_KEYS`.
@@ -221,8 +221,8 @@ RECORD_KEYS: dict[str, str] = {
     "centroid_ras_mm": "centroid.ras_mm",
     "centroid_lps_mm": "centroid.lps_mm",
     "centroid_voxel": "centroid.voxel",
-    "side": "surroundings.side",
-    "pleura_distance_mm": "surroundings.pleura_distance_mm",
+    "side": "position.side",
+    "pleura_distance_mm": "position.pleura_distance_mm",
     "confidence": "certainty.confidence",
     "volume_low_mm3": "volume.low_mm3",
     "volume_high_mm3": "volume.high_mm3",
@@ -230,8 +230,8 @@ RECORD_KEYS: dict[str, str] = {
     "solid_long_axis_mm": "solid_part.long_axis_mm",
     "solid_perpendicular_mm": "solid_part.perpendicular_mm",
     "solid_volume_mm3": "solid_part.volume_mm3",
-    "third": "surroundings.third",
-    "vessel_distance_mm": "surroundings.vessel_distance_mm",
+    "third": "position.third",
+    "vessel_distance_mm": "position.vessel_distance_mm",
     "lung_rads_by_diameter": "size_classes.lung_rads_by_diameter",
     "lung_rads_by_volume": "size_classes.lung_rads_by_volume",
     "fleischner_by_diameter": "size_classes.fleischner_by_diameter",
@@ -253,7 +253,7 @@ _PARTS: dict[str, type] = {
     "diameters": Diameters,
     "density": Density,
     "centroid": Centroid,
-    "surroundings": Surroundings,
+    "position": LungPosition,
     "certainty": Certainty,
     "solid_part": SolidPart,
     "size_classes": SizeClasses,

@@ -39,7 +39,7 @@ def test_each_key_comes_back_from_its_own_place():
 def test_a_record_of_the_first_schema_has_defaults_for_what_came_later_and_unknown_keys_are_left_out():
     early = {key: value for key, value in to_json(measured_nodule(7)).items() if key in FIRST}
     nodule = nodule_of({**json.loads(json.dumps(early)), "of a later version": 1})
-    assert (nodule.volume.low_mm3, nodule.volume.method, nodule.surroundings.third) == (None, "voxels", "unknown")
+    assert (nodule.volume.low_mm3, nodule.volume.method, nodule.position.third) == (None, "voxels", "unknown")
     assert (nodule.solid_part, nodule.size_classes, nodule.reason) == (SolidPart(), SizeClasses(), "")
     assert nodule.certainty == Certainty(0.9)
 

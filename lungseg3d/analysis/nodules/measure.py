@@ -26,9 +26,9 @@ from lungseg3d.core.nodule import (
     Certainty,
     Density,
     Diameters,
+    LungPosition,
     SizeClasses,
     SolidPart,
-    Surroundings,
     VolumeEstimate,
 )
 
@@ -117,7 +117,7 @@ def _measured(number: int, box: Box, scene: _Scene, confidence: float | None) ->
         ),
         density=Density(float(hu.mean()), float(hu.std()), solid_fraction, kind),
         centroid=Centroid(_triple(ras_mm), _triple(ras_mm * (-1, -1, 1)), _triple(centroid_voxel)),
-        surroundings=_surroundings(mask, box, scene, float(ras_mm[2])),
+        position=_position(mask, box, scene, float(ras_mm[2])),
         certainty=Certainty(confidence),
         solid_part=_solid_part(mask, box, ct) if kind == "part-solid" else SolidPart(),
     )
@@ -134,12 +134,12 @@ def _volume(number: int, box: Box, mask: np.ndarray, scene: _Scene) -> VolumeEst
     return VolumeEstimate(voxel_sum_mm3, low_mm3, high_mm3, "voxels", voxel_sum_mm3)
 
 
-def _surroundings(mask: np.ndarray, box: Box, scene: _Scene, height_mm: float) -> Surroundings:
+def _position(mask: np.ndarray, box: Box, scene: _Scene, height_mm: float) -> LungPosition:
     lungs = scene.lungs
     side = 0 if lungs is None else _side(mask, box, lungs)
     if lungs is None or not side:
-        return Surroundings("unknown", None)
-    return Surroundings(
+        return LungPosition("unknown", None)
+    return LungPosition(
         side=_SIDE_NAMES.get(side, "unknown"),
         pleura_distance_mm=_pleura_distance_mm(mask, box, lungs, side),
         third=third_of(height_mm, scene.heights_mm[side]) if side in scene.heights_mm else "unknown",

@@ -80,7 +80,7 @@ class Headline:
             candidates=candidates,
             candidates_why=why,
             operating_point=operating_point_text(result.operating_point),
-            names_thirds=any(nodule.surroundings.third != "unknown" for nodule in result.findings),
+            names_thirds=any(nodule.position.third != "unknown" for nodule in result.findings),
         )
 
 
@@ -96,7 +96,7 @@ def nodule_text(nodule: Nodule) -> str:
     name, confidence = confidence_text(nodule)
     parts = [
         f"{nodule.side} lung" if nodule.side != "unknown" else "",
-        f"{nodule.surroundings.third} third" if nodule.surroundings.third != "unknown" else "",
+        f"{nodule.position.third} third" if nodule.position.third != "unknown" else "",
         nodule.kind,
         f"{axes}\u00a0mm",
         f"{volume}\u00a0mm³",

@@ -20,7 +20,7 @@ def size_row(nodule: Nodule) -> dict[str, str]:
         "mean_diameter": number_text(nodule.diameters.mean_mm, 1),
         "solid_axes": " × ".join(solid) if nodule.solid_part.long_axis_mm is not None else "–",
         "place": place_text(nodule),
-        "vessel": number_text(nodule.surroundings.vessel_distance_mm, 1),
+        "vessel": number_text(nodule.position.vessel_distance_mm, 1),
         "fleischner": _pair(nodule.size_classes.fleischner_by_diameter, nodule.size_classes.fleischner_by_volume),
         "lung_rads": _pair(nodule.size_classes.lung_rads_by_diameter, nodule.size_classes.lung_rads_by_volume),
     }
@@ -28,7 +28,7 @@ def size_row(nodule: Nodule) -> dict[str, str]:
 
 def place_text(nodule: Nodule) -> str:
     """`right, upper third`, as far as it is known; a dash where nothing is."""
-    third = "" if nodule.surroundings.third == "unknown" else f"{nodule.surroundings.third} third"
+    third = "" if nodule.position.third == "unknown" else f"{nodule.position.third} third"
     return ", ".join(word for word in (nodule.side, third) if word not in ("", "unknown")) or "–"
 
 

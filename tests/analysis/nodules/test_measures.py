@@ -96,7 +96,7 @@ def test_a_part_solid_nodule_tells_the_size_of_its_solid_part():
 def test_a_solid_nodule_has_no_solid_part_of_its_own():
     (nodule,) = measure_nodules(*make_ellipsoid([10] * 3, 1.0, np.random.default_rng(1)))
     assert (nodule.solid_part.long_axis_mm, nodule.solid_part.volume_mm3) == (None, None)
-    assert (nodule.surroundings.third, nodule.surroundings.vessel_distance_mm) == ("unknown", None)
+    assert (nodule.position.third, nodule.position.vessel_distance_mm) == ("unknown", None)
 
 
 @pytest.mark.parametrize(("z_mm", "third"), [(8, "lower"), (30, "middle"), (52, "upper")])
@@ -108,7 +108,7 @@ def test_the_third_of_the_lung_counts_from_its_base(z_mm, third):
         (nodule,) = measure_nodules(
             turned, turned.with_array(mask[flip].astype(np.uint8)), lungs=turned.with_array(lungs.array[flip])
         )
-        assert (nodule.side, nodule.surroundings.third) == ("right", third)
+        assert (nodule.side, nodule.position.third) == ("right", third)
 
 
 FLIP_Z = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, 59], [0, 0, 0, 1]]
@@ -122,10 +122,10 @@ def test_the_way_to_a_vessel_is_measured_from_surface_to_surface():
     hu[ball | tube] = 40
     lungs.array[:3] = 0  # a chest wall, far from both
     (nodule,) = measure_nodules(ct.with_array(hu), ct.with_array(ball.astype(np.uint8)), lungs=lungs)
-    assert nodule.surroundings.vessel_distance_mm == pytest.approx(12 - 4 - 2, abs=0.8)
+    assert nodule.position.vessel_distance_mm == pytest.approx(12 - 4 - 2, abs=0.8)
     hu[tube] = -850
     (alone,) = measure_nodules(ct.with_array(hu), ct.with_array(ball.astype(np.uint8)), lungs=lungs)
-    assert alone.surroundings.vessel_distance_mm is None
+    assert alone.position.vessel_distance_mm is None
 
 
 def test_the_blurred_rim_of_a_nodule_is_no_vessel():
@@ -133,7 +133,7 @@ def test_the_blurred_rim_of_a_nodule_is_no_vessel():
     away = np.linalg.norm(away_mm(ct, (24, 24, 20)), axis=-1)
     hu = np.select([away <= 5, away <= 6.5], [40, -300], -850).astype(np.int16)
     (nodule,) = measure_nodules(ct.with_array(hu), ct.with_array((away <= 5).astype(np.uint8)), lungs=lungs)
-    assert nodule.surroundings.vessel_distance_mm is None
+    assert nodule.position.vessel_distance_mm is None
 
 
 def test_hu_tell_the_volume_of_a_small_nodule_whose_voxels_do_not():

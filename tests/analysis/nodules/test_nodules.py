@@ -196,8 +196,8 @@ def test_side_and_distance_to_the_pleura_are_known_whether_or_not_the_lung_map_h
     found = measure_nodules(make_ct(MM, ids > 0), Volume(ids, MM.affine), lungs=Volume(lungs, MM.affine))
     right, left = sorted(found, key=lambda nodule: nodule.id)
     assert (right.side, left.side) == ("right", "left")
-    assert right.surroundings.pleura_distance_mm == pytest.approx(7)
-    assert left.surroundings.pleura_distance_mm == pytest.approx(4)
+    assert right.position.pleura_distance_mm == pytest.approx(7)
+    assert left.position.pleura_distance_mm == pytest.approx(4)
 
 
 def test_a_nodule_that_touches_or_crosses_the_pleura_has_distance_0():
@@ -206,7 +206,7 @@ def test_a_nodule_that_touches_or_crosses_the_pleura_has_distance_0():
     ids[2:6, 10:14, 10:14] = 1
     ids[54:60, 10:14, 10:14] = 2
     found = measure_nodules(make_ct(MM, ids > 0), Volume(ids, MM.affine), lungs=Volume(lungs, MM.affine))
-    places = {nodule.id: (nodule.side, nodule.surroundings.pleura_distance_mm) for nodule in found}
+    places = {nodule.id: (nodule.side, nodule.position.pleura_distance_mm) for nodule in found}
     assert places == {1: ("left", 0.0), 2: ("right", 0.0)}
 
 
@@ -217,7 +217,7 @@ def test_side_is_that_of_the_nearest_lung_and_unknown_without_lungs():
     assert measure_nodules(ct, nodules, lungs=Volume(make_lung_block(), MM.affine))[0].side == "right"
     for lungs in (None, Volume(np.zeros(MM.shape, np.uint8), MM.affine)):
         (nodule,) = measure_nodules(ct, nodules, lungs=lungs)
-        assert (nodule.side, nodule.surroundings.pleura_distance_mm) == ("unknown", None)
+        assert (nodule.side, nodule.position.pleura_distance_mm) == ("unknown", None)
 
 
 def test_lung_volumes_count_a_nodule_to_the_lung_around_it():

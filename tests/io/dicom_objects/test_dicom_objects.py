@@ -161,7 +161,7 @@ def test_the_report_tells_the_numbers_of_the_segments(written):
         assert group["112031", "373098007"] == (pytest.approx(nodule.density.mean_hu, abs=0.1), "UCUM:[hnsf'U]")
         assert (group["finding"], group["site"]) == ("27925004", "39607008")
         assert group["side"] == {"right": RIGHT, "left": LEFT}[nodule.side]
-        assert group["words"]["third"] == nodule.surroundings.third
+        assert group["words"]["third"] == nodule.position.third
         assert group["words"]["fleischner-mm"] == nodule.size_classes.fleischner_by_diameter
     for lung in lungs:
         group = by_name[lung.name.replace("_", " ").capitalize()]

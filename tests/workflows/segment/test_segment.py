@@ -104,7 +104,7 @@ def test_lungs_and_nodule_are_measured(result, chest):
     assert (nodule.id, nodule.side, nodule.kind) == (1, "right", "solid")
     assert nodule.density.mean_hu > -300
     assert 0.8 < nodule.certainty.confidence <= 1
-    assert nodule.surroundings.pleura_distance_mm == pytest.approx(15, abs=5)
+    assert nodule.position.pleura_distance_mm == pytest.approx(15, abs=5)
 
 
 def test_the_record_says_how_it_came_about(record, bundles):
@@ -207,7 +207,7 @@ def test_the_full_roi_finds_no_lungs_and_says_so(chest, options, tmp_path):
     assert result.provenance["options"]["roi"] == "full"
     assert set(result.provenance["bundles"]) == {"nodules"}
     (nodule,) = result.nodules
-    assert (nodule.side, nodule.surroundings.pleura_distance_mm) == ("unknown", None)
+    assert (nodule.side, nodule.position.pleura_distance_mm) == ("unknown", None)
     known = chest.labels.array[inside] == 3
     found = read_labels(tmp_path / "out" / "crop" / "labels.nii.gz").array
     assert set(np.unique(found)) == {0, 3}
