@@ -10,6 +10,7 @@ import re
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK
 from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
@@ -128,7 +129,8 @@ def test_vessels_of_another_person_end_in_not_determined_everywhere(tmp_path):
 def test_the_same_ct_under_another_name_and_in_another_format_is_named(tmp_path, ending):
     ct, *maps = chest_with(BALLS[:2])
     turned = Volume(ct.array[::-1].copy(), ct.affine @ [[-1, 0, 0, ct.shape[0] - 1], *np.eye(4)[1:]])
-    write_volume(tmp_path / f"other.{ending}", turned)
+    write_volume(tmp_path / "turned.nii.gz", turned)
+    SimpleITK.WriteImage(SimpleITK.ReadImage(str(tmp_path / "turned.nii.gz")), str(tmp_path / f"other.{ending}"))
     folder = write_result(tmp_path / "a", ct, *maps)
     again = write_result(tmp_path / "b", turned, *(turned.with_array(m.array[::-1].copy()) for m in maps))
     options = FollowUpOptions(180, tmp_path / "a-ct.nii.gz", tmp_path / f"other.{ending}")
