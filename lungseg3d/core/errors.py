@@ -82,7 +82,7 @@ def fault_of(error: BaseException) -> str:
     return f"{type(error).__name__} in {module}, line {ours[-1].lineno} ({ours[-1].name})"
 
 
-def unexpected(error: BaseException, subject: str) -> tuple[str, str, str]:
+def unexpected_fault(error: BaseException, subject: str) -> tuple[str, str, str]:
     """Code, message and remedy of an error that nobody foresaw.
 
     Args:

@@ -98,7 +98,7 @@ class Centroid:
 
 @dataclass(frozen=True)
 class LungPosition:
-    """Where in the lungs a nodule lies (`analysis.nodules.surroundings`).
+    """Where in the lungs a nodule lies (`analysis.nodules.measure`).
 
     Attributes:
         side: `right`, `left` or `unknown` (no lung mask).

@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from lungseg3d.core.errors import LungSegError, unexpected
+from lungseg3d.core.errors import LungSegError, unexpected_fault
 from lungseg3d.core.named_places import Place
 from lungseg3d.core.nodule import Nodule, nodule_of
 from lungseg3d.core.remedies import remedy_text
@@ -68,7 +68,7 @@ class QualityIssue:
         """
         if isinstance(error, LungSegError):
             return cls(error.code, error.message, error.remedy)
-        return cls(*unexpected(error, subject))
+        return cls(*unexpected_fault(error, subject))
 
     @property
     def severity(self) -> Severity:

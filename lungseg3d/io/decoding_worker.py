@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from lungseg3d.core import LungSegError
-from lungseg3d.core.errors import unexpected
+from lungseg3d.core.errors import unexpected_fault
 from lungseg3d.core.remedies import keep_templates
 from lungseg3d.io import reader
 from lungseg3d.io.decoding.client import Answer, Job
@@ -60,7 +60,7 @@ def _result(job: Job) -> Any:
     except (LungSegError, MemoryError) as error:
         return error.with_traceback(None)
     except Exception as error:
-        return LungSegError(*unexpected(error, shown(job.path)))
+        return LungSegError(*unexpected_fault(error, shown(job.path)))
     finally:
         limit_time(0)
         limit_memory(_NO_LIMIT, for_good=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lungseg3d.core import IntakeError, LungSegError, QualityIssue
-from lungseg3d.core.errors import unexpected
+from lungseg3d.core.errors import unexpected_fault
 from lungseg3d.workflows.batch.pool import worker_issue
 
 UNSUITED = LungSegError("E_BAD_OPTION", "p1: no such thing.", "Choose another.")
@@ -25,7 +25,7 @@ def test_an_issue_words_the_remedy_of_an_error_as_text():
 def test_an_issue_of_an_unexpected_error_names_case_and_type_but_not_its_words():
     issue = QualityIssue.of(ValueError("/home/Jane Doe/ct"), "p1")
     assert issue == QualityIssue("E_UNEXPECTED", "p1: ValueError.", "Please report this.")
-    assert unexpected(ValueError("x"), "p1") == (issue.code, issue.message, issue.remedy)
+    assert unexpected_fault(ValueError("x"), "p1") == (issue.code, issue.message, issue.remedy)
 
 
 def test_an_issue_of_a_worker_says_where_memory_ran_out_and_ends_as_journals_have_it():
