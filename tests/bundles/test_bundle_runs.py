@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from monai.bundle import ConfigWorkflow
 from lungseg3d.data import NoduleSpec, PhantomSpec, make_phantom
 from lungseg3d.io import write_volume
 from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
+from tests.support.tables import read_table
 
 LUNGS, NODULES = "lung_ct_segmentation", "lung_nodule_ct_segmentation"
 DENSE = {1: (40.0, -20.0)}  # above -300 HU
@@ -73,7 +73,7 @@ def test_evaluate_measures_the_held_out_fold_and_names_each_case(bundles, sphere
         output_dir=str(tmp_path),
         device="$torch.device('cpu')",
     ).run()
-    rows = list(csv.DictReader((tmp_path / "val_mean_dice_raw.csv").open()))
+    rows = read_table(tmp_path / "val_mean_dice_raw.csv")
     # The weights are a threshold and the spheres are far from it, so nothing is missed.
     assert [(row["filename"], float(row["mean"])) for row in rows] == [("sphere-1", 1.0), ("sphere-3", 1.0)]
     assert (tmp_path / "metrics.csv").read_text().startswith("val_mean_dice,1.0")
@@ -100,7 +100,7 @@ def test_evaluate_measures_right_and_left_lung_in_the_order_of_the_labels(bundle
         device="$torch.device('cpu')",
         spacing_mm=1.0,
     ).run()
-    rows = list(csv.DictReader((tmp_path / "eval" / "val_mean_dice_raw.csv").open()))
+    rows = read_table(tmp_path / "eval" / "val_mean_dice_raw.csv")
     assert [row["filename"] for row in rows] == ["sphere-0", "sphere-1", "sphere-2", "sphere-3"]
     assert {(float(row["class0"]), float(row["class1"])) for row in rows} == {(1.0, 1.0)}
 

@@ -6,7 +6,6 @@ The zoo's own checks of metadata, channels and properties are in test_bundles.py
 from __future__ import annotations
 
 import ast
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from ignite.engine import Events
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export
 
 from tests.support.small_data import LUNGS, NAMES, NODULES, overrides_for, small_data
+from tests.support.tables import read_table
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 
@@ -89,7 +89,7 @@ def test_a_bundle_trains_evaluates_what_it_trained_and_runs_on_a_ct(name, data, 
 
     evaluation = {**overrides, "checkpoint": str(weights), "output_dir": str(tmp_path / "eval")}
     run(name, ["train", "evaluate"], "train", **evaluation)
-    rows = list(csv.DictReader((tmp_path / "eval" / "val_mean_dice_raw.csv").open()))
+    rows = read_table(tmp_path / "eval" / "val_mean_dice_raw.csv")
     assert [row["filename"] for row in rows] == (["crop-1", "crop-3"] if name == NODULES else ["ct"])
     assert all(0 <= float(row["mean"]) <= 1 for row in rows)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import random
+import warnings
 import zipfile
 from dataclasses import replace
 
@@ -87,7 +88,8 @@ def _spoil_zip(data: bytes, rng: random.Random) -> bytes:
     packed = io.BytesIO()
     methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
     method = rng.choice(methods)
-    with zipfile.ZipFile(packed, "w", method) as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(packed, "w", method) as archive:
+        warnings.filterwarnings("ignore", "Duplicate name")  # a name that occurs twice is one of the mutations
         for number, (member, content) in enumerate(members):
             info = zipfile.ZipInfo(member or "-")
             info.compress_type = method

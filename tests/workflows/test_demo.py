@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import re
 
@@ -16,6 +15,7 @@ from lungseg3d.workflows import demo as module
 from lungseg3d.workflows.demo import demo
 from lungseg3d.workflows.segment import models as segment_models
 from lungseg3d.workflows.segment import results as segment_results
+from tests.support.tables import read_table
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_planted_nodules_among_the_candidates_are_counted_apart(planted, tmp_pat
     made = demo(tmp_path)
     assert (made.planted, made.found, made.among_candidates) == (2, 1, 1)
     assert (made.unplanted, made.unplanted_candidates) == (1, 1)
-    rows = list(csv.DictReader((tmp_path / "planted.csv").open(encoding="utf-8")))
+    rows = read_table(tmp_path / "planted.csv")
     assert [(row["segmented_share"], row["candidate_share"]) for row in rows[:2]] == [
         ("1.00", "0.00"),
         ("0.00", "1.00"),
@@ -90,7 +90,7 @@ def test_planted_nodules_among_the_candidates_are_counted_apart(planted, tmp_pat
 
 def test_the_table_says_how_much_of_each_planted_nodule_was_segmented(planted, tmp_path):
     demo(tmp_path)
-    rows = list(csv.DictReader((tmp_path / "planted.csv").open(encoding="utf-8")))
+    rows = read_table(tmp_path / "planted.csv")
     assert [(row["id"], row["equivalent_diameter_mm"], row["side"]) for row in rows] == [
         ("1", "22.0", "right"),
         ("2", "12.0", "left"),

@@ -198,7 +198,7 @@ def _pixdim(header: Any) -> np.ndarray:
 
 def _in_mm(affine: np.ndarray, mm: float) -> np.ndarray:
     """An affine of a unit that is `mm` long."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
         scaled: np.ndarray = np.diag([mm, mm, mm, 1.0]) @ np.array(affine, float)
         return scaled
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lungseg3d.core import OutputError
 from lungseg3d.io.storage.files import output_error, sync, take_lock
+from lungseg3d.io.storage.folders import remove_unfinished
 
 _REPLACED = "replaced-"
 
@@ -82,11 +83,16 @@ def place_folder(finished: Path, path: Path, work: Path) -> None:
 
 
 def recover(work: Path, results: Path) -> None:
-    """Bring a work folder that a kill left behind in order: nothing half-made stays, nothing replaced is lost.
+    """Bring folders that a kill left behind in order: nothing half-made stays, nothing replaced is lost.
+
+    Args:
+        work: where cases are made.
+        results: where they go, and what tells of them all.
 
     Raises:
         OutputError: E_WRITE, E_NO_SPACE.
     """
+    remove_unfinished(results)
     try:
         for left in sorted(work.iterdir()) if work.is_dir() else []:
             final = results / left.name.removeprefix(_REPLACED)

@@ -151,6 +151,7 @@ def test_uids_that_differ_by_spaces_name_one_series_and_one_study(make_series, t
     assert reading.source["slices"] == 40
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning")  # pydicom says so as it is written
 def test_a_transfer_syntax_with_spaces_is_the_one_it_names(make_series, tmp_path):
     series = make_series()
     for dataset in series.slices:
@@ -230,6 +231,7 @@ def test_the_inspection_is_plain_json(make_series, tmp_path):
     assert found["chosen"] is None
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning")  # pydicom says so as it is written
 def test_a_dicomdir_is_never_followed_and_refused_where_it_leads_away(make_series, tmp_path, refusal):
     series = make_series()
     folder = series.write(tmp_path / "s")

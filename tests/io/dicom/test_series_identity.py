@@ -130,6 +130,7 @@ FRAMES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning")  # pydicom says so as it is read here
 @pytest.mark.parametrize("name", FRAMES)
 def test_frames_of_reference_that_are_mixed_or_missing_give_a_warning_and_a_seg_in_one_frame(spoil, tmp_path, name):
     values, only, code, text = FRAMES[name]

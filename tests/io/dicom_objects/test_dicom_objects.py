@@ -322,10 +322,11 @@ def test_the_series_of_a_result_is_found_by_its_hash_among_others(tmp_path):
     source = straight(tmp_path / "ct")
     wanted = open_ct(source).source["series_sha256"]
     straight(tmp_path / "other")
+    other_uid = pydicom.uid.generate_uid()
     for path in (tmp_path / "other").iterdir():
         dataset = pydicom.dcmread(path)
-        dataset.SeriesInstanceUID += ".1"
-        dataset.SOPInstanceUID += ".1"
+        dataset.SeriesInstanceUID = other_uid
+        dataset.SOPInstanceUID = pydicom.uid.generate_uid()
         dataset.save_as(path)
     assert find_source_series(tmp_path, series_sha256=wanted).series_sha256 == wanted
     with pytest.raises(IntakeError, match="E_SERIES_NOT_FOUND"):

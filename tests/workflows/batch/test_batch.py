@@ -5,7 +5,6 @@ A threshold stands in for the networks; reading, writing, processes and journal 
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -26,7 +25,7 @@ from typer.testing import CliRunner
 import lungseg3d
 from lungseg3d.cli import app
 from lungseg3d.core import BundleError, LungSegError, OutputError
-from lungseg3d.io import ReadOptions, open_ct, read_labels, sha256_of
+from lungseg3d.io import ReadOptions, open_ct, read_labels, sha256_of, writing
 from lungseg3d.workflows.batch.plan import Selection
 from lungseg3d.workflows.batch.run import batch
 from lungseg3d.workflows.batch.verify import verify_batch
@@ -36,6 +35,7 @@ from lungseg3d.workflows.batch_state.records import BatchOptions
 from lungseg3d.workflows.segment.options import SegmentOptions
 from tests.support.batch_stand_in import FILES, StandIn, contents, write_ct
 from tests.support.small_data import BUNDLES
+from tests.support.tables import read_table
 
 TWO = BatchOptions(workers=2)
 
@@ -96,7 +96,7 @@ def test_twenty_cases_of_which_ten_are_bad_give_ten_right_outputs_and_twenty_rec
         assert sorted(path.name for path in folder.iterdir()) == FILES
         ct = open_ct(source / f"ct-{number:02d}.nii.gz").volume
         assert np.array_equal(read_labels(folder / "labels.nii.gz").array, ct.array < -500)
-    rows = list(csv.DictReader((tmp_path / "out" / "summary.csv").open(encoding="utf-8")))
+    rows = read_table(tmp_path / "out" / "summary.csv")
     assert [row["case_id"] for row in rows] == sorted(codes)
     page = (tmp_path / "out" / "index.html").read_text()
     for name in codes:
@@ -240,6 +240,16 @@ def test_files_count_for_nothing_without_the_journal(three, done):
     assert len(now) == len(before) + 3 * len(FILES)
 
 
+def test_what_a_kill_left_half_written_beside_the_cases_is_removed(three, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".writing-x-journal.db").write_bytes(b"half a journal")
+    with writing(out / "of-another.txt"):  # of a living process
+        run(three, out)
+        assert [path.name.endswith("-of-another.txt") for path in out.glob(".writing-*")] == [True]
+    assert not list(out.glob(".writing-*"))
+
+
 def test_models_that_cannot_be_opened_stop_everything(three, tmp_path):
     fault = BundleError("E_BAD_CHECKPOINT", "the weights are no weights", "Get them again.")
     with pytest.raises(LungSegError, match=r"E_BAD_CHECKPOINT: the weights are no weights"):
@@ -263,9 +273,7 @@ def start(source: Path, folder: Path, delay_s: float, workers: int = 2) -> subpr
     words = [sys.executable, "-m", "tests.support.batch_stand_in", source, folder / "out", workers, delay_s]
     root = Path(__file__).parents[3]
     environment = os.environ | {"PYTHONPATH": str(root)}
-    return subprocess.Popen(
-        [*map(str, words), str(folder / "begun")], env=environment, cwd=root, stderr=subprocess.PIPE
-    )
+    return subprocess.Popen([*map(str, words), str(folder / "begun")], env=environment, cwd=root)
 
 
 def wait_for(condition, longest_s: float = 120.0) -> None:
@@ -405,7 +413,7 @@ def test_listed_nodules_are_counted_and_measured_and_candidates_stand_apart(tmp_
     assert found["schema_version"] == 2
     counts = {case["case_id"]: (case["nodules"], case["candidates"], case["largest_mm"]) for case in found["cases"]}
     assert counts == {"ct-00": (0, 0, None), "nodules": (2, 1, 12.5)}
-    (row,) = [row for row in csv.DictReader((out / "summary.csv").open()) if row["case_id"] == "nodules"]
+    (row,) = [row for row in read_table(out / "summary.csv") if row["case_id"] == "nodules"]
     assert (row["nodules"], row["candidates"], row["largest_mm"]) == ("2", "1", "12.5")
     assert list(row)[-1] == "candidates"  # columns that were there before keep their places
     cells = '<td class="num">2</td><td class="num">12.5</td><td class="num">1</td>'
@@ -424,7 +432,7 @@ def test_a_case_without_lungs_is_complete_counted_apart_and_has_no_count_of_nodu
     assert found["counts"] == {"done": 1, "no_lungs": 1}
     (case,) = [case for case in found["cases"] if case["case_id"] == "lungless"]
     assert (case["status"], case["nodules"], case["right_lung_ml"]) == ("no_lungs", None, None)
-    (row,) = [row for row in csv.DictReader((out / "summary.csv").open()) if row["case_id"] == "lungless"]
+    (row,) = [row for row in read_table(out / "summary.csv") if row["case_id"] == "lungless"]
     assert (row["nodules"], row["reason"]) == ("", "0 ml of lung is labelled.")
     page = (out / "index.html").read_text()
     assert "W_NO_LUNG" in page.split('id="done"')[0]

@@ -47,6 +47,9 @@ from lungseg3d.workflows.train import run as train_module
 from tests.io.bundle.test_scan import HOSTILE
 from tests.support.hostile_bundles import HARMS, make_hostile
 
+# Hostile code leaves the files open that it makes.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+
 CPU = ("--device", "cpu", "--precision", "fp32")
 
 

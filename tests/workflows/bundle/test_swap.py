@@ -37,6 +37,9 @@ from lungseg3d.workflows.train import process as training_process
 from lungseg3d.workflows.train.checks import configuration_of, hold_weights, training_configuration
 from tests.support.hostile_bundles import make_hostile
 
+# Hostile code leaves the files open that it makes.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 INFERENCE = "configs/inference.json"
 

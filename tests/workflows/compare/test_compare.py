@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from lungseg3d.workflows.compare.plan import plan_comparison, structures_of
 from lungseg3d.workflows.compare.run import compare
 from tests.support import small_data
 from tests.support.small_data import BUNDLES, crops_overrides, small_comparison
+from tests.support.tables import read_table
 
 NODULES, LUNGS = BUNDLES / small_data.NODULES, BUNDLES / small_data.LUNGS
 
@@ -242,7 +242,7 @@ def test_two_small_networks_are_trained_measured_compared_and_not_done_again(cro
     environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     ran = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    rows = list(csv.DictReader((tmp_path / "cases.csv").open()))
+    rows = read_table(tmp_path / "cases.csv")
     assert [(row["network"], row["case_id"]) for row in rows] == [
         (network, case_id) for network in ("light_unet", "se_unet") for case_id in ("crop-1", "crop-3")
     ]

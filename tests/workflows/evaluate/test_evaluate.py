@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from lungseg3d.workflows.evaluate.tracking import means_of
 from lungseg3d.workflows.listing.settings import read_settings
 from lungseg3d.workflows.replay import replay
 from lungseg3d.workflows.train.record import write_training_record
+from tests.support.tables import read_table
 
 AFFINE = np.diag([2.0, 1.0, 1.0, 1.0])
 SHAPE = (24, 30, 20)
@@ -104,13 +104,13 @@ def test_known_boxes_have_known_numbers(data):
 
 def test_the_tables_have_a_row_a_case_and_a_row_a_nodule(data):
     run(data)
-    cases = list(csv.DictReader((data / "out" / "cases.csv").open()))
+    cases = read_table(data / "out" / "cases.csv")
     assert [(row["case_id"], row["dice"], row["reference_mm3"]) for row in cases] == [
         ("one", "0.666667", "512.0"),
         ("two", "0.666667", "1024.0"),
         ("none", "0.0", "0.0"),
     ]
-    nodules = list(csv.DictReader((data / "out" / "nodules.csv").open()))
+    nodules = read_table(data / "out" / "nodules.csv")
     assert [row["outcome"] for row in nodules] == ["found", "found", "missed", "false"]
     assert nodules[0]["centre_ras_mm"] == "11 7.5 7.5"
     page = (data / "out" / "evaluation.html").read_text()
@@ -241,7 +241,7 @@ def test_a_case_without_a_prediction_or_on_another_grid_is_named_and_the_others_
     summary = json.loads((data / "out" / "summary.json").read_text())
     assert (summary["cases"], summary["evaluated"]) == (3, 1)
     assert [failure["case_id"] for failure in summary["failed"]] == ["one", "two"]
-    rows = list(csv.DictReader((data / "out" / "cases.csv").open()))
+    rows = read_table(data / "out" / "cases.csv")
     assert [row["issue"] for row in rows] == ["E_NO_PREDICTION", "E_GRID_MISMATCH", ""]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -21,6 +20,7 @@ from lungseg3d.metrics import ConfidenceMap
 from lungseg3d.workflows.calibrate import _read as read_evaluations
 from lungseg3d.workflows.evaluate.run import EvaluateOptions, evaluate
 from tests.support.schema_cases import as_schema_2
+from tests.support.tables import read_table
 
 AFFINE = np.diag([2.0, 1.0, 1.0, 1.0])
 SHAPE = (32, 32, 20)
@@ -115,7 +115,7 @@ def test_page_table_and_command_say_first_what_the_list_is_worth(made, tmp_path)
     page = " ".join((tmp_path / "evaluation.html").read_text(encoding="utf-8").split())
     first, second = page.index("The list that a reader gets"), page.index("Everything that was found, listed or not")
     assert first < second < page.index('id="voxels"')
-    rows = list(csv.DictReader((tmp_path / "nodules.csv").open(encoding="utf-8")))
+    rows = read_table(tmp_path / "nodules.csv")
     told = {(row["outcome"], row["is_listed"], row["reason"]) for row in rows}
     assert told == {("found", "True", ""), ("false", "False", "below-point"), ("false", "False", "outside-lungs")}
 
@@ -220,7 +220,7 @@ def test_an_operating_point_lists_findings_anew_and_what_anatomy_speaks_against_
         assert [(point["name"], point["cases"]) for point in found["list"]["points"]] == [(name, PATIENTS)]
         assert (found["list"]["listed"], found["list"]["true"]) == (listed * PATIENTS, true * PATIENTS)
         assert found["nodules"]["all"]["marks"] == 4 * PATIENTS
-    rows = list(csv.DictReader((root / "sensitive-two" / "nodules.csv").open(encoding="utf-8")))
+    rows = read_table(root / "sensitive-two" / "nodules.csv")
     assert {row["reason"] for row in rows if row["is_listed"] == "False"} == {"outside-lungs"}
 
 

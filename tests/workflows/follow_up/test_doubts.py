@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import re
@@ -21,6 +20,7 @@ from lungseg3d.workflows.follow_up.inputs import Examination
 from lungseg3d.workflows.follow_up.issues import issues_of, time_issues
 from lungseg3d.workflows.follow_up.run import SR_FILE, FollowUpOptions, follow_up
 from tests.support.follow_up_cases import GOOD_FIT, chest_with, record_of, shifted_by, write_result
+from tests.support.tables import read_table
 
 BALLS = [((70, 20, 30), 20.0), ((-60, 10, 40), 16.0), ((60, -20, -40), 18.0)]
 PERSONS = {
@@ -114,7 +114,7 @@ def test_vessels_of_another_person_end_in_not_determined_everywhere(tmp_path):
     result = follow_up(*folders, tmp_path / "out", FollowUpOptions(180, *cts))
     assert "W_POOR_REGISTRATION" in codes_of(result)
     assert [change.change for change in result.changes] == [Change.NOT_DETERMINED] * 6
-    rows = list(csv.DictReader((tmp_path / "out" / "follow_up.csv").open(encoding="utf-8")))
+    rows = read_table(tmp_path / "out" / "follow_up.csv")
     assert {row["change"] for row in rows} == {"not-determined"}
     assert {row["volume_change_percent"] for row in rows} == {""}
     page = (tmp_path / "out" / "follow_up.html").read_text(encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -17,6 +16,7 @@ from lungseg3d.workflows.follow_up.run import FILES, FollowUpOptions, follow_up
 from lungseg3d.workflows.segment.options import SegmentOptions
 from tests.support.follow_up_cases import chest_with, write_result
 from tests.support.schema_cases import as_schema_2
+from tests.support.tables import read_table
 
 MOTION = Motion.of(seed=4, diaphragm_mm=8.0)
 # Place in the prior CT, and the diameters in the prior and the current one; 0 = not there.
@@ -108,7 +108,7 @@ def test_a_nodule_is_new_or_gone_only_where_the_other_ct_has_no_candidate(folder
     page = " ".join((tmp_path / "follow_up.html").read_text(encoding="utf-8").split())
     assert f"{grown.prior.id} (candidate), {grown.current.id}" in page
     assert "Behind the lists are 2 candidates of the prior CT and 2 candidates of the current CT" in page
-    rows = {row["change"]: row for row in csv.DictReader((tmp_path / "follow_up.csv").open(encoding="utf-8"))}
+    rows = {row["change"]: row for row in read_table(tmp_path / "follow_up.csv")}
     assert [rows["grown"][f"{when}_candidate_reason"] for when in ("prior", "current")] == ["below-point", ""]
     assert rows["grown"]["prior_calibrated_confidence"] == "0.120"
     record = json.loads((tmp_path / "follow_up.json").read_text(encoding="utf-8"))
@@ -138,7 +138,7 @@ def test_the_three_files_tell_the_same(done):
     record = json.loads((out / "follow_up.json").read_text(encoding="utf-8"))
     assert record["schema_version"] == 1
     assert [row["change"] for row in record["changes"]] == [change.change.value for change in result.changes]
-    rows = list(csv.DictReader((out / "follow_up.csv").open(encoding="utf-8")))
+    rows = read_table(out / "follow_up.csv")
     assert [row["change"] for row in rows] == [row["change"] for row in record["changes"]]
     grown = next(row for row in rows if row["change"] == "grown")
     assert float(grown["volume_change_percent"]) == pytest.approx(100 * ((26 / 18) ** 3 - 1), rel=0.15)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import shutil
@@ -17,6 +16,7 @@ from lungseg3d.core import BundleError, CaseResult, IntakeError, LungSegError, O
 from lungseg3d.io import open_ct, read_labels, voxels_crc32, write_dicom_series, write_volume
 from lungseg3d.workflows.segment.cases import SegmentOptions, segment_cases
 from tests.corpus.phantom import Series
+from tests.support.tables import read_table
 
 FILES = ["candidates.nii.gz", "labels.nii.gz", "nodules.csv", "nodules.nii.gz", "report.html", "result.json"]
 
@@ -133,7 +133,7 @@ def test_the_record_holds_grid_timings_memory_and_files(record, chest):
 
 
 def test_the_table_has_a_row_for_each_nodule_of_the_record(run, record):
-    rows = list(csv.DictReader((run[0] / "chest-nifti" / "nodules.csv").open(encoding="utf-8")))
+    rows = read_table(run[0] / "chest-nifti" / "nodules.csv")
     assert [int(row["id"]) for row in rows] == [nodule["id"] for nodule in record["nodules"]] == [1]
     assert float(rows[0]["volume_mm3"]) == pytest.approx(record["nodules"][0]["volume_mm3"], abs=0.01)
 
