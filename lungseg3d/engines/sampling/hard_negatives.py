@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
+from lungseg3d.engines.sampling.parts import split_into_parts
+
 
 @dataclass(frozen=True)
 class PatchPlace:
@@ -97,10 +99,19 @@ class HardNegatives:
         """Take what `state_dict` gave."""
         self._places = {(group, case, tuple(voxel)): score for group, case, voxel, score in state["places"]}
 
+    def look(self, places: Sequence[PatchPlace], logits: torch.Tensor, label: torch.Tensor) -> None:
+        """Note the patches that should be empty: logits (B, C, P, P, P) and label (B, 1, P, P, P) of each place.
+
+        Of mosaics there are S^3 places each, in the order of `MosaicSampler`; each part is looked at by itself.
+        """
+        side = round((len(places) / len(logits)) ** (1 / 3))
+        logits, label = (split_into_parts(values, side) for values in (logits, label))
+        empty = ~label.flatten(1).any(dim=1)
+        for i in torch.nonzero(empty).flatten().tolist():
+            foreground = 1 - logits[i].softmax(dim=0)[0] if len(logits[i]) > 1 else logits[i, 0].sigmoid()
+            self.note(places[i], foreground)
+
     def _look(self, engine: Any) -> None:
         prediction = engine.state.output["pred"]
         logits = (prediction[0] if isinstance(prediction, (tuple, list)) else prediction).detach().float()
-        empty = ~engine.state.output["label"].flatten(1).any(dim=1)
-        for i in torch.nonzero(empty).flatten().tolist():
-            foreground = 1 - logits[i].softmax(dim=0)[0] if len(logits[i]) > 1 else logits[i, 0].sigmoid()
-            self.note(engine.state.batch["place"][i], foreground)
+        self.look(engine.state.batch["place"], logits, engine.state.output["label"])
