@@ -159,7 +159,8 @@ def make_nodules_luna_manifest(folder: Path | str) -> dict[str, Any]:
     """The manifest of the LUNA16 reference nodules in `folder`, as cubes of 50 x 50 x 50 voxels at 1 mm.
 
     Args:
-        folder: `nodules.csv`, `images/`, `labels/`, and `others/` for cubes that show further nodules.
+        folder: `nodules.csv`, `images/`, `labels/`, `others/` for cubes that show further nodules,
+            `readers/` and `marks.csv` where there are any.
 
     Returns:
         One case a nodule, with patient and fold of `nodules.csv`. `others` and `ignore` are the same file: a training
@@ -182,6 +183,8 @@ def make_nodules_luna_manifest(folder: Path | str) -> dict[str, Any]:
             "label": {"1": "the nodule in the middle: voxels that at least two readers outlined, outlines left out"},
             "others": "further contoured nodules in the cube, one bit a reader; nodule or ignored, never background",
             "ignore": "the same file as others, for evaluations",
+            "readers": "the nodule in the middle, bit k set where reader k outlined it",
+            "marks": "what else readers and a published detector marked in the cubes, all of them in one table",
             "patient": "of LIDC-IDRI; a patient may have several nodules, all of them in one fold",
             "texture": "mean rating of the readers, rounded half up: 1 ground glass .. 5 solid",
             "known_as": "the patient's name in other data sets",
@@ -194,6 +197,10 @@ def make_nodules_luna_manifest(folder: Path | str) -> dict[str, Any]:
 def _luna_case(folder: Path, row: Mapping[str, str], crop: str | None) -> dict[str, Any]:
     """One nodule; `crop` is the name of a crop of the same patient in the older `nodules_lidc`."""
     files = {"image": f"images/{row['id']}.nii.gz", "label": f"labels/{row['id']}.nii.gz"}
+    if (folder / "readers").is_dir():
+        files["readers"] = f"readers/{row['id']}.nii.gz"
+    if (folder / "marks.csv").is_file():
+        files["marks"] = "marks.csv"
     if (folder / "others" / f"{row['id']}.nii.gz").is_file():
         files |= dict.fromkeys(("others", "ignore"), f"others/{row['id']}.nii.gz")
     return {

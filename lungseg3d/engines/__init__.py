@@ -4,12 +4,15 @@ from lungseg3d.engines.augmentation.artefacts import MetalStreaks, Occlusion
 from lungseg3d.engines.augmentation.geometry import PatchGeometry
 from lungseg3d.engines.augmentation.insertion import NoduleInsertion, NoduleSynthesis, OnlyLabels
 from lungseg3d.engines.augmentation.intensity import GammaContrast, HuAugmentation, LowResolution
+from lungseg3d.engines.augmentation.reader_shares import ReaderShares
 from lungseg3d.engines.disease.chronic import Emphysema, Fibrosis
 from lungseg3d.engines.disease.effusion import PleuralEffusion
 from lungseg3d.engines.disease.opacities import Collapse, Consolidation, GroundGlass
 from lungseg3d.engines.disease.tumours import LargeTumour
 from lungseg3d.engines.sampling.case_cache import PreparedCases
+from lungseg3d.engines.sampling.cases_with import CasesWith
 from lungseg3d.engines.sampling.hard_negatives import HardNegatives
+from lungseg3d.engines.sampling.mosaics import MosaicSampler
 from lungseg3d.engines.sampling.sampler import RoiSampler
 from lungseg3d.engines.sampling.sources import LargeFirst, SourceGroup
 from lungseg3d.engines.tracking.handler import RunTracking
@@ -26,6 +29,7 @@ from lungseg3d.engines.training.validation import MeanDice
 from lungseg3d.tracking.run import unique_run_name
 
 __all__ = [
+    "CasesWith",
     "Collapse",
     "Consolidation",
     "EarlyStop",
@@ -41,6 +45,7 @@ __all__ = [
     "LowResolution",
     "MeanDice",
     "MetalStreaks",
+    "MosaicSampler",
     "NoduleInsertion",
     "NoduleSynthesis",
     "Occlusion",
@@ -49,6 +54,7 @@ __all__ = [
     "PleuralEffusion",
     "PreparedCases",
     "PretrainedWeights",
+    "ReaderShares",
     "RoiSampler",
     "RoiTrainer",
     "RunCheckpoints",

@@ -9,7 +9,14 @@ import torch
 from monai.losses import DiceCELoss, DiceLoss, TverskyLoss
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from lungseg3d.losses import FocalTverskyLoss, LossWithExtras, NearBoundaryLoss, WeightedSum
+from lungseg3d.losses import (
+    CentreFocalLoss,
+    FocalTverskyLoss,
+    LossWithExtras,
+    NearBoundaryLoss,
+    ReaderShareLoss,
+    WeightedSum,
+)
 from lungseg3d.losses.extras import present_classes
 
 FOREGROUND = {"include_background": False, "to_onehot_y": True, "softmax": True}
@@ -166,3 +173,51 @@ def test_presence_adds_the_binary_cross_entropy_of_the_classes_in_the_patch(case
 def test_an_extra_of_an_unknown_shape_is_refused(case):
     with pytest.raises(ValueError, match=r"\(2, 5\).*neither logits"):
         LossWithExtras(DiceCELoss(**FOREGROUND))((case[0], torch.zeros(2, 5)), case[1])
+
+
+# --- centre focal: one voxel in the middle, one not asked, six others.
+def test_centre_focal_equals_the_value_by_hand_and_takes_the_hardest_of_the_others():
+    difference = torch.tensor([2.0, 9.0, 3.0, -1.0, -2.0, -3.0, -4.0, -5.0]).reshape(1, 1, 2, 2, 2)
+    logits = torch.cat([torch.zeros_like(difference), difference], dim=1)
+    label = torch.tensor([1.0, 0.5, 0, 0, 0, 0, 0, 0]).reshape(1, 1, 2, 2, 2)
+
+    def focal(logit: float, gamma: float) -> float:
+        """Of a voxel that is no middle."""
+        return (1 / (1 + math.exp(-logit))) ** gamma * math.log(1 + math.exp(logit))
+
+    for gamma in (0.0, 2.0):
+        loss = CentreFocalLoss(gamma, hardest=2.0, least=1)(logits, label)
+        assert loss.item() == pytest.approx(focal(-2.0, gamma) + focal(3.0, gamma) + focal(-1.0, gamma), rel=1e-5)
+
+
+def test_centre_focal_without_a_middle_counts_at_least_so_many_others():
+    logits = torch.zeros(1, 2, 2, 2, 2)
+    empty = torch.zeros(1, 1, 2, 2, 2)
+    assert CentreFocalLoss(2.0, least=3)(logits, empty).item() == pytest.approx(3 * 0.25 * math.log(2))
+    assert CentreFocalLoss(2.0)(logits, empty).item() == pytest.approx(8 * 0.25 * math.log(2))
+
+
+# --- shares of readers: four voxels, outlined by all, by half, by one in four and by none of them.
+def test_reader_share_equals_the_value_by_hand():
+    difference = torch.tensor([1.0, 0.5, -1.0, -2.0]).reshape(1, 1, 4, 1, 1)
+    logits = torch.cat([torch.zeros_like(difference), difference], dim=1)
+    shares = [1.0, 0.5, 0.25, 0.0]
+    label = torch.tensor(shares).reshape(1, 1, 4, 1, 1)
+    said = [1 / (1 + math.exp(-logit)) for logit in difference.flatten().tolist()]
+    both = list(zip(said, shares, strict=True))
+    entropies = [-s * math.log(p) - (1 - s) * math.log(1 - p) for p, s in both]
+    entropy = (5 * sum(entropies[:3]) + entropies[3]) / 16
+    # Common to both is what lies below the two curves, (p + s - |p - s|) / 2.
+    common = sum((p + s - abs(p - s)) / 2 for p, s in both)
+    dice = 1 - 2 * common / (sum(said) + sum(shares))
+    assert ReaderShareLoss()(logits, label).item() == pytest.approx(dice + entropy, abs=1e-4)
+
+
+def test_reader_share_is_least_where_the_network_says_the_share():
+    shares = torch.tensor([0.25, 0.5, 0.75]).reshape(1, 1, 3, 1, 1)
+    right = torch.cat([torch.zeros_like(shares), torch.logit(shares)], dim=1)
+    loss = ReaderShareLoss()
+    for change in (-0.5, 0.5):
+        other = right.clone()
+        other[:, 1] += change
+        assert loss(right, shares) < loss(other, shares)

@@ -1,0 +1,249 @@
+r"""FROC of a finder on the cubes of `nodules_luna`, each by weights that saw no nodule of its patient.
+
+A peak within the nodule's radius finds it (the rule of LUNA16). Peaks on what readers marked otherwise (nodules of one
+or two readers, small ones, non-nodules, reference nodules of another cube) count neither way; all others in lung are
+false, those at a published detector's false alarms among them. `LITRES_A_SCAN` litres of lung count as a scan. Each
+cube is cut to a smaller one at random, so that the nodule lies anywhere in it.
+
+    python -m benchmarks.crop_froc mark --weights 'runs/finder-{fold}/model.pt' --data ../shared/data/nodules_luna \
+        --out marks.csv                                   # resumable; --folds 0 1 for some of them
+    python -m benchmarks.crop_froc score --marks marks.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from benchmarks.operating_points import LITRES_A_SCAN, NEAR_MM, lung_of
+
+FIELDS = (
+    *("cube", "fold", "patient", "diameter_mm", "texture", "slice_mm", "lung_ml"),
+    *("x", "y", "z", "probability", "outcome"),
+)
+LEAST = 0.02
+APART_VOXELS = 5.0
+POINT_MM = 4.0
+"""A peak so near to a point that a reader marked means the same thing."""
+RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+RESAMPLES = 1000
+_LEFT_OUT = {"luna_nodule", "excluded_nodule", "small_nodule", "non_nodule"}
+
+
+def cut_at_random(shape: tuple[int, ...], side: int, random: np.random.Generator) -> tuple[slice, ...]:
+    """A part of `side` voxels along each axis, anywhere in an array of this shape; the whole of what is smaller."""
+    starts = [int(random.integers(max(0, n - side) + 1)) for n in shape]
+    return tuple(slice(start, start + min(side, n)) for start, n in zip(starts, shape, strict=True))
+
+
+def judge(row: dict[str, str], peaks: np.ndarray, marks: list[dict[str, str]], others: np.ndarray) -> list[str]:
+    """What each peak (N, 3), in voxels of the whole cube at 1 mm, is: true, left out, or false."""
+    middle = (np.array(others.shape) - 1) / 2
+    points = np.array([[float(mark[axis]) for axis in "xyz"] for mark in marks if mark["kind"] in _LEFT_OUT])
+    reach = np.array([max(POINT_MM, float(m["diameter_mm"] or 0) / 2) for m in marks if m["kind"] in _LEFT_OUT])
+    near_others = ndimage.binary_dilation(others, iterations=2)
+    outcomes = []
+    for peak in peaks:
+        at = tuple(np.rint(peak).astype(int))
+        on_point = len(points) > 0 and bool((np.linalg.norm(points - peak, axis=1) <= reach).any())
+        is_hit = np.linalg.norm(peak - middle) < float(row["diameter_mm"]) / 2
+        outcomes.append("true" if is_hit else "left out" if near_others[at] or on_point else "false")
+    return outcomes
+
+
+def mark(arguments: argparse.Namespace) -> None:
+    """Look at every cube of the folds, and write its peaks."""
+    import torch
+
+    from lungseg3d.inference import MirroredViews
+    from lungseg3d.inference.candidates.centres import find_peaks
+    from lungseg3d.io import read_labels, read_volume
+    from lungseg3d.networks import LightUNet3d
+
+    with (arguments.data / "nodules.csv").open(encoding="utf-8", newline="") as file:
+        cubes = [row for row in csv.DictReader(file) if int(row["fold"]) in arguments.folds]
+    with (arguments.data / "marks.csv").open(encoding="utf-8", newline="") as file:
+        marks = list(csv.DictReader(file))
+    done = {row["cube"] for row in _rows(arguments.out)} if arguments.out.is_file() else set()
+    views: dict[str, MirroredViews] = {}
+    with arguments.out.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        if not done:
+            writer.writeheader()
+        for row in cubes:
+            if row["id"] in done:
+                continue
+            if row["fold"] not in views:
+                network = LightUNet3d(1, 2, arguments.channels).eval()
+                path = Path(arguments.weights.format(fold=row["fold"]))
+                network.load_state_dict(torch.load(path, weights_only=True))
+                views[row["fold"]] = MirroredViews(network, flips=arguments.flips)
+            hu = read_volume(arguments.data / "images" / f"{row['id']}.nii.gz").array
+            other_path = arguments.data / "others" / f"{row['id']}.nii.gz"
+            others = read_labels(other_path).array > 0 if other_path.is_file() else np.zeros(hu.shape, bool)
+            part = cut_at_random(hu.shape, arguments.cut, np.random.default_rng(int(row["id"].rpartition("-")[2])))
+            image = np.clip((hu[part].astype(np.float32) + 1000) / 1400, 0, 1)
+            found = views[row["fold"]].mean(torch.from_numpy(np.ascontiguousarray(image))[None])
+            lung = lung_of(hu)[part]
+            near_lung = ndimage.distance_transform_edt(~lung) <= NEAR_MM
+            corner = np.array([side.start for side in part])
+            peaks = [p for p in find_peaks(found, LEAST, APART_VOXELS) if near_lung[p.voxel]]
+            voxels = np.array([p.voxel for p in peaks]).reshape(-1, 3) + corner
+            outcomes = judge(row, voxels, [m for m in marks if m["id"] == row["id"]], others)
+            common = {key: row[key] for key in ("fold", "patient", "diameter_mm", "texture")}
+            common |= {"cube": row["id"], "slice_mm": row["slice_spacing_mm"], "lung_ml": round(lung.sum() / 1000, 2)}
+            middle = (np.array(hu.shape) - 1) / 2 - corner
+            is_inside = bool((middle >= 0).all() and (middle < np.array(image.shape)).all())
+            writer.writerow(common | {"outcome": "cube" if is_inside else "lung"})
+            for peak, voxel, outcome in zip(peaks, voxels, outcomes, strict=True):
+                at = dict(zip("xyz", voxel.tolist(), strict=True))
+                writer.writerow(common | at | {"probability": round(peak.probability, 5), "outcome": outcome})
+            file.flush()
+
+
+@dataclass(frozen=True)
+class CubeMarks:
+    """What was seen in the cubes.
+
+    Attributes:
+        best: probability of the best peak on the nodule of each cube, (C,); 0 where there is none.
+        has_nodule: whether its middle lies in the part that was looked at, (C,).
+        diameter_mm, texture, slice_mm: facts of the nodule, (C,).
+        litres: of lung in the part, (C,).
+        patient: name of each cube's patient, (C,).
+        false: probabilities of the false peaks, (F,), and `cube`, the index of the cube of each, (F,).
+    """
+
+    best: np.ndarray
+    has_nodule: np.ndarray
+    diameter_mm: np.ndarray
+    texture: np.ndarray
+    slice_mm: np.ndarray
+    litres: np.ndarray
+    patient: np.ndarray
+    false: np.ndarray
+    cube: np.ndarray
+
+    def sensitivity(self, rate: float, chosen: np.ndarray, cubes: np.ndarray) -> tuple[float, int, float]:
+        """Share of chosen nodules found at so many false peaks a scan, the false peaks that it rests on, the threshold.
+
+        `cubes` (N,) are indices of cubes, one that is named twice counts twice; the threshold is set on all of them.
+        """
+        weight = np.bincount(cubes, minlength=len(self.best))
+        most = rate * float(self.litres @ weight) / LITRES_A_SCAN
+        order = np.argsort(-self.false, kind="stable")
+        counted = np.cumsum(weight[self.cube[order]])
+        allowed = int(np.searchsorted(counted, most, side="right"))
+        threshold = float(self.false[order[allowed]]) if allowed < len(order) else 0.0
+        asked = weight * (self.has_nodule & chosen)
+        found = float(asked @ ((self.best > threshold) & (self.best > 0)))
+        return found / max(1, asked.sum()), int(counted[allowed - 1]) if allowed else 0, threshold
+
+    def interval(self, rate: float, chosen: np.ndarray) -> tuple[float, float]:
+        """95 % interval of the sensitivity, by a bootstrap over patients."""
+        names, whose = np.unique(self.patient, return_inverse=True)
+        of_patient = [np.flatnonzero(whose == number) for number in range(len(names))]
+        random = np.random.default_rng(0)
+        drawn = []
+        for _ in range(RESAMPLES):
+            cubes = np.concatenate([of_patient[i] for i in random.integers(0, len(names), len(names))])
+            drawn.append(self.sensitivity(rate, chosen, cubes)[0])
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        return float(low), float(high)
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
+
+
+def read_cube_marks(path: Path, folds: list[int]) -> CubeMarks:
+    """The peaks that `mark` wrote."""
+    rows = [row for row in _rows(path) if int(row["fold"]) in folds]
+    cubes = [row for row in rows if row["outcome"] in ("cube", "lung")]
+    index = {row["cube"]: number for number, row in enumerate(cubes)}
+    best = np.zeros(len(cubes))
+    for row in rows:
+        if row["outcome"] == "true":
+            best[index[row["cube"]]] = max(best[index[row["cube"]]], float(row["probability"]))
+    false = [row for row in rows if row["outcome"] == "false"]
+    return CubeMarks(
+        best,
+        np.array([row["outcome"] == "cube" for row in cubes]),
+        *(np.array([float(row[key] or "nan") for row in cubes]) for key in ("diameter_mm", "texture", "slice_mm")),
+        np.array([float(row["lung_ml"]) for row in cubes]) / 1000,
+        np.array([row["patient"] for row in cubes]),
+        np.array([float(row["probability"]) for row in false]),
+        np.array([index[row["cube"]] for row in false], int),
+    )
+
+
+STRATA: dict[str, Callable[[CubeMarks], np.ndarray]] = {
+    "3 mm and more": lambda marks: marks.diameter_mm >= 3,
+    "6 mm and more": lambda marks: marks.diameter_mm >= 6,
+    "3 to 4 mm": lambda marks: (marks.diameter_mm >= 3) & (marks.diameter_mm < 4),
+    "4 to 6 mm": lambda marks: (marks.diameter_mm >= 4) & (marks.diameter_mm < 6),
+    "6 to 10 mm": lambda marks: (marks.diameter_mm >= 6) & (marks.diameter_mm < 10),
+    "10 to 20 mm": lambda marks: (marks.diameter_mm >= 10) & (marks.diameter_mm < 20),
+    "20 mm and more": lambda marks: marks.diameter_mm >= 20,
+    "not solid (texture below 4.5)": lambda marks: marks.texture < 4.5,
+    "part-solid (2.5 to 3.5)": lambda marks: (marks.texture >= 2.5) & (marks.texture < 3.5),
+    "ground glass (below 2.5)": lambda marks: marks.texture < 2.5,
+    "slices up to 1.25 mm": lambda marks: marks.slice_mm <= 1.25,
+    "slices of 1.25 to 2.5 mm": lambda marks: (marks.slice_mm > 1.25) & (marks.slice_mm <= 2.5),
+    "slices above 2.5 mm": lambda marks: marks.slice_mm > 2.5,
+}
+
+
+def table(marks: CubeMarks, rates: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)) -> str:
+    """Markdown: sensitivity of each stratum at false findings a scan, with intervals."""
+    litres = marks.litres.sum()
+    lines = [
+        f"{int(marks.has_nodule.sum())} nodules of {len(np.unique(marks.patient))} patients, {litres:.1f} l of lung "
+        f"({litres / LITRES_A_SCAN:.1f} scans). False peaks behind each point: "
+        + ", ".join(f"{marks.sensitivity(r, marks.has_nodule, np.arange(len(marks.best)))[1]} at {r:g}" for r in rates),
+        "",
+        "| nodules | n | " + " | ".join(f"at {rate:g}" for rate in rates) + " |",
+        "|---|---|" + "---|" * len(rates),
+    ]
+    every = np.arange(len(marks.best))
+    for name, choose in STRATA.items():
+        chosen = choose(marks)
+        cells = []
+        for rate in rates:
+            low, high = marks.interval(rate, chosen)
+            cells.append(f"{marks.sensitivity(rate, chosen, every)[0]:.3f} ({low:.3f} to {high:.3f})")
+        lines.append(f"| {name} | {int((chosen & marks.has_nodule).sum())} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    marking = verbs.add_parser("mark")
+    marking.add_argument("--weights", required=True, help="path with {fold} in it")
+    marking.add_argument("--data", type=Path, default=Path("../shared/data/nodules_luna"))
+    marking.add_argument("--out", type=Path, required=True)
+    marking.add_argument("--channels", type=int, nargs="+", default=[32, 64, 128])
+    marking.add_argument("--flips", type=int, nargs="*", default=[0, 1], help="axes of mirrored views")
+    marking.add_argument("--cut", type=int, default=42, help="side of the part that is looked at, in mm")
+    scoring = verbs.add_parser("score")
+    scoring.add_argument("--marks", type=Path, required=True)
+    for verb in (marking, scoring):
+        verb.add_argument("--folds", type=int, nargs="*", default=list(range(5)))
+    arguments = parser.parse_args()
+    if arguments.verb == "mark":
+        mark(arguments)
+    else:
+        print(table(read_cube_marks(arguments.marks, arguments.folds)))
+
+
+if __name__ == "__main__":
+    main()
