@@ -1,7 +1,7 @@
 """Floor 4: a trained bundle at work: open it, run windows that hold lung, bring the result back onto the CT's grid."""
 
 from lungseg3d.inference.bundle import Bundle, open_bundle
-from lungseg3d.inference.candidates.centres import FindCentresd
+from lungseg3d.inference.candidates.centres import CentreSearch, FindCentresd
 from lungseg3d.inference.candidates.confidence import CandidateConfidenced
 from lungseg3d.inference.candidates.judge import JudgeCandidatesd
 from lungseg3d.inference.candidates.named_places import outline_places, outlining_step
@@ -36,6 +36,7 @@ __all__ = [
     "Bundle",
     "CandidateConfidenced",
     "CandidateSearch",
+    "CentreSearch",
     "FindCentresd",
     "JudgeCandidatesd",
     "Layer",

@@ -70,8 +70,8 @@ class CentreSizes:
     """How large the middle of a nodule is, and its rim.
 
     Attributes:
-        share: of the nodule's radius that belongs to its middle. Of a large nodule a part of 24 mm shows little else than
-            its inside: only so far from the very middle is there lung to be seen that tells it from the chest wall.
+        share: of the nodule's radius that belongs to its middle. Of a large nodule a part of 24 mm shows little else
+            than its inside, and only so far from its very middle lung that tells it from the chest wall.
         least_mm: radius of the middle at least.
         rim_mm: width of the rim around the nodule, and around what is only perhaps one, that is not asked about.
         point_mm: radius of what a reader marked by a point.

@@ -17,6 +17,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from lungseg3d.core import Box
 from lungseg3d.inference.candidates.shown import CandidateWindows
@@ -56,15 +57,35 @@ def _voxel(place: np.ndarray) -> tuple[int, int, int]:
 
 
 def _apart(peaks: list[Peak], apart_voxels: float) -> list[Peak]:
-    """Of peaks in order those that lie near no earlier one."""
+    """Of peaks in order those that lie nearer than this to no earlier one that stays."""
+    if not peaks:
+        return []
+    places = np.array([peak.voxel for peak in peaks])
+    near = cKDTree(places).query_ball_point(places, np.nextafter(apart_voxels, 0))
     kept: list[Peak] = []
-    places = np.zeros((0, 3))
-    for peak in peaks:
-        if kept and ((places - peak.voxel) ** 2).sum(axis=1).min() < apart_voxels**2:
-            continue
-        kept.append(peak)
-        places = np.vstack([places, peak.voxel])
+    is_dropped = np.zeros(len(peaks), bool)
+    for i, peak in enumerate(peaks):
+        if not is_dropped[i]:
+            kept.append(peak)
+            is_dropped[near[i]] = True
     return kept
+
+
+@dataclass(frozen=True)
+class CentreSearch:
+    """Which peaks of a map of centres are candidates.
+
+    Attributes:
+        first: probability of the first look from which a place is looked at again.
+        least: mean of all views from which it is marked.
+        apart_voxels: of two places nearer to each other than this the surer one is marked.
+        most: places that are looked at again, the surest of the first look: it bounds the time.
+    """
+
+    first: float = 0.2
+    least: float = 0.2
+    apart_voxels: float = 5.0
+    most: int = 200
 
 
 class FindCentresd(MapTransform):
@@ -73,12 +94,10 @@ class FindCentresd(MapTransform):
     Args:
         keys: probabilities (1, X, Y, Z) on the working grid.
         views: of the network that gave them; each peak is seen in all of them.
+        search: which peaks are candidates.
         image_key: the network's input (1, X, Y, Z) in [0, 1].
         output_key: where the confidence goes, (1, X, Y, Z) like the marks, each with the mean probability of all views.
-        first: probability of the first look from which a place is looked at again.
-        least: mean of all views from which it is marked.
-        apart_voxels: of two places nearer to each other than this the surer one is marked.
-        **windows: fields of `CandidateWindows`; `doubt` is about `least`.
+        **windows: fields of `CandidateWindows`; `doubt` is about the search's `least`.
     """
 
     keyword_groups = (CandidateWindows,)
@@ -87,16 +106,14 @@ class FindCentresd(MapTransform):
         self,
         keys: KeysCollection,
         views: MirroredViews,
+        search: CentreSearch | None = None,
         image_key: str = "image",
         output_key: str = "confidence",
-        first: float = 0.05,
-        least: float = 0.05,
-        apart_voxels: float = 5.0,
         **windows: Any,
     ) -> None:
         super().__init__(keys)
-        self.views, self.image_key, self.output_key = views, image_key, output_key
-        self.first, self.least, self.apart_voxels = first, least, apart_voxels
+        self.views, self.search = views, search or CentreSearch()
+        self.image_key, self.output_key = image_key, output_key
         self.windows = CandidateWindows(**windows)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -112,19 +129,20 @@ class FindCentresd(MapTransform):
 
     def found(self, image: torch.Tensor, first: np.ndarray) -> list[Peak]:
         """Image (1, X, Y, Z), probabilities of the first look (X, Y, Z) -> the candidates, the surest first."""
-        candidates = [_Candidate(peak.voxel) for peak in find_peaks(first, self.first, self.apart_voxels)]
+        seen = find_peaks(first, self.search.first, self.search.apart_voxels)[: self.search.most]
+        candidates = [_Candidate(peak.voxel) for peak in seen]
         for view in range(len(self.views)):
             self._look(image, candidates, self.views, view)
             if self.windows.doubt:
-                doubtful = [c for c in candidates if abs(c.best / (view + 1) - self.least) <= self.windows.doubt]
+                doubtful = [c for c in candidates if abs(c.best / (view + 1) - self.search.least) <= self.windows.doubt]
                 for candidate in doubtful:
                     candidate.forget()
                 for again in range(view + 1):
                     self._look(image, doubtful, self.views.in_fp32(), again)
             left = len(self.views) - view - 1  # nobody can gain more than 1 in each view that is left
-            candidates = [c for c in candidates if (c.best + left) / len(self.views) >= self.least]
+            candidates = [c for c in candidates if (c.best + left) / len(self.views) >= self.search.least]
         peaks = [candidate.peak(len(self.views), first.shape) for candidate in candidates]
-        return _apart(sorted(peaks, key=lambda peak: (-peak.probability, peak.voxel)), self.apart_voxels)
+        return _apart(sorted(peaks, key=lambda peak: (-peak.probability, peak.voxel)), self.search.apart_voxels)
 
     def _look(self, image: torch.Tensor, candidates: list[_Candidate], views: MirroredViews, view: int) -> None:
         """Add what one view says of the middle of each candidate's window."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
-from lungseg3d.core import LungSegError, OutputError
+from lungseg3d.core import BundleError, LungSegError, OutputError
 from lungseg3d.io import copy_file, make_folder, pin_weights, placing_folder, write_text
 from lungseg3d.tracking.facts import HIDDEN_PATH
 from lungseg3d.workflows.bundle.training_range import write_training_range
@@ -45,15 +46,19 @@ def write_trained_bundle(root: Path, parser: ConfigParser, weights: Path, folder
     Args:
         root: bundle that was trained; gives configuration, metadata and licence.
         parser: configuration of the training; the definition of the network and `SHARED_KEYS` go from it into
-            `inference.json`. One that trains a further network leaves the one that finds as it is in `root`.
+            `inference.json`. One that trains a further network leaves the one that finds as it is in `root`. Its key
+            `inference` names another configuration of `root` that takes the place of `inference.json`, with the
+            weights of all further networks that it has beside the trained one.
         weights: plain state dict of the network.
         folder: new bundle's root.
         command: what trained it, for its card, which shows it without paths.
 
     Raises:
         OutputError: E_NO_SPACE, E_WRITE; what lay there before stays.
+        BundleError: E_CONFIGURATION when there is no such configuration.
     """
-    inference = _read(root / "configs" / "inference.json")
+    chosen = str(parser.get("inference", "inference"))
+    inference = _read(_inference_file(root, chosen))
     inference |= {key: parser[key] for key in SHARED_KEYS if key in parser.get()}
     trained = parser.get("trains", "network")
     inference[f"{trained}_def"] = parser["network_def"]
@@ -64,7 +69,7 @@ def write_trained_bundle(root: Path, parser: ConfigParser, weights: Path, folder
     metadata["changelog"] = {version: f"Weights of another training of {root.name}.", **metadata["changelog"]}
     metadata["version"] = version
     copied = {f"models/{WEIGHTS[trained]}": weights}
-    others = ["configs/logging.conf", "LICENSE", *(["models/" + WEIGHTS["network"]] if trained != "network" else [])]
+    others = ["configs/logging.conf", "LICENSE", *_further_weights(inference, trained, chosen)]
     copied |= {name: root / name for name in others if (root / name).is_file()}
     card = _CARD.format(name=root.name, weights=f"`{weights.name}`", command=_without_paths(command))
     with placing_folder(folder, replace=True) as bundle:
@@ -79,6 +84,22 @@ def write_trained_bundle(root: Path, parser: ConfigParser, weights: Path, folder
         write_training_record(bundle, seen_in_training(parser))
         _keep_range(bundle, parser)
     return folder
+
+
+def _inference_file(root: Path, chosen: str) -> Path:
+    """The file of a configuration by its name, which is no path: a bundle speaks of its own files only."""
+    path = root / "configs" / f"{chosen}.json"
+    if not chosen.isidentifier() or not path.is_file():
+        text = f"inference is {chosen!r}; {root.name} has no such file in configs/."
+        raise BundleError("E_CONFIGURATION", text, "Give the name of one without its ending.")
+    return path
+
+
+def _further_weights(inference: Mapping[str, Any], trained: str, chosen: str) -> list[str]:
+    """Files of weights that the new bundle needs beside those that were trained."""
+    if chosen != "inference":
+        return [f"models/{WEIGHTS[role]}" for role in WEIGHTS if role != trained and f"{role}_network" in inference]
+    return [f"models/{WEIGHTS['network']}"] if trained != "network" else []
 
 
 def _without_paths(command: str) -> str:

@@ -8,7 +8,7 @@ import torch
 from monai.data import MetaTensor
 from scipy import ndimage
 
-from lungseg3d.inference import FindCentresd, MirroredViews
+from lungseg3d.inference import CentreSearch, FindCentresd, MirroredViews
 from lungseg3d.inference.candidates.centres import find_peaks
 
 
@@ -56,12 +56,12 @@ def test_a_flat_top_is_one_peak_and_an_empty_map_has_none():
     assert len(find_peaks(found, 0.5, 3.0)) == 1
 
 
-def find(image: np.ndarray, first: np.ndarray, network: Bright | None = None, flips=(0, 1), **options):
+def find(image: np.ndarray, first: np.ndarray, network: Bright | None = None, flips=(0, 1), roi_size=16, **search):
     views = MirroredViews(network or Bright(), flips=flips, precision="fp32")
     affine = torch.diag(torch.tensor([2.0, 2, 2, 1]))
     data = {"image": MetaTensor(torch.tensor(image[None], dtype=torch.float32))}
     data["pred"] = MetaTensor(torch.tensor(first[None], dtype=torch.float32), affine=affine)
-    found = FindCentresd("pred", views, **{"roi_size": 16, **options})(data)
+    found = FindCentresd("pred", views, CentreSearch(**search), roi_size=roi_size)(data)
     assert torch.equal(found["pred"].affine, affine)
     assert torch.equal(found["confidence"].affine, affine)
     return found["pred"][0].numpy(), found["confidence"][0].numpy()
@@ -105,3 +105,12 @@ def test_nothing_is_found_in_an_empty_map():
     marks, confidence = find(np.zeros((20, 20, 20)), np.zeros((20, 20, 20)))
     assert not marks.any()
     assert not confidence.any()
+
+
+def test_no_more_places_are_looked_at_than_asked_for():
+    network = Bright()
+    two = hills(((8, 8, 8), 0.9), ((22, 22, 22), 0.8))
+    marks, _ = find(two, two, network, flips=(0,), most=1)
+    assert ndimage.label(marks)[1] == 1
+    assert marks[8, 8, 8] == 1
+    assert network.shown == 2

@@ -21,6 +21,7 @@ from lungseg3d.core import BundleError, LungSegError, OutputError, UsageError
 from lungseg3d.data import read_manifest
 from lungseg3d.workflows.train import checks as training_checks
 from lungseg3d.workflows.train import run as module
+from lungseg3d.workflows.train.bundle import write_trained_bundle
 from lungseg3d.workflows.train.checks import seen_in_training, training_configuration
 from lungseg3d.workflows.train.run import train, train_command
 from tests.support.small_data import BUNDLES, LUNGS, NAMES, NODULES, overrides_for, small_data
@@ -183,6 +184,41 @@ def test_a_training_of_outlines_leaves_a_bundle_with_the_finding_network_as_it_w
     inference, before = (json.loads((root / "configs" / "inference.json").read_text()) for root in (made, shipped))
     assert inference["outline_def"]["channels"] == [4, 8]
     assert inference["network_def"] == before["network_def"]
+
+
+def test_a_training_of_the_finder_leaves_a_bundle_that_finds_by_centres(tmp_path, monkeypatch):
+    def run(task, environment, lock):
+        (Path(json.loads(task)["out"]) / "model.pt").write_bytes(b"finder")
+        return 0
+
+    monkeypatch.setattr(module, "run_training", run)
+    monkeypatch.setattr(training_checks, "check_training", lambda configuration, root: None)
+    overrides = {"network_def::channels": "[4, 8]"}
+    assert train(BUNDLES / NODULES, training="finder", fold=0, overrides=overrides, out=tmp_path) == 0
+    made, shipped = tmp_path / "bundle", BUNDLES / NODULES
+    assert (made / "models" / "model.pt").read_bytes() == b"finder"
+    assert (made / "models" / "outline.pt").read_bytes() == (shipped / "models" / "outline.pt").read_bytes()
+    assert not (made / "models" / "judge.pt").exists()
+    assert (made / "models" / "SHA256SUMS").read_text().count("\n") == 2
+    inference = json.loads((made / "configs" / "inference.json").read_text())
+    steps = [step["_target_"].rpartition(".")[2] for step in inference["postprocessing"]["transforms"]]
+    assert steps == ["FindCentresd", "OutlineCandidatesd", "NodulesOnSourced"]
+    assert inference["network_def"]["channels"] == [4, 8]
+    seen = json.loads((made / "configs" / "training_cases.json").read_text())["datasets"]
+    assert "lidc-0002" not in [case["case_id"] for data in seen for case in data["cases"]]
+    assert [data["name"] for data in seen] == ["nodules_luna", "chest_cts"]
+
+
+@pytest.mark.parametrize("name", ["../../../private", "/etc/private", "missing", "inference.json"])
+def test_the_configuration_of_a_trained_bundle_is_one_of_its_own_by_name(tmp_path, name):
+    (tmp_path / "private.json").write_text('{"secret": 1}')
+    root = tmp_path / "a" / "b" / "bundle"
+    shutil.copytree(BUNDLES / NODULES, root)
+    parser = training_configuration([root / "configs" / "train.json"], root, {})
+    parser["inference"] = name
+    with pytest.raises(BundleError, match="E_CONFIGURATION: inference is"):
+        write_trained_bundle(root, parser, tmp_path / "model.pt", tmp_path / "made", "train")
+    assert not (tmp_path / "made").exists()
 
 
 def test_an_early_stop_has_seen_the_cases_that_chose_its_weights():
