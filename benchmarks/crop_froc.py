@@ -24,15 +24,17 @@ from scipy import ndimage
 from benchmarks.operating_points import LITRES_A_SCAN, NEAR_MM, lung_of
 
 FIELDS = (
-    *("cube", "fold", "patient", "diameter_mm", "texture", "slice_mm", "lung_ml"),
+    *("cube", "fold", "patient", "diameter_mm", "texture", "slice_mm", "noise_hu", "place", "lung_ml"),
     *("x", "y", "z", "probability", "outcome"),
 )
-LEAST = 0.02
+LEAST = 0.1
 APART_VOXELS = 5.0
 POINT_MM = 4.0
 """A peak so near to a point that a reader marked means the same thing."""
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 RESAMPLES = 1000
+_SOFT_HU = -400
+_LEAST_WALL_VOXELS, _LEAST_ON_WALL_VOXELS, _LEAST_VESSEL_SHARE = 500, 8, 0.08
 _LEFT_OUT = {"luna_nodule", "excluded_nodule", "small_nodule", "non_nodule"}
 
 
@@ -40,6 +42,19 @@ def cut_at_random(shape: tuple[int, ...], side: int, random: np.random.Generator
     """A part of `side` voxels along each axis, anywhere in an array of this shape; the whole of what is smaller."""
     starts = [int(random.integers(max(0, n - side) + 1)) for n in shape]
     return tuple(slice(start, start + min(side, n)) for start, n in zip(starts, shape, strict=True))
+
+
+def place_of(hu: np.ndarray, nodule: np.ndarray, lung: np.ndarray) -> str:
+    """Whether a nodule (bool, X, Y, Z) of a cube of 1 mm lies on the pleura, on a vessel, or free in the lung."""
+    close = ndimage.binary_dilation(nodule, iterations=1)
+    near = ndimage.binary_dilation(close, iterations=1)
+    pieces, count = ndimage.label(~lung & ~nodule)
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    wall = (pieces > 0) & (sizes[pieces] >= _LEAST_WALL_VOXELS)
+    if int((wall & near).sum()) >= _LEAST_ON_WALL_VOXELS:
+        return "pleura"
+    shell = near & ~close
+    return "vessel" if float((hu[shell] > _SOFT_HU).mean()) >= _LEAST_VESSEL_SHARE else "free"
 
 
 def judge(row: dict[str, str], peaks: np.ndarray, marks: list[dict[str, str]], others: np.ndarray) -> list[str]:
@@ -65,6 +80,7 @@ def mark(arguments: argparse.Namespace) -> None:
     from lungseg3d.inference.candidates.centres import find_peaks
     from lungseg3d.io import read_labels, read_volume
     from lungseg3d.networks import LightUNet3d
+    from lungseg3d.transforms import estimate_noise_hu
 
     with (arguments.data / "nodules.csv").open(encoding="utf-8", newline="") as file:
         cubes = [row for row in csv.DictReader(file) if int(row["fold"]) in arguments.folds]
@@ -98,6 +114,8 @@ def mark(arguments: argparse.Namespace) -> None:
             outcomes = judge(row, voxels, [m for m in marks if m["id"] == row["id"]], others)
             common = {key: row[key] for key in ("fold", "patient", "diameter_mm", "texture")}
             common |= {"cube": row["id"], "slice_mm": row["slice_spacing_mm"], "lung_ml": round(lung.sum() / 1000, 2)}
+            label = read_labels(arguments.data / "labels" / f"{row['id']}.nii.gz").array > 0
+            common |= {"place": place_of(hu, label, lung_of(hu)), "noise_hu": round(estimate_noise_hu(hu), 1)}
             middle = (np.array(hu.shape) - 1) / 2 - corner
             is_inside = bool((middle >= 0).all() and (middle < np.array(image.shape)).all())
             writer.writerow(common | {"outcome": "cube" if is_inside else "lung"})
@@ -114,7 +132,7 @@ class CubeMarks:
     Attributes:
         best: probability of the best peak on the nodule of each cube, (C,); 0 where there is none.
         has_nodule: whether its middle lies in the part that was looked at, (C,).
-        diameter_mm, texture, slice_mm: facts of the nodule, (C,).
+        diameter_mm, texture, slice_mm, noise_hu, place: facts of the nodule and its cube, (C,).
         litres: of lung in the part, (C,).
         patient: name of each cube's patient, (C,).
         false: probabilities of the false peaks, (F,), and `cube`, the index of the cube of each, (F,).
@@ -125,6 +143,8 @@ class CubeMarks:
     diameter_mm: np.ndarray
     texture: np.ndarray
     slice_mm: np.ndarray
+    noise_hu: np.ndarray
+    place: np.ndarray
     litres: np.ndarray
     patient: np.ndarray
     false: np.ndarray
@@ -163,6 +183,9 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
         yield from csv.DictReader(file)
 
 
+_NUMBERS = ("diameter_mm", "texture", "slice_mm", "noise_hu")
+
+
 def read_cube_marks(path: Path, folds: list[int]) -> CubeMarks:
     """The peaks that `mark` wrote."""
     rows = [row for row in _rows(path) if int(row["fold"]) in folds]
@@ -176,7 +199,8 @@ def read_cube_marks(path: Path, folds: list[int]) -> CubeMarks:
     return CubeMarks(
         best,
         np.array([row["outcome"] == "cube" for row in cubes]),
-        *(np.array([float(row[key] or "nan") for row in cubes]) for key in ("diameter_mm", "texture", "slice_mm")),
+        *(np.array([float(row[key] or "nan") for row in cubes]) for key in _NUMBERS),
+        np.array([row["place"] for row in cubes]),
         np.array([float(row["lung_ml"]) for row in cubes]) / 1000,
         np.array([row["patient"] for row in cubes]),
         np.array([float(row["probability"]) for row in false]),
@@ -198,6 +222,12 @@ STRATA: dict[str, Callable[[CubeMarks], np.ndarray]] = {
     "slices up to 1.25 mm": lambda marks: marks.slice_mm <= 1.25,
     "slices of 1.25 to 2.5 mm": lambda marks: (marks.slice_mm > 1.25) & (marks.slice_mm <= 2.5),
     "slices above 2.5 mm": lambda marks: marks.slice_mm > 2.5,
+    "noise below 30 HU": lambda marks: marks.noise_hu < 30,
+    "noise of 30 to 60 HU": lambda marks: (marks.noise_hu >= 30) & (marks.noise_hu < 60),
+    "noise of 60 HU and more": lambda marks: marks.noise_hu >= 60,
+    "free in the lung": lambda marks: marks.place == "free",
+    "on a vessel": lambda marks: marks.place == "vessel",
+    "on the pleura": lambda marks: marks.place == "pleura",
 }
 
 
