@@ -20,8 +20,10 @@ from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
+from scipy.special import logit
 
 from benchmarks.operating_points import LITRES_A_SCAN, NEAR_MM, lung_of
+from lungseg3d.metrics import fit_confidence_map
 
 FIELDS = (
     *("cube", "fold", "patient", "diameter_mm", "texture", "slice_mm", "noise_hu", "place", "lung_ml"),
@@ -31,7 +33,8 @@ LEAST = 0.1
 APART_VOXELS = 5.0
 POINT_MM = 4.0
 """A peak so near to a point that a reader marked means the same thing."""
-RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+NODULES_A_SCAN = 1.3
+"""In screening; in the cubes there are about fifty for each 4.5 litres of lung."""
 RESAMPLES = 1000
 _SOFT_HU = -400
 _LEAST_WALL_VOXELS, _LEAST_ON_WALL_VOXELS, _LEAST_VESSEL_SHARE = 500, 8, 0.08
@@ -135,6 +138,7 @@ class CubeMarks:
         diameter_mm, texture, slice_mm, noise_hu, place: facts of the nodule and its cube, (C,).
         litres: of lung in the part, (C,).
         patient: name of each cube's patient, (C,).
+        fold: of each cube, (C,).
         false: probabilities of the false peaks, (F,), and `cube`, the index of the cube of each, (F,).
     """
 
@@ -147,6 +151,7 @@ class CubeMarks:
     place: np.ndarray
     litres: np.ndarray
     patient: np.ndarray
+    fold: np.ndarray
     false: np.ndarray
     cube: np.ndarray
 
@@ -203,6 +208,7 @@ def read_cube_marks(path: Path, folds: list[int]) -> CubeMarks:
         np.array([row["place"] for row in cubes]),
         np.array([float(row["lung_ml"]) for row in cubes]) / 1000,
         np.array([row["patient"] for row in cubes]),
+        np.array([int(row["fold"]) for row in cubes]),
         np.array([float(row["probability"]) for row in false]),
         np.array([index[row["cube"]] for row in false], int),
     )
@@ -253,6 +259,83 @@ def table(marks: CubeMarks, rates: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)) -> 
     return "\n".join(lines) + "\n"
 
 
+@dataclass(frozen=True)
+class CalibrationCheck:
+    """How far held-out confidences can be believed, of findings at a threshold, where nodules are as rare as in scans.
+
+    Attributes:
+        slope: of a logistic regression of what was true on the logit of the confidence; 1 is right.
+        brier_skill: 1 less the Brier score over that of one confidence for all, with its 95 % interval over patients.
+        bins: mean confidence, share of true findings and number in bins of as many findings each.
+    """
+
+    slope: float
+    brier_skill: tuple[float, float, float]
+    bins: list[tuple[float, float, int]]
+
+
+def check_calibration(marks: CubeMarks, rate: float = 4.0, nodules_a_scan: float = NODULES_A_SCAN) -> CalibrationCheck:
+    """Maps fitted on all other folds, shifted to so many nodules a scan, on the findings of each fold.
+
+    A true finding weighs as much less as nodules are rarer in scans than in cubes.
+    """
+    _, _, threshold = marks.sensitivity(rate, marks.has_nodule, np.arange(len(marks.best)))
+    found = marks.best > threshold
+    sure = np.concatenate([marks.best[found], marks.false[marks.false > threshold]])
+    true = np.arange(len(sure)) < found.sum()
+    cube = np.concatenate([np.flatnonzero(found), marks.cube[marks.false > threshold]])
+    times = nodules_a_scan / (marks.has_nodule.sum() / (marks.litres.sum() / LITRES_A_SCAN))
+    said = np.empty(len(sure))
+    for fold in np.unique(marks.fold):
+        held = marks.fold[cube] == fold
+        said[held] = fit_confidence_map(sure[~held], true[~held]).where_true_ones_are(times)(sure[held])
+    weight = np.where(true, times, 1.0)
+    names, whose = np.unique(marks.patient[cube], return_inverse=True)
+    of_patient = [np.flatnonzero(whose == number) for number in range(len(names))]
+    random = np.random.default_rng(0)
+    drawn = [
+        _brier_skill(said[one], true[one], weight[one])
+        for one in (
+            np.concatenate([of_patient[i] for i in random.integers(0, len(names), len(names))])
+            for _ in range(RESAMPLES)
+        )
+    ]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    order = np.array_split(np.argsort(said, kind="stable"), 5)
+    bins = [(_mean(said[i], weight[i]), _mean(true[i], weight[i]), len(i)) for i in order]
+    return CalibrationCheck(_slope(said, true, weight), (_brier_skill(said, true, weight), low, high), bins)
+
+
+def _mean(values: np.ndarray, weight: np.ndarray) -> float:
+    return float((values * weight).sum() / weight.sum())
+
+
+def _brier_skill(said: np.ndarray, true: np.ndarray, weight: np.ndarray) -> float:
+    one_for_all = _mean((true - _mean(true, weight)) ** 2, weight)
+    return 1 - _mean((true - said) ** 2, weight) / one_for_all
+
+
+def _slope(said: np.ndarray, true: np.ndarray, weight: np.ndarray) -> float:
+    from sklearn.linear_model import LogisticRegression
+
+    scores = logit(np.clip(said, 1e-6, 1 - 1e-6))[:, None]
+    return float(LogisticRegression(C=1e6).fit(scores, true, sample_weight=weight).coef_[0, 0])
+
+
+def calibration_text(check: CalibrationCheck) -> str:
+    """Markdown of a check."""
+    value, low, high = check.brier_skill
+    lines = [
+        f"Calibration of held-out findings at 4 false ones a scan, at {NODULES_A_SCAN:g} nodules a scan: slope "
+        f"{check.slope:.2f}, Brier skill {value:.2f} ({low:.2f} to {high:.2f}).",
+        "",
+        "| mean confidence | share of true findings | findings |",
+        "|---|---|---|",
+        *(f"| {sure:.3f} | {share:.3f} | {count} |" for sure, share, count in check.bins),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -272,7 +355,10 @@ def main() -> None:
     if arguments.verb == "mark":
         mark(arguments)
     else:
-        print(table(read_cube_marks(arguments.marks, arguments.folds)))
+        marks = read_cube_marks(arguments.marks, arguments.folds)
+        print(table(marks))
+        if len(np.unique(marks.fold)) > 1:
+            print(calibration_text(check_calibration(marks)))
 
 
 if __name__ == "__main__":

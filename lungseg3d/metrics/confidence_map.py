@@ -51,6 +51,20 @@ class ConfidenceMap:
         probabilities: np.ndarray = np.interp(np.asarray(confidences, float), self.confidence, self.probability)
         return probabilities
 
+    def where_true_ones_are(self, times: float) -> ConfidenceMap:
+        """The map where true findings are so many times as frequent beside the false ones as where it was fitted.
+
+        A set that was made around nodules holds far more of them than scans do. The odds of every confidence change by
+        the same factor (prior shift; Saerens et al. 2002, Neural Comput 14:21-41).
+
+        Raises:
+            ValueError: not above 0.
+        """
+        if not times > 0:
+            raise ValueError(f"true findings are {times} times as frequent; expected a number above 0")
+        before = np.asarray(self.probability)
+        return _map_of(np.asarray(self.confidence), before * times / (before * times + 1 - before))
+
 
 def fit_confidence_map(
     confidences: Sequence[float] | np.ndarray, is_true: Sequence[bool] | np.ndarray, method: str = "platt"

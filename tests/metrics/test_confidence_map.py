@@ -63,3 +63,22 @@ def test_what_makes_no_map_is_refused():
     for knots, values in (((0.2, 0.1), (0, 1)), ((0, 1), (1, 0)), ((0,), (0, 1)), ((0, 2), (0, 1)), ((), ())):
         with pytest.raises(ValueError, match=r"map|rise"):
             ConfidenceMap(knots, values)
+
+
+def test_where_true_ones_are_rarer_the_odds_fall_by_as_much():
+    fitted = ConfidenceMap((0.0, 0.5, 1.0), (0.0, 0.5, 0.9))
+    rare = fitted.where_true_ones_are(1 / 40)
+    assert rare([0.0, 0.5, 1.0]).tolist() == pytest.approx([0, 1 / 41, 9 / 49], abs=1e-6)
+    assert rare.where_true_ones_are(40).probability == pytest.approx(fitted.probability, abs=1e-4)
+    assert fitted.where_true_ones_are(1) == fitted
+    for times in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="above 0"):
+            fitted.where_true_ones_are(times)
+
+
+def test_a_map_of_a_rich_set_is_right_where_nine_of_ten_true_ones_are_taken_away():
+    sure, true = overconfident(200_000)
+    kept = ~true | (np.random.default_rng(1).random(len(true)) < 0.1)
+    rare = fit_confidence_map(sure, true).where_true_ones_are(0.1)
+    assert rare(sure[kept]).mean() == pytest.approx(true[kept].mean(), rel=0.05)
+    assert reliability(rare(sure[kept]), true[kept]).ece < 0.02
