@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,26 +15,12 @@ from lungseg3d.cli.terminal.commands import Program
 from lungseg3d.cli.terminal.console import complain, progress, say
 from lungseg3d.cli.terminal.options import with_reading_options_of
 from lungseg3d.cli.terminal.outcome import EXIT_CODES, ExitStatus, note_options, outcome_of, reporting_errors
+from lungseg3d.cli.terminal.prepare_dataset import Download, Folds, Out, Source, prepare_found, see_source
 
 if TYPE_CHECKING:
     from lungseg3d.io import ReadOptions
-    from lungseg3d.workflows.prepare.run import FoundDataset
 
 app = Program(no_args_is_help=True)
-
-Source = Annotated[Path, typer.Argument(metavar="SOURCE", file_okay=False, help="Folder of the dataset; read only.")]
-Download = Annotated[
-    bool, typer.Option("--download", help="Load it into SOURCE first, where its publisher allows; goes on if stopped.")
-]
-Out = Annotated[
-    Path,
-    typer.Argument(metavar="OUT", file_okay=False, help="Folder for manifest.json, labels/ and a link to SOURCE."),
-]
-Folds = Annotated[
-    int | None,
-    typer.Option("--folds", min=2, metavar="N", help="Deal patients into N folds; default: the dataset's own."),
-]
-
 
 _MOST_ASKED = 10
 _READING = ("allow_gaps", "assume_hu", "fix_offset", "follow_links", "decode")
@@ -47,53 +33,6 @@ def prepare(context: typer.Context) -> None:
     OUT is the folder that the manifest's paths start from. A bad case is listed with its reason, the others go on.
     """
     note_options(context)
-
-
-def _ready(name: str, source: Path, download: bool = False) -> None:
-    """See that SOURCE is there, or make it so."""
-    from lungseg3d.core import LungSegError
-    from lungseg3d.data import DATASETS
-
-    if download:
-        from lungseg3d.workflows.prepare.fetch import fetch_dataset
-
-        with progress() as on_progress:
-            fetch_dataset(DATASETS[name], source, on_progress)
-    elif not source.is_dir():
-        raise LungSegError("E_NO_CASES", f"{source}: there is no such folder.", DATASETS[name].how_to_get)
-    complain(f"{name}: looking through {source.absolute().name}")
-
-
-def _run(found: FoundDataset, source: Path, out: Path, folds: int | None, reading: ReadOptions) -> int:
-    from lungseg3d.workflows.prepare.run import prepare as prepare_dataset
-
-    with progress() as on_progress:
-        done = prepare_dataset(found, source, out, folds=folds, read=reading, on_progress=on_progress)
-    for remark in done.remarks:
-        complain(f"{remark.code}: {remark.message} {remark.remedy}".rstrip())
-    for case in done.content["cases"]:
-        for issue in case.get("issues", ()):
-            if issue.startswith("W_LABEL"):
-                code, _, text = issue.partition(": ")
-                complain(f"{code}: {case['case_id']}: {text}")
-    for case in done.content.get("refused", ()):
-        complain(f"{case['code']}: {case['case_id']}: {case['reason'].removeprefix(case['case_id'] + ': ')}")
-    say(_summary(done.manifest, done.content))
-    return outcome_of(done.statuses)
-
-
-def _summary(manifest: Path, content: Any) -> str:
-    cases, refused = content["cases"], content.get("refused", ())
-    patients = len({case["patient"] for case in cases})
-    folds = len({case["fold"] for case in cases if "fold" in case})
-    parts = [f"{len(cases)} cases of {patients} patients"]
-    parts += [f"{folds} folds"] if folds else []
-    parts += [f"{len(refused)} refused"] if refused else []
-    remarked = sum("issues" in case for case in cases)
-    parts += [f"{remarked} with remarks (issues in the manifest)"] if remarked else []
-    lines = [f"{manifest}: {', '.join(parts)}"]
-    lines += [f"Patients: {rule}" for rule in [content["conventions"].get("patient")] if rule]
-    return "\n".join([*lines, f"Licence: {content['licence']}"])
 
 
 @app.command(epilog=EXIT_CODES)
@@ -128,11 +67,11 @@ def folder(
     from lungseg3d.workflows.prepare.folder import find_folder
 
     structures = dict(_value_and_name(text) for text in labels or [])
-    _ready("folder", source)
+    see_source("folder", source)
     if not structures:
         structures = _structures_of(source, reading)
     about = replace(FOLDER, name=name, licence=licence or FOLDER.licence)
-    return _run(find_folder(source, reading, about, structures), source, out, folds, reading)
+    return prepare_found(find_folder(source, reading, about, structures), source, out, folds, reading)
 
 
 def _structures_of(source: Path, reading: ReadOptions) -> dict[int, str]:
@@ -197,9 +136,9 @@ def lidc(
     from lungseg3d.data import ConsensusRule
     from lungseg3d.workflows.prepare.lidc import find_lidc
 
-    _ready("lidc", source, download)
+    see_source("lidc", source, download)
     rule = ConsensusRule(min_readers, min_votes, contour_pixels)
-    return _run(find_lidc(source, rule, reading, out), source, out, folds, reading)
+    return prepare_found(find_lidc(source, rule, reading, out), source, out, folds, reading)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -220,8 +159,8 @@ def luna16(
     """LUNA16 (CC BY): ten subsets as folds, nodules and excluded findings in mm, lungs with their sides checked."""
     from lungseg3d.workflows.prepare.luna16 import find_luna16
 
-    _ready("luna16", source, download)
-    return _run(find_luna16(source, spheres, reading), source, out, folds, reading)
+    see_source("luna16", source, download)
+    return prepare_found(find_luna16(source, spheres, reading), source, out, folds, reading)
 
 
 @app.command(name="msd-lung", epilog=EXIT_CODES)
@@ -238,8 +177,8 @@ def msd_lung(
     """Medical Segmentation Decathlon, Task06_Lung (CC BY-SA 4.0): 63 CTs with a tumour each. --download loads 9 GB."""
     from lungseg3d.workflows.prepare.folder import find_msd_lung
 
-    _ready("msd-lung", source, download)
-    return _run(find_msd_lung(source, reading), source, out, folds, reading)
+    see_source("msd-lung", source, download)
+    return prepare_found(find_msd_lung(source, reading), source, out, folds, reading)
 
 
 @app.command(name="lung-pet-ct-dx", epilog=EXIT_CODES)
@@ -251,8 +190,8 @@ def lung_pet_ct_dx(
     """Lung-PET-CT-Dx (TCIA, CC BY 4.0): boxes around tumours, in world mm; no masks."""
     from lungseg3d.workflows.prepare.pet_ct import find_lung_pet_ct_dx
 
-    _ready("lung-pet-ct-dx", source, download)
-    return _run(find_lung_pet_ct_dx(source, reading, out), source, out, folds, reading)
+    see_source("lung-pet-ct-dx", source, download)
+    return prepare_found(find_lung_pet_ct_dx(source, reading, out), source, out, folds, reading)
 
 
 @app.command(name="nsclc-radiomics", epilog=EXIT_CODES)
@@ -264,8 +203,8 @@ def nsclc_radiomics(
     """NSCLC-Radiomics (TCIA, CC BY-NC 3.0): lungs and tumour from RTSTRUCT contours."""
     from lungseg3d.workflows.prepare.radiomics import find_nsclc_radiomics
 
-    _ready("nsclc-radiomics", source, download)
-    return _run(find_nsclc_radiomics(source, reading, out), source, out, folds, reading)
+    see_source("nsclc-radiomics", source, download)
+    return prepare_found(find_nsclc_radiomics(source, reading, out), source, out, folds, reading)
 
 
 @app.command(epilog=EXIT_CODES)
