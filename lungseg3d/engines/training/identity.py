@@ -28,6 +28,9 @@ _FREE = {
     *("resume", "parent_run", "run_name", "initialize", "run", "finalize", "imports"),
 }
 """Keys of a configuration that may differ between the parts of one training."""
+_ONLY_SHAPE_LABELS = {"marks", "readers"}
+"""Files of a case that say nothing but through its labels, which are compared themselves: a manifest that names them
+is no other training to one that does without."""
 _ONLY_WATCH = ("RunTracking", "StatsHandler", "ExitCodes", "RunCheckpoints", "ValidationHandler")
 """Handlers that change nothing of what is learned."""
 
@@ -112,7 +115,10 @@ def _content_of(key: str, value: Any) -> Any:
     last = key.rpartition("::")[2]
     if last.endswith("manifest"):
         try:
-            cases = [{**case, "files": sorted(case["files"])} for case in read_manifest(value)["cases"]]
+            cases = [
+                {**case, "files": sorted(set(case["files"]) - _ONLY_SHAPE_LABELS)}
+                for case in read_manifest(value)["cases"]
+            ]
         except LungSegError:
             return value
         for case in cases:

@@ -82,6 +82,16 @@ def test_a_manifest_is_its_cases_wherever_it_lies(data, tmp_path):
     assert differences(here, identity(nodule_manifest=str(tmp_path / "moved.json"))).startswith("nodule_manifest: ")
 
 
+@pytest.mark.parametrize(("key", "is_same"), [("marks", True), ("readers", True), ("others", False)])
+def test_files_that_only_shape_labels_make_no_other_training(data, tmp_path, key, is_same):
+    content = json.loads((data / "crops.json").read_text())
+    for case in content["cases"]:
+        case["files"][key] = f"{key}.nii.gz"
+    (tmp_path / "more.json").write_text(json.dumps(content))
+    before, now = (identity(nodule_manifest=str(path)) for path in (data / "crops.json", tmp_path / "more.json"))
+    assert (differences(before, now) == "") is is_same
+
+
 def test_weights_to_start_from_are_their_content(tmp_path):
     for name, value in (("a", 1.0), ("b", 1.0), ("c", 2.0)):
         (tmp_path / name).mkdir()
