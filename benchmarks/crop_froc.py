@@ -19,10 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy import ndimage
 from scipy.special import logit
+from torch.nn.functional import avg_pool3d, interpolate
 
 from benchmarks.operating_points import LITRES_A_SCAN, NEAR_MM, lung_of
+from lungseg3d.inference import MirroredViews
 from lungseg3d.metrics import fit_confidence_map
 
 FIELDS = (
@@ -89,11 +92,19 @@ def judge(
     return outcomes
 
 
+def look(views: MirroredViews, image: torch.Tensor, scales: list[int]) -> np.ndarray:
+    """The highest probability of an image (1, x, y, z) seen at several scales, (x, y, z): 2 halves its resolution."""
+    found = np.zeros(image.shape[1:], np.float32)
+    for scale in scales:
+        seen = torch.from_numpy(views.mean(avg_pool3d(image[None], scale, ceil_mode=True)[0]))[None, None]
+        whole = tuple(n * scale for n in seen.shape[2:])
+        fine = interpolate(seen, whole, mode="trilinear")[0, 0] if scale > 1 else seen[0, 0]
+        found = np.maximum(found, fine.numpy()[tuple(slice(n) for n in found.shape)])
+    return found
+
+
 def mark(arguments: argparse.Namespace) -> None:
     """Look at every cube of the folds, and write its peaks."""
-    import torch
-
-    from lungseg3d.inference import MirroredViews
     from lungseg3d.inference.candidates.centres import find_peaks
     from lungseg3d.io import read_labels, read_volume
     from lungseg3d.networks import LightUNet3d
@@ -122,7 +133,7 @@ def mark(arguments: argparse.Namespace) -> None:
             others = read_labels(other_path).array > 0 if other_path.is_file() else np.zeros(hu.shape, bool)
             part = cut_at_random(hu.shape, arguments.cut, np.random.default_rng(int(row["id"].rpartition("-")[2])))
             image = np.clip((hu[part].astype(np.float32) + 1000) / 1400, 0, 1)
-            found = views[row["fold"]].mean(torch.from_numpy(np.ascontiguousarray(image))[None])
+            found = look(views[row["fold"]], torch.from_numpy(np.ascontiguousarray(image))[None], arguments.scales)
             label = read_labels(arguments.data / "labels" / f"{row['id']}.nii.gz").array > 0
             lung = lung_of(hu)
             # What a closing does not fill, the inside of a large nodule, belongs to the lung as well.
@@ -362,6 +373,7 @@ def main() -> None:
     marking.add_argument("--out", type=Path, required=True)
     marking.add_argument("--channels", type=int, nargs="+", default=[32, 64, 128])
     marking.add_argument("--flips", type=int, nargs="*", default=[0, 1], help="axes of mirrored views")
+    marking.add_argument("--scales", type=int, nargs="+", default=[1, 2], help="2 halves the resolution")
     marking.add_argument("--cut", type=int, default=42, help="side of the part that is looked at, in mm")
     scoring = verbs.add_parser("score")
     scoring.add_argument("--marks", type=Path, required=True)
