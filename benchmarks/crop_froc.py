@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from scipy import ndimage
 from scipy.special import logit
-from torch.nn.functional import avg_pool3d, interpolate
 
 from benchmarks.operating_points import LITRES_A_SCAN, NEAR_MM, lung_of
 from lungseg3d.inference import MirroredViews
+from lungseg3d.inference.prediction.scales import coarser, finer
 from lungseg3d.metrics import fit_confidence_map
 
 FIELDS = (
@@ -96,10 +96,8 @@ def look(views: MirroredViews, image: torch.Tensor, scales: list[int]) -> np.nda
     """The highest probability of an image (1, x, y, z) seen at several scales, (x, y, z): 2 halves its resolution."""
     found = np.zeros(image.shape[1:], np.float32)
     for scale in scales:
-        seen = torch.from_numpy(views.mean(avg_pool3d(image[None], scale, ceil_mode=True)[0]))[None, None]
-        whole = tuple(n * scale for n in seen.shape[2:])
-        fine = interpolate(seen, whole, mode="trilinear")[0, 0] if scale > 1 else seen[0, 0]
-        found = np.maximum(found, fine.numpy()[tuple(slice(n) for n in found.shape)])
+        seen = torch.from_numpy(views.mean(coarser(image[None], scale)[0]))[None, None]
+        found = np.maximum(found, finer(seen, scale, image.shape[1:])[0, 0].numpy())
     return found
 
 

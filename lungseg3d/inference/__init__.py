@@ -22,6 +22,7 @@ from lungseg3d.inference.lungs import LungsOnSourced, SegmentLungsd
 from lungseg3d.inference.nodules import NodulesOnSourced
 from lungseg3d.inference.prediction.meter import Meter, metered
 from lungseg3d.inference.prediction.predictors import BACKENDS, Plan, choose, has_openvino, predictor_of
+from lungseg3d.inference.prediction.scales import TwoScaleInferer
 from lungseg3d.inference.prediction.views import MirroredViews
 from lungseg3d.inference.prediction.windows import WindowInferer
 from lungseg3d.inference.review.explanation import Layer, default_layer, grad_cam, list_layers
@@ -54,6 +55,7 @@ __all__ = [
     "SaveLabelMapsd",
     "SecondLookd",
     "SegmentLungsd",
+    "TwoScaleInferer",
     "WindowInferer",
     "calibrated",
     "check_point_name",

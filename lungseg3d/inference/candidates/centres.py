@@ -1,13 +1,14 @@
 """Peaks of a map of centres, each looked at again: where a network that marks the middle of nodules saw one.
 
 In: an image, probabilities to be the middle of a nodule, the network. Out: a mark at each place, and how sure it is.
-Each peak is seen again in the middle of a window of its own and in its mirror images; the mean over all of them moves
-the mark to where they agree, and is the confidence. Knows no file and no label.
+Each peak is seen again in the middle of a window of its own and in its mirror images, at full and at half resolution:
+at the one where it looks more like a nodule, the mean over all views moves the mark to where they agree, and is the
+confidence. Knows no file and no label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from scipy.spatial import cKDTree
 
 from lungseg3d.core import Box
 from lungseg3d.inference.candidates.shown import CandidateWindows
+from lungseg3d.inference.prediction.scales import coarser
 from lungseg3d.inference.prediction.views import MirroredViews, window_around
 
 _MOVE_VOXELS = 3
@@ -80,12 +82,14 @@ class CentreSearch:
         least: mean of all views from which it is marked.
         apart_voxels: of two places nearer to each other than this the surer one is marked.
         most: places that are looked at again, the surest of the first look: it bounds the time.
+        scales: voxels that become one along each axis, for each look: (1, 2) as `TwoScaleInferer`.
     """
 
     first: float = 0.2
     least: float = 0.2
     apart_voxels: float = 5.0
     most: int = 200
+    scales: Sequence[int] = (1, 2)
 
 
 class FindCentresd(MapTransform):
@@ -130,7 +134,15 @@ class FindCentresd(MapTransform):
     def found(self, image: torch.Tensor, first: np.ndarray) -> list[Peak]:
         """Image (1, X, Y, Z), probabilities of the first look (X, Y, Z) -> the candidates, the surest first."""
         seen = find_peaks(first, self.search.first, self.search.apart_voxels)[: self.search.most]
-        candidates = [_Candidate(peak.voxel) for peak in seen]
+        peaks = []
+        for scale in self.search.scales:
+            looked_at = coarser(image[None], scale)[0] if scale > 1 else image
+            candidates = self._kept(looked_at, [_Candidate(_voxel(np.array(peak.voxel) // scale)) for peak in seen])
+            peaks += [candidate.peak(len(self.views), scale, first.shape) for candidate in candidates]
+        return _apart(sorted(peaks, key=lambda peak: (-peak.probability, peak.voxel)), self.search.apart_voxels)
+
+    def _kept(self, image: torch.Tensor, candidates: list[_Candidate]) -> list[_Candidate]:
+        """The candidates that are sure enough in the mean of all views, after each view."""
         for view in range(len(self.views)):
             self._look(image, candidates, self.views, view)
             if self.windows.doubt:
@@ -141,8 +153,7 @@ class FindCentresd(MapTransform):
                     self._look(image, doubtful, self.views.in_fp32(), again)
             left = len(self.views) - view - 1  # nobody can gain more than 1 in each view that is left
             candidates = [c for c in candidates if (c.best + left) / len(self.views) >= self.search.least]
-        peaks = [candidate.peak(len(self.views), first.shape) for candidate in candidates]
-        return _apart(sorted(peaks, key=lambda peak: (-peak.probability, peak.voxel)), self.search.apart_voxels)
+        return candidates
 
     def _look(self, image: torch.Tensor, candidates: list[_Candidate], views: MirroredViews, view: int) -> None:
         """Add what one view says of the middle of each candidate's window."""
@@ -189,7 +200,8 @@ class _Candidate:
         """Largest sum of the views around the place."""
         return float(self.sum.max())
 
-    def peak(self, views: int, shape: tuple[int, ...]) -> Peak:
-        """Where the views agree, and their mean there."""
+    def peak(self, views: int, scale: int, shape: tuple[int, ...]) -> Peak:
+        """Where the views agree, in voxels of the whole image, and their mean there."""
         moved = np.array(self.voxel) + np.unravel_index(int(self.sum.argmax()), self.sum.shape) - _MOVE_VOXELS
-        return Peak(_voxel(np.clip(moved, 0, np.array(shape) - 1)), self.best / views)
+        middle = np.floor((moved + 0.5) * scale).astype(int)
+        return Peak(_voxel(np.clip(middle, 0, np.array(shape) - 1)), self.best / views)

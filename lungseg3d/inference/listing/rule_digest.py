@@ -14,7 +14,10 @@ from typing import Any
 
 from lungseg3d.io import read_once
 
-_COUNTED = ("spacing_mm", "hu_range", "peak", "least_judgement", "preprocessing", "inferer", "postprocessing")
+_COUNTED = (
+    *("spacing_mm", "hu_range", "peak", "least_judgement", "first_look", "least_confidence"),
+    *("preprocessing", "inferer", "postprocessing"),
+)
 _WITHOUT_EFFECT = {"_desc_", "batch_size"}
 _MOST_BYTES = 2**20
 

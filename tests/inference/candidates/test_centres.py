@@ -27,8 +27,23 @@ class Bright(torch.nn.Module):
         return torch.cat([torch.zeros_like(logits), logits], dim=1)
 
 
-def hills(*tops: tuple[tuple[int, int, int], float]) -> np.ndarray:
-    found = np.zeros((30, 30, 30))
+class Small(torch.nn.Module):
+    """Sees balls of 3 voxels and no larger ones: bright in the middle, dark 4 voxels away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        core = torch.nn.functional.avg_pool3d(image, 3, stride=1, padding=1)
+        around = torch.nn.functional.max_pool3d(image, 9, stride=1, padding=4)
+        wide = torch.nn.functional.avg_pool3d(image, 9, stride=1, padding=4)
+        logits = self.scale * (20 * (core - 4 * wide * around) - 10)
+        return torch.cat([torch.zeros_like(logits), logits], dim=1)
+
+
+def hills(*tops: tuple[tuple[int, int, int], float], size: int = 30) -> np.ndarray:
+    found = np.zeros((size,) * 3)
     for voxel, height in tops:
         point = np.zeros(found.shape)
         point[voxel] = 1
@@ -56,12 +71,14 @@ def test_a_flat_top_is_one_peak_and_an_empty_map_has_none():
     assert len(find_peaks(found, 0.5, 3.0)) == 1
 
 
-def find(image: np.ndarray, first: np.ndarray, network: Bright | None = None, flips=(0, 1), roi_size=16, **search):
+def find(
+    image: np.ndarray, first: np.ndarray, network: torch.nn.Module | None = None, flips=(0, 1), roi_size=16, **search
+):
     views = MirroredViews(network or Bright(), flips=flips, precision="fp32")
     affine = torch.diag(torch.tensor([2.0, 2, 2, 1]))
     data = {"image": MetaTensor(torch.tensor(image[None], dtype=torch.float32))}
     data["pred"] = MetaTensor(torch.tensor(first[None], dtype=torch.float32), affine=affine)
-    found = FindCentresd("pred", views, CentreSearch(**search), roi_size=roi_size)(data)
+    found = FindCentresd("pred", views, CentreSearch(**{"scales": (1,), **search}), roi_size=roi_size)(data)
     assert torch.equal(found["pred"].affine, affine)
     assert torch.equal(found["confidence"].affine, affine)
     return found["pred"][0].numpy(), found["confidence"][0].numpy()
@@ -114,3 +131,28 @@ def test_no_more_places_are_looked_at_than_asked_for():
     assert ndimage.label(marks)[1] == 1
     assert marks[8, 8, 8] == 1
     assert network.shown == 2
+
+
+def ball(radius: float, middle=(24, 24, 24), size: int = 48) -> np.ndarray:
+    grid = np.indices((size,) * 3) - np.array(middle)[:, None, None, None]
+    return ((grid**2).sum(axis=0) <= radius**2).astype(float)
+
+
+@pytest.mark.parametrize(("radius", "scale"), [(2.5, 1), (5.0, 2)])
+def test_a_thing_is_found_at_the_resolution_at_which_it_is_known(radius, scale):
+    image = ball(radius)
+    first = hills(((23, 24, 25), 0.6), size=48)
+    for scales in ((1,), (2,), (1, 2)):
+        marks, confidence = find(image, first, Small(), scales=scales, least=0.5)
+        assert marks.any() == (scale in scales)
+        if marks.any():
+            np.testing.assert_allclose(ndimage.center_of_mass(marks), (24, 24, 24), atol=1.0)
+            assert confidence.max() > 0.7
+
+
+def test_what_both_resolutions_see_is_one_mark_of_the_surer_one():
+    image = hills(((20, 20, 20), 0.8), size=48)
+    alone = [find(image, image, scales=(scale,))[1].max() for scale in (1, 2)]
+    marks, confidence = find(image, image, scales=(1, 2))
+    assert ndimage.label(marks)[1] == 1
+    assert confidence.max() == max(alone) > min(alone)
