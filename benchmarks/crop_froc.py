@@ -25,7 +25,7 @@ from scipy.special import logit
 
 from benchmarks.operating_points import LITRES_A_SCAN, NEAR_MM, lung_of
 from lungseg3d.inference import MirroredViews
-from lungseg3d.inference.prediction.scales import coarser, finer
+from lungseg3d.inference.prediction.scales import reduce_resolution, restore_resolution
 from lungseg3d.metrics import fit_confidence_map
 
 FIELDS = (
@@ -96,8 +96,8 @@ def look(views: MirroredViews, image: torch.Tensor, scales: list[int]) -> np.nda
     """The highest probability of an image (1, x, y, z) seen at several scales, (x, y, z): 2 halves its resolution."""
     found = np.zeros(image.shape[1:], np.float32)
     for scale in scales:
-        seen = torch.from_numpy(views.mean(coarser(image[None], scale)[0]))[None, None]
-        found = np.maximum(found, finer(seen, scale, image.shape[1:])[0, 0].numpy())
+        seen = torch.from_numpy(views.mean(reduce_resolution(image[None], scale)[0]))[None, None]
+        found = np.maximum(found, restore_resolution(seen, scale, image.shape[1:])[0, 0].numpy())
     return found
 
 

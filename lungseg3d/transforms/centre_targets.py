@@ -7,11 +7,8 @@ ignored samples of CPM-Net: Song et al. 2020, MICCAI, "CPM-Net: a 3D center-poin
 
 from __future__ import annotations
 
-import csv
-import functools
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +17,7 @@ from monai.transforms import MapTransform
 from scipy import ndimage
 
 from lungseg3d.core import Volume
+from lungseg3d.data.marks import MarkedPlace, read_marks
 from lungseg3d.tensors import to_meta_tensor, to_volume
 
 UNASKED, CENTRE = 1, 2
@@ -28,41 +26,6 @@ UNASKED, CENTRE = 1, 2
 _UNSURE_KINDS = ("excluded_nodule", "small_nodule")
 _NODULE_KIND = "luna_nodule"
 _FALSE_KIND = "detector_false_positive"
-
-
-@dataclass(frozen=True)
-class MarkedPlace:
-    """A point that a reader or a detector marked.
-
-    Attributes:
-        kind: `luna_nodule` (an accepted nodule), `excluded_nodule` (outlined by one or two readers), `small_nodule` and
-            `non_nodule` (points), `detector_false_positive`.
-        voxel: where, in voxels of the file's array.
-        diameter_mm: 0 where nobody measured it.
-        is_apart: it lies on no nodule, and, of a detector's marks, near no reader's.
-    """
-
-    kind: str
-    voxel: tuple[float, float, float]
-    diameter_mm: float
-    is_apart: bool
-
-
-def read_marks(path: Path | str, case_id: str | None = None) -> tuple[MarkedPlace, ...]:
-    """Marks of a case in a CSV with `kind, x, y, z, diameter_mm, near_reader_mark, on` and, for several cases, `id`."""
-    return _marks_by_case(str(path)).get(case_id, _marks_by_case(str(path)).get(None, ()))
-
-
-@functools.lru_cache(maxsize=8)
-def _marks_by_case(path: str) -> dict[str | None, tuple[MarkedPlace, ...]]:
-    marks: dict[str | None, list[MarkedPlace]] = {}
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            voxel = (float(row["x"]), float(row["y"]), float(row["z"]))
-            apart = not row["on"] and row["near_reader_mark"] in ("", "0")
-            mark = MarkedPlace(row["kind"], voxel, float(row["diameter_mm"] or 0), apart)
-            marks.setdefault(row.get("id"), []).append(mark)
-    return {case: tuple(of_case) for case, of_case in marks.items()}
 
 
 @dataclass(frozen=True)
@@ -91,7 +54,7 @@ class CentreTargetsd(MapTransform):
     Args:
         keys: label map (1, X, Y, Z) on the file's grid; each connected piece is a nodule. The target takes its place.
         unsure_key: mask of what may be a nodule, too, such as other readers' outlines; cases without it have none.
-        marks_key: path of a CSV for `read_marks`; cases without it have no marks.
+        marks_key: path of a CSV for `lungseg3d.data.marks.read_marks`; cases without it have no marks.
         tempting_key: where the mask (1, X, Y, Z) of a published detector's false alarms goes, one voxel each.
         **sizes: fields of `CentreSizes`.
     """

@@ -8,7 +8,7 @@ import pytest
 from lungseg3d.core import Volume
 from lungseg3d.tensors import to_meta_tensor
 from lungseg3d.transforms import CentreTargetsd, WithoutCentresd
-from lungseg3d.transforms.centre_targets import CENTRE, UNASKED, read_marks
+from lungseg3d.transforms.centre_targets import CENTRE, UNASKED
 
 MARKS = """id,kind,x,y,z,diameter_mm,n_readers,score,near_reader_mark,on
 a,luna_nodule,30,30,8,10,4,,,
@@ -79,15 +79,6 @@ def test_false_alarms_of_a_detector_are_tempting_where_nothing_else_lies(marks):
     data = {"label": to_meta_tensor(outlined((8, 8, 8), 3.0)), "case_id": "a", "marks": str(marks)}
     tempting = CentreTargetsd("label")(data)["tempting"][0].numpy()
     assert np.argwhere(tempting).tolist() == [[20, 32, 8]]
-
-
-def test_marks_are_those_of_the_case_and_a_table_without_cases_is_of_one(marks, tmp_path):
-    assert [mark.kind for mark in read_marks(marks, "b")] == ["small_nodule"]
-    assert read_marks(marks, "c") == ()
-    alone = tmp_path / "alone.csv"
-    alone.write_text("kind,x,y,z,diameter_mm,near_reader_mark,on\nsmall_nodule,1,2,3,,,\n", encoding="utf-8")
-    (mark,) = read_marks(alone, "whatever")
-    assert (mark.voxel, mark.diameter_mm) == ((1.0, 2.0, 3.0), 0.0)
 
 
 def test_a_chest_without_known_nodules_has_no_middle_and_asks_nothing_near_what_is_unsure(marks):

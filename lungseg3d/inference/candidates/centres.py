@@ -22,7 +22,7 @@ from scipy.spatial import cKDTree
 
 from lungseg3d.core import Box
 from lungseg3d.inference.candidates.shown import CandidateWindows
-from lungseg3d.inference.prediction.scales import coarser
+from lungseg3d.inference.prediction.scales import reduce_resolution
 from lungseg3d.inference.prediction.views import MirroredViews, window_around
 
 _MOVE_VOXELS = 3
@@ -136,7 +136,7 @@ class FindCentresd(MapTransform):
         seen = find_peaks(first, self.search.first, self.search.apart_voxels)[: self.search.most]
         peaks = []
         for scale in self.search.scales:
-            looked_at = coarser(image[None], scale)[0] if scale > 1 else image
+            looked_at = reduce_resolution(image[None], scale)[0] if scale > 1 else image
             candidates = self._kept(looked_at, [_Candidate(_voxel(np.array(peak.voxel) // scale)) for peak in seen])
             peaks += [candidate.peak(len(self.views), scale, first.shape) for candidate in candidates]
         return _apart(sorted(peaks, key=lambda peak: (-peak.probability, peak.voxel)), self.search.apart_voxels)

@@ -41,18 +41,18 @@ class TwoScaleInferer(Inferer):
         held = None if mask is None else torch.as_tensor(mask).as_subclass(torch.Tensor).float()
         fine = self.inferer(image, network, *args, mask=held, **kwargs)
         coarse_mask = None if held is None else max_pool3d(held, self.factor, ceil_mode=True)
-        coarse = self.inferer(coarser(image, self.factor), network, *args, mask=coarse_mask, **kwargs)
-        found = torch.maximum(fine, finer(coarse, self.factor, image.shape[2:]).to(fine))
+        coarse = self.inferer(reduce_resolution(image, self.factor), network, *args, mask=coarse_mask, **kwargs)
+        found = torch.maximum(fine, restore_resolution(coarse, self.factor, image.shape[2:]).to(fine))
         return MetaTensor(found).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else found
 
 
-def coarser(image: torch.Tensor, factor: int) -> torch.Tensor:
+def reduce_resolution(image: torch.Tensor, factor: int) -> torch.Tensor:
     """(B, C, X, Y, Z) -> (B, C, X / factor, ...), means of blocks of voxels; sizes are rounded up."""
     return avg_pool3d(image, factor, ceil_mode=True)
 
 
-def finer(image: torch.Tensor, factor: int, shape: torch.Size) -> torch.Tensor:
-    """What `coarser` made, interpolated back to the (X, Y, Z) that it had."""
+def restore_resolution(image: torch.Tensor, factor: int, shape: torch.Size) -> torch.Tensor:
+    """What `reduce_resolution` made, interpolated back to the (X, Y, Z) that it had."""
     whole = [n * factor for n in image.shape[2:]]
     x, y, z = shape
     return interpolate(image, whole, mode="trilinear")[:, :, :x, :y, :z]

@@ -7,7 +7,7 @@ import torch
 from monai.data import MetaTensor
 
 from lungseg3d.inference import TwoScaleInferer, WindowInferer
-from lungseg3d.inference.prediction.scales import coarser, finer
+from lungseg3d.inference.prediction.scales import reduce_resolution, restore_resolution
 
 
 class Remembered:
@@ -44,8 +44,8 @@ def test_a_coarse_voxel_is_looked_at_where_any_of_its_fine_ones_is():
 def test_coarse_and_back_keeps_places():
     image = torch.zeros(1, 1, 12, 12, 12)
     image[0, 0, 4:6, 6:8, 8:10] = 1
-    again = finer(coarser(image, 2), 2, image.shape[2:])
-    assert coarser(image, 2)[0, 0, 2, 3, 4] == 1
+    again = restore_resolution(reduce_resolution(image, 2), 2, image.shape[2:])
+    assert reduce_resolution(image, 2)[0, 0, 2, 3, 4] == 1
     weights = again[0, 0] / again.sum()
     grid = torch.stack(torch.meshgrid(*[torch.arange(12.0)] * 3, indexing="ij"))
     torch.testing.assert_close((grid * weights).sum(dim=(1, 2, 3)), torch.tensor([4.5, 6.5, 8.5]))
@@ -60,5 +60,5 @@ def test_windows_at_both_scales_give_what_the_network_says_of_the_whole_image():
     image, network = torch.rand(1, 1, 40, 36, 34), Threshold()
     windows = WindowInferer(roi_size=(16, 16, 16), overlap=0.0, precision="fp32")
     found = TwoScaleInferer(windows)(image, network)
-    fine, coarse = (network(seen).softmax(dim=1)[:, 1:] for seen in (image, coarser(image, 2)))
-    torch.testing.assert_close(found, torch.maximum(fine, finer(coarse, 2, image.shape[2:])))
+    fine, coarse = (network(seen).softmax(dim=1)[:, 1:] for seen in (image, reduce_resolution(image, 2)))
+    torch.testing.assert_close(found, torch.maximum(fine, restore_resolution(coarse, 2, image.shape[2:])))
