@@ -12,7 +12,7 @@ from lungseg3d.tensors.precision import (
     resolve_precision,
 )
 from lungseg3d.tensors.speed import best_seconds, ceiling_gflops, matmul_gflops
-from lungseg3d.tensors.weights import load_state, load_weights
+from lungseg3d.tensors.weights import load_state, load_weights, store_in_half
 
 __all__ = [
     "AIR_HU",
@@ -31,6 +31,7 @@ __all__ = [
     "resample",
     "resolve_precision",
     "sample_on",
+    "store_in_half",
     "to_meta_tensor",
     "to_volume",
 ]

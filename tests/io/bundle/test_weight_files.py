@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import random
@@ -215,3 +216,31 @@ def test_the_line_that_pins_again_writes_what_sha256sum_checks(bundle, capsys):
     capsys.readouterr()
     assert pin_main(["--help"]) == 0
     assert "BUNDLE" in capsys.readouterr().out
+
+
+def test_weights_in_half_precision_take_half_the_bytes_and_load_as_fp32(bundle, capsys):
+    path = bundle / "models" / "model.pt"
+    state = {"0.weight": torch.randn(64, 64, 3, 3, 3), "0.count": torch.tensor(70_000)}
+    torch.save(state, path)
+    whole = path.stat().st_size
+    assert pin_main(["--half", str(bundle)]) == 0
+    assert path.stat().st_size < 0.52 * whole
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in capsys.readouterr().out
+    stored = torch.load(path, weights_only=True)
+    assert stored["0.count"] == 70_000
+    target = torch.nn.Module()
+    target.register_parameter("0_weight", torch.nn.Parameter(torch.zeros(64, 64, 3, 3, 3)))
+    load_state(target, saved({"0_weight": stored["0.weight"]}), "w")
+    loaded = target.state_dict()["0_weight"]
+    assert loaded.dtype == torch.float32
+    torch.testing.assert_close(loaded, state["0.weight"], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("content", [{"w": torch.tensor([1e6])}, {"epoch": 3}])
+def test_what_half_precision_cannot_hold_stays_as_it_was(bundle, content, capsys):
+    path = bundle / "models" / "model.pt"
+    torch.save(content, path)
+    before = path.read_bytes()
+    assert pin_main(["--half", str(bundle)]) == 3
+    assert "E_BAD_CHECKPOINT" in capsys.readouterr().err
+    assert path.read_bytes() == before
