@@ -1,7 +1,8 @@
 """Operating points of the nodule bundle: from which confidence findings are listed, and what that costs.
 
-Every cube of `nodules_luna` whose patient the present weights have not seen is looked at everywhere, as
-`segment --roi full` does. A finding that touches a nodule of the cube is true; one that touches or lies near what
+Every cube of `nodules_luna` whose patient the present weights that find and judge have not seen is looked at
+everywhere, as `segment --roi full` does; the network that outlines has seen most of them, and has no part in how sure
+a finding is. A finding that touches a nodule of the cube is true; one that touches or lies near what
 LUNA16 leaves out of its scores (nodules of one or two readers, small nodules, other reference nodules) does not count;
 all others in lung are false. `LITRES_A_SCAN` litres of lung in the cubes count as one scan. The thresholds of a fold
 come from the other folds, and what they cost is counted on the fold; the thresholds that ship come from all folds.
@@ -57,7 +58,7 @@ _LEFT_OUT = {"luna_nodule", "excluded_nodule", "small_nodule"}
 
 
 def unseen_cubes(data: Path) -> list[dict[str, str]]:
-    """Rows of `nodules.csv` of patients of whom no weight has seen a nodule."""
+    """Rows of `nodules.csv` of patients of whom the weights that find and judge have seen no nodule."""
     with (data / "nodules.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     seen = {row["patient"] for row in rows if row["in_134"]}
@@ -298,7 +299,8 @@ def fit(arguments: argparse.Namespace) -> None:
     sizes = [float(row["diameter_mm"]) for row in cubes]
     text = (
         f"{len(cubes)} nodules of {len(set(marks.patient))} LIDC-IDRI patients (LUNA16's reference nodules, "
-        f"{min(sizes):.1f} to {max(sizes):.1f} mm) in cubes of 50 mm, {litres:.1f} l of lung; none known to the weights"
+        f"{min(sizes):.1f} to {max(sizes):.1f} mm) in cubes of 50 mm, {litres:.1f} l of lung; "
+        "none known to the weights that find and judge"
     )
     curve: dict[str, list] = {"asked_false_findings_a_scan": [], "false_findings_a_scan": [], "sensitivity": []}
     least: dict[str, list[float]] = {}
