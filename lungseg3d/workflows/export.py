@@ -1,4 +1,4 @@
-"""`export`: the results of a case, written earlier, as DICOM objects of the series they were made of.
+"""`export`: the results of a case, written earlier, in further formats, such as DICOM objects of their series.
 
 In: a folder of `segment` or `batch`, and the series. Out: `segmentation.dcm` and `measurements.dcm` beside the results.
 """
@@ -19,9 +19,9 @@ from lungseg3d.core import (
 )
 from lungseg3d.io import CaseFolder, ReadOptions, find_source_series, read_labels, write_text
 from lungseg3d.io.storage.folders import placing_together
-from lungseg3d.workflows.segment.formats import OUTPUT_FORMATS, formats_of, make_objects, write_objects
+from lungseg3d.workflows.segment.formats import OUTPUT_FORMATS, formats_of, make_objects, needs_dicom, write_objects
 
-OBJECTS = tuple(one.name for one in OUTPUT_FORMATS if one.needs_series)
+OBJECTS = tuple(one.name for one in OUTPUT_FORMATS if one.make is not None)
 
 
 def export(
@@ -34,12 +34,13 @@ def export(
     dates: str = "source",
     on_issue: Callable[[QualityIssue], object] | None = None,
 ) -> tuple[Path, ...]:
-    """Write a finished case as DICOM SEG and SR.
+    """Write a finished case as DICOM SEG and SR, or in another format that is made of its masks.
 
     Args:
         folder: with `result.json`, `labels.nii.gz` and `nodules.nii.gz`.
-        source: the DICOM series; where the result was made of a NIfTI, the series that the NIfTI was made of.
-        formats: `seg`, `sr` or both; `sr` refers to `seg`, which is written with it.
+        source: the DICOM series; where the result was made of a NIfTI, the series that the NIfTI was made of. Formats
+            that refer to none do without.
+        formats: of those that are made of masks; `sr` refers to `seg`, which is written with it.
         options: which series of `source`; only where the result does not say it itself.
         overwrite: replace objects that are there.
         dates: which dates the objects bear: `source`, those of the CT; or `now`, those of their creation.
@@ -57,13 +58,15 @@ def export(
     case = CaseFolder(Path(folder))
     wanted = formats_of(formats, OBJECTS)
     result = _record(case)
-    if source is None:
-        raise IntakeError(
-            "E_NO_DICOM_SOURCE",
-            f"{case.name}: results do not say where their series lies, nor whose it is.",
-            "Pass --source with the folder of the DICOM series.",
-        )
-    found = find_source_series(source, options, result.source.get("series_sha256"))
+    found = None
+    if needs_dicom(wanted):
+        if source is None:
+            raise IntakeError(
+                "E_NO_DICOM_SOURCE",
+                f"{case.name}: results do not say where their series lies, nor whose it is.",
+                "Pass --source with the folder of the DICOM series.",
+            )
+        found = find_source_series(source, options, result.source.get("series_sha256"))
     labels, nodules = (read_labels(path) for path in (case.labels, case.nodules))
     made = make_objects(result, labels, nodules, found, wanted, dates)
     if not made.files:

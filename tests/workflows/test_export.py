@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from lungseg3d.cli.program import app
 from lungseg3d.core import IntakeError, OutputError, UsageError
-from lungseg3d.io import CaseFolder, read_labels, write_dicom_series, write_volume
+from lungseg3d.io import CaseFolder, ReadOptions, find_source_series, read_labels, write_dicom_series, write_volume
+from lungseg3d.workflows import export as export_module
 from lungseg3d.workflows.export import export
 from lungseg3d.workflows.segment import case as segment_case
 from lungseg3d.workflows.segment import cases as segment
@@ -202,6 +203,40 @@ def test_a_fault_in_making_an_object_costs_no_other_file(run, options, tmp_path,
     assert "PatientName" not in issue.message
     there = {path.name for path in (tmp_path / "chest-dicom").iterdir()}
     assert there == set(result.files) == kept | {CaseFolder.CANDIDATES, "nodules.csv", "report.html", "result.json"}
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    """One more format in the table, of masks alone: how many voxels the nodules have."""
+
+    def make(case):
+        return {"count.txt": str(int((case.masks.nodules.array > 0).sum())).encode()}
+
+    row = dicom_objects.OutputFormat("count", "count", ("count.txt",), make)
+    monkeypatch.setattr(dicom_objects, "OUTPUT_FORMATS", (*dicom_objects.OUTPUT_FORMATS, row))
+    monkeypatch.setattr(dicom_objects, "FORMATS", (*dicom_objects.FORMATS, "count"))
+    monkeypatch.setattr(export_module, "OBJECTS", (*export_module.OBJECTS, "count"))
+
+
+def test_export_of_what_refers_to_no_series_asks_for_none(results, counting):
+    (path,) = export(results, None, "count")
+    assert int(path.read_text()) == (read_labels(results / "nodules.nii.gz").array > 0).sum() > 0
+    with pytest.raises(IntakeError, match="E_NO_DICOM_SOURCE"):
+        export(results, None, "count,seg", overwrite=True)
+
+
+def test_a_fault_in_making_dicom_costs_no_file_that_refers_to_no_series(run, counting, monkeypatch):
+    folder, (result, *_) = run
+    labels, nodules = (read_labels(folder / "out" / "chest-dicom" / name) for name in CaseFolder.MASKS)
+    series = find_source_series(folder / "chest-dicom", ReadOptions(), None)
+    empty = nodules.with_array(np.zeros_like(nodules.array))
+    record, files = dicom_objects.with_objects(result, empty, empty, series, ("seg", "count"))
+    assert files == {"count.txt": b"0"}
+    assert "W_EMPTY_RESULT" in {issue.code for issue in record.issues}
+    monkeypatch.setattr(dicom_objects, "make_dicom_seg", raising(ValueError("of a library")))
+    record, files = dicom_objects.with_objects(result, labels, nodules, series, ("seg", "count"))
+    assert set(files) == {"count.txt"}
+    assert "W_NO_DICOM_OBJECTS" in {issue.code for issue in record.issues}
 
 
 def test_export_says_by_a_code_that_an_object_could_not_be_made_and_writes_nothing(run, results, monkeypatch):

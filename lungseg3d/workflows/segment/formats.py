@@ -189,7 +189,8 @@ def make_objects(
     files: dict[str, bytes] = {}
     case, notes = FinishedCase(result, masks, source), source.issues if source is not None else ()
     try:
-        for one in made_formats(formats, source):
+        # Those that no series can spoil come first: what fails behind them does not cost them.
+        for one in sorted(made_formats(formats, source), key=lambda one: one.needs_series):
             files |= one.make(case) if one.make is not None else {}
     except (OutputError, GeometryError):
         raise
@@ -218,7 +219,9 @@ def with_objects(
     try:
         objects = make_objects(result, labels, nodules, source, formats, dates)
     except OutputError as error:
-        objects = Objects(issues=(QualityIssue("W_EMPTY_RESULT", error.message),))
+        without_series = [one.name for one in rows_of(formats) if not one.needs_series]
+        made = make_objects(result, labels, nodules, source, without_series, dates)
+        objects = Objects(made.files, (QualityIssue("W_EMPTY_RESULT", error.message),))
     new = [issue for issue in objects.issues if issue not in result.issues]
     return replace(result, files=(*result.files, *objects.files), issues=(*result.issues, *new)), objects.files
 
