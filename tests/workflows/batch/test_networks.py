@@ -42,6 +42,12 @@ def start(source: Path, out: Path, *more: str) -> subprocess.Popen:
     return subprocess.Popen([*words, *ASKED, *more], env=environment, stderr=subprocess.PIPE, text=True)
 
 
+def exit_code_of(program: subprocess.Popen) -> int:
+    """Wait for the end; what it said is read, so that it never waits for a reader."""
+    program.communicate()
+    return program.returncode
+
+
 @pytest.fixture(scope="module")
 def whole(source, tmp_path_factory) -> dict[str, bytes]:
     """What an uninterrupted batch of one worker writes."""
@@ -60,7 +66,7 @@ def test_a_batch_writes_what_segment_writes(source, whole, tmp_path):
 
 @pytest.mark.parametrize("workers", [2, 4])
 def test_more_workers_write_the_same_bytes(source, whole, tmp_path, workers):
-    assert start(source, tmp_path / "out", "--workers", str(workers)).wait() == 8
+    assert exit_code_of(start(source, tmp_path / "out", "--workers", str(workers))) == 8
     assert contents(tmp_path / "out") == whole
 
 
@@ -72,9 +78,9 @@ def test_five_kills_change_no_byte(source, whole, tmp_path):
             time.sleep(0.01)
         time.sleep(float(random.uniform(0, 1)))
         program.kill()
-        program.wait()
+        program.communicate()
         assert not verify_batch(out).problems
-    assert start(source, out, "--workers", "2").wait() == 8
+    assert exit_code_of(start(source, out, "--workers", "2")) == 8
     assert contents(out) == whole
 
 
