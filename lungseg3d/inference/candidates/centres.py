@@ -125,23 +125,24 @@ class FindCentresd(MapTransform):
         image = torch.as_tensor(d[self.image_key]).as_subclass(torch.Tensor)
         for key in self.key_iterator(d):
             first = torch.as_tensor(d[key]).as_subclass(torch.Tensor)[0].cpu().numpy()
-            marks, confidence = self.marked(first.shape, self.found(image, first))
+            marks, confidence = self.draw_marks(first.shape, self.find(image, first))
             for name, values in ((self.output_key, confidence), (key, marks)):
                 tensor = torch.from_numpy(values)[None]
                 d[name] = MetaTensor(tensor).copy_meta_from(d[key]) if isinstance(d[key], MetaTensor) else tensor
         return d
 
-    def found(self, image: torch.Tensor, first: np.ndarray) -> list[Peak]:
+    def find(self, image: torch.Tensor, first: np.ndarray) -> list[Peak]:
         """Image (1, X, Y, Z), probabilities of the first look (X, Y, Z) -> the candidates, the surest first."""
         seen = find_peaks(first, self.search.first, self.search.apart_voxels)[: self.search.most]
         peaks = []
         for scale in self.search.scales:
             looked_at = reduce_resolution(image[None], scale)[0] if scale > 1 else image
-            candidates = self._kept(looked_at, [_Candidate(_voxel(np.array(peak.voxel) // scale)) for peak in seen])
+            places = [_voxel(np.array(peak.voxel) // scale) for peak in seen]
+            candidates = self._keep_sure(looked_at, [_Candidate(place) for place in places])
             peaks += [candidate.peak(len(self.views), scale, first.shape) for candidate in candidates]
         return _apart(sorted(peaks, key=lambda peak: (-peak.probability, peak.voxel)), self.search.apart_voxels)
 
-    def _kept(self, image: torch.Tensor, candidates: list[_Candidate]) -> list[_Candidate]:
+    def _keep_sure(self, image: torch.Tensor, candidates: list[_Candidate]) -> list[_Candidate]:
         """The candidates that are sure enough in the mean of all views, after each view."""
         for view in range(len(self.views)):
             self._look(image, candidates, self.views, view)
@@ -168,7 +169,7 @@ class FindCentresd(MapTransform):
                 candidate.sum += probability
 
     @staticmethod
-    def marked(shape: tuple[int, ...], peaks: list[Peak]) -> tuple[np.ndarray, np.ndarray]:
+    def draw_marks(shape: tuple[int, ...], peaks: list[Peak]) -> tuple[np.ndarray, np.ndarray]:
         """Maps (X, Y, Z) of marks, 1 in a small ball around each peak, and of their probabilities there."""
         marks, confidence = np.zeros((2, *shape), np.float32)
         reach = int(_MARK_VOXELS)
