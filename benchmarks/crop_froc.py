@@ -3,7 +3,8 @@ r"""FROC of a finder on the cubes of `nodules_luna`, each by weights that saw no
 A peak within the nodule's radius finds it (the rule of LUNA16). Peaks on what readers marked otherwise (nodules of one
 or two readers, small ones, non-nodules, reference nodules of another cube) count neither way; all others in lung are
 false, those at a published detector's false alarms among them. `LITRES_A_SCAN` litres of lung count as a scan. Each
-cube is cut to a smaller one at random, so that the nodule lies anywhere in it.
+cube is cut to a smaller one at random; of 50 mm to 42 mm, as it is unless asked otherwise, that moves the nodule off
+the middle by 4 mm at most along each axis, and not anywhere.
 
     python -m benchmarks.crop_froc mark --weights 'runs/finder-{fold}/model.pt' --data ../shared/data/nodules_luna \
         --out marks.csv                                   # resumable; --folds 0 1 for some of them
